@@ -1,0 +1,69 @@
+"""The package's own errors, each with the exit code that the command line gives it."""
+
+from __future__ import annotations
+
+
+class FmanetError(Exception):
+    """Base of every error that a user can cause or mend. Its text is one line: what, which value, what to do."""
+
+    exit_code = 1
+
+
+class OptionError(FmanetError, ValueError):
+    """An option or argument has a value that cannot be honoured."""
+
+    exit_code = 2
+
+
+class OutputExistsError(FmanetError, FileExistsError):
+    """The target exists and overwriting was not asked for."""
+
+    exit_code = 2
+
+
+class VideoReadError(FmanetError, OSError):
+    """A file cannot be opened or decoded as video."""
+
+    exit_code = 3
+
+
+class WeightsError(FmanetError):
+    """Weights are missing, damaged or do not fit the network."""
+
+    exit_code = 4
+
+
+class ChecksumError(WeightsError):
+    """A file's SHA-256 digest is not the expected one."""
+
+
+class DownloadError(WeightsError):
+    """A transfer failed or brought something other than weights."""
+
+
+class DeviceError(FmanetError):
+    """The asked device or precision is not available, or its memory does not suffice."""
+
+    exit_code = 5
+
+
+class VerificationError(FmanetError):
+    """An output differs from what its source promises."""
+
+    exit_code = 6
+
+
+class VideoWriteError(FmanetError, OSError):
+    """An output cannot be encoded or written."""
+
+    exit_code = 7
+
+
+class TrainingError(FmanetError):
+    """Training cannot start or cannot go on."""
+
+
+class EvaluationError(FmanetError):
+    """Two sets of frames cannot be compared."""
+
+    exit_code = 3

@@ -1,0 +1,1 @@
+"""Restored frames against the truth: figures."""

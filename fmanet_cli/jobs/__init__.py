@@ -1,0 +1,1 @@
+"""Whole tasks that join video, weights and engine."""

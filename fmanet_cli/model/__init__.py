@@ -1,0 +1,1 @@
+"""The FMA-Net network: tensors in, tensors out."""

@@ -1,0 +1,1 @@
+"""Photographs and video in, checkpoints out."""

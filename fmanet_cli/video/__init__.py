@@ -1,0 +1,1 @@
+"""Bytes to frames and back; the only folder that imports PyAV."""
