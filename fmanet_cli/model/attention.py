@@ -16,15 +16,11 @@ class ChannelNorm(nn.Module):
 
     def __init__(self, dim: int) -> None:
         super().__init__()
-        self.body = nn.Module()
-        self.body.weight = nn.Parameter(torch.ones(dim))
-        self.body.bias = nn.Parameter(torch.zeros(dim))
+        self.body = nn.LayerNorm(dim, eps=LAYER_NORM_EPSILON)
 
     def forward(self, image: Tensor) -> Tensor:
         """(B, C, H, W), same shape and memory format out."""
-        weight, bias = self.body.weight, self.body.bias
-        normed = F.layer_norm(image.permute(0, 2, 3, 1), weight.shape, weight, bias, LAYER_NORM_EPSILON)
-        return normed.permute(0, 3, 1, 2)
+        return self.body(image.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
 
 
 class ChannelAttention(nn.Module):

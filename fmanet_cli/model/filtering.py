@@ -33,7 +33,11 @@ def backward_warp(images: Tensor, optical_flow: Tensor) -> Tensor:
     y = (rows + flow[:, 1]) * (2 / max(height - 1, 1)) - 1
     with torch.autocast(flow.device.type, enabled=False):
         return F.grid_sample(
-            images.to(flow.dtype), torch.stack((x, y), dim=-1), mode="bilinear", padding_mode="zeros", align_corners=True
+            images.to(flow.dtype),
+            torch.stack((x, y), dim=-1),
+            mode="bilinear",
+            padding_mode="zeros",
+            align_corners=True,
         )
 
 

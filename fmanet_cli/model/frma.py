@@ -39,8 +39,7 @@ class FRMABlock(nn.Module):
         self.conv_Fw = nn.Conv2d(dim * frames + (0 if first else dim), dim, 1, bias=False)
         self.conv_f = FlowHead(2 * dim + (flow_channels if has_flow else 0), flow_channels, flow_channels)
         self.multi_attn_block = nn.ModuleList(
-            MultiAttentionBlock(config, degradation_aware=degradation_aware)
-            for _ in range(config.num_attention_blocks)
+            MultiAttentionBlock(config, degradation_aware=degradation_aware) for _ in range(config.num_attention_blocks)
         )
 
     def forward(self, state: RefinementState, centre: Tensor, degradation: Tensor | None = None) -> RefinementState:

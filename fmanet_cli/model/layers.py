@@ -21,7 +21,9 @@ class FrameConv(nn.Conv3d):
 
     def __init__(self, in_channels: int, out_channels: int, kernel_size: int = 3, *, bias: bool = False) -> None:
         padding = kernel_size // 2
-        super().__init__(in_channels, out_channels, (1, kernel_size, kernel_size), padding=(0, padding, padding), bias=bias)
+        super().__init__(
+            in_channels, out_channels, (1, kernel_size, kernel_size), padding=(0, padding, padding), bias=bias
+        )
 
     def forward(self, window: Tensor) -> Tensor:
         """(B, C, T, H, W) to (B, C', T, H, W)."""

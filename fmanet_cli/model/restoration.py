@@ -79,7 +79,9 @@ class RestorationNetwork(nn.Module):
     def forward(self, window: Tensor, degradation: DegradationFeatures) -> RestorationOutputs:
         """`window`: (B, 3, T, H, W), blurry low-resolution frames in [0, 1]; `degradation`: Net^D's result."""
         config = self.config
-        features = self.feature_extractor(torch.cat((window.to(degradation.features.dtype), degradation.features), dim=1))
+        features = self.feature_extractor(
+            torch.cat((window.to(degradation.features.dtype), degradation.features), dim=1)
+        )
         centre = features[:, :, config.centre]
         kernel_features = self.d_conv(degradation.kernel_logits)
         state = RefinementState(features, None, self.f_conv1(degradation.flow_masks))

@@ -66,5 +66,7 @@ def golden_tensor(name: str, shape: tuple[int, ...], seed: int) -> torch.Tensor:
 
 def golden_model(config: FMANetConfig, seed: int, dtype: torch.dtype) -> FMANet:
     model = FMANet(config).to(dtype).eval()
-    model.load_state_dict({name: golden_tensor(name, tuple(value.shape), seed) for name, value in model.state_dict().items()})
+    model.load_state_dict(
+        {name: golden_tensor(name, tuple(value.shape), seed) for name, value in model.state_dict().items()}
+    )
     return model

@@ -1,0 +1,243 @@
+"""``fmanet evaluate``: measures restored clips, or restores clips and measures them."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from fmanet_cli.errors import OptionError
+
+if TYPE_CHECKING:
+    from fmanet_cli.engine.restorer import Restorer
+    from fmanet_cli.evaluation.clips import MatchedClip
+    from fmanet_cli.evaluation.evaluate import PerceptualMetric
+    from fmanet_cli.evaluation.report import ScoredFrame
+
+_EXISTING = click.Path(exists=True, path_type=Path)
+_REPORT = click.Path(dir_okay=False, path_type=Path)
+_COMPARED_TILE_PIXELS = 128
+_COMPARED_OVERLAP_PIXELS = 16
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Options:
+    """The command line as given."""
+
+    clips: tuple[Path, ...]
+    truth: tuple[Path, ...]
+    input: tuple[Path, ...]
+    degrade: bool
+    reds4: Path | None
+    model: str | None
+    device: str
+    precision: str
+    tile: str
+    frames: int | None
+    size: int | None
+    exposure: float
+    stride: int
+    still: bool
+    photos: bool
+    seed: int
+    compare_tiles: bool
+    lpips: bool
+    json: Path | None
+    csv: Path | None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Job:
+    """Scores to be computed, their number where it is known, and how the frames come to be."""
+
+    scores: Iterable[ScoredFrame]
+    count: int | None
+    settings: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+
+@click.command("evaluate")
+@click.argument("clips", nargs=-1, type=_EXISTING, metavar="[RESTORED | SHARP...]")
+@click.option("--truth", multiple=True, type=_EXISTING, help="Sharp frames; once for each RESTORED or --input.")
+@click.option("--input", multiple=True, type=_EXISTING, help="Blurry low-resolution frames; once for each --truth.")
+@click.option("--degrade", is_flag=True, help="Blur and shrink the sharp clips first, then restore and compare.")
+@click.option(
+    "--reds4", type=_EXISTING, metavar="DIR", help="The paper's protocol on four clips of the REDS folder DIR."
+)
+@click.option("--model", metavar="NAME|FILE", help="Weights to restore with.  [default: the best installed]")
+@click.option("-d", "--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N or mps.")
+@click.option("--precision", type=click.Choice(["auto", "fp32", "fp16", "bf16"]), default="auto", show_default=True)
+@click.option(
+    "-t", "--tile", default="auto", show_default=True, metavar="auto|0|N", help="Tile side; 0 = whole frames."
+)
+@click.option("--frames", type=click.IntRange(1), help="Most frames of each clip.  [default: all; 8 of a photograph]")
+@click.option("--size", type=click.IntRange(64), help="Crop sharp frames to at most SIZE x SIZE before --degrade.")
+@click.option(
+    "--exposure", type=click.FloatRange(0, 1), default=0.8, show_default=True, help="Share of the interval exposed."
+)
+@click.option("--stride", type=click.IntRange(1), default=1, show_default=True, help="Source frames a degraded frame.")
+@click.option("--still", is_flag=True, help="Degrade without motion: the first frame over and over, not blurred.")
+@click.option("--photos", is_flag=True, help="Take every picture for a photograph, numbered or not.")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the camera over photographs.")
+@click.option(
+    "--compare-tiles", is_flag=True, help="Also restore in tiles of 128, overlap 16, and tell the difference."
+)
+@click.option("--lpips", is_flag=True, help="Also measure LPIPS; needs the package lpips.")
+@click.option("--json", type=_REPORT, metavar="FILE", help="Write every figure as JSON.")
+@click.option("--csv", type=_REPORT, metavar="FILE", help="Write every figure as CSV.")
+def command(**options: Any) -> None:
+    """Measure PSNR, SSIM and tOF against the truth, of restored clips or of clips restored here.
+
+    A clip is a video or a folder of frames; the clips of a folder are matched by name. Means are over all frames of all
+    clips. Where the low-resolution frames are known, bicubic enlargement stands beside. With --degrade, pictures
+    whose names differ in more than a number are photographs, each filmed by a moving camera.
+
+    \b
+    Examples: fmanet evaluate restored.mp4 --truth sharp.mp4 --json report.json
+              fmanet evaluate --input blurry/ --truth sharp/ --model lite
+              fmanet evaluate --degrade videos/ photos/ --model lite --frames 12
+              fmanet evaluate --reds4 REDS/ --model reds
+    """
+    from tqdm import tqdm
+
+    from fmanet_cli.cli.evaluation_table import print_evaluation
+    from fmanet_cli.evaluation.reds4 import PUBLISHED
+    from fmanet_cli.evaluation.report import Evaluation, to_json_text, write_report
+
+    given = _Options(**options)
+    _refuse_bad_combinations(given)
+    job = _plan(given)
+    scores = tqdm(job.scores, total=job.count, unit="frame", disable=None, leave=False)
+    evaluation = Evaluation(tuple(scores), settings=job.settings)
+    print_evaluation(evaluation, published=PUBLISHED if given.reds4 else ())
+    if given.json:
+        write_report(given.json, to_json_text(evaluation))
+    if given.csv:
+        write_report(given.csv, evaluation.to_csv())
+
+
+def _refuse_bad_combinations(given: _Options) -> None:
+    if given.degrade + bool(given.reds4) + bool(given.truth) != 1 or (given.clips and given.reds4):
+        raise click.UsageError("give RESTORED --truth, --input --truth, --degrade SHARP... or --reds4 DIR")
+    if given.degrade and not given.clips:
+        raise click.UsageError("--degrade needs sharp clips: fmanet evaluate --degrade SHARP...")
+    if given.input and not given.truth:
+        raise click.UsageError("--input goes with --truth: --degrade and --reds4 bring their own")
+    if given.truth and any(len(side) not in (0, len(given.truth)) for side in (given.clips, given.input)):
+        raise click.UsageError("give --truth once for each clip or --input, in the same order")
+    if given.truth and not given.clips and not given.input:
+        raise click.UsageError("--truth needs RESTORED or --input to compare with")
+    if given.truth and given.clips and (given.model or given.compare_tiles or given.frames):
+        raise click.UsageError("RESTORED is compared as it is: leave out --model, --compare-tiles and --frames")
+    if not given.degrade and (given.size or given.still or given.photos):
+        raise click.UsageError("--size, --still and --photos go with --degrade")
+    if given.reds4 and given.frames:
+        raise click.UsageError("--reds4 takes all frames: leave out --frames")
+    for path in (given.json, given.csv):
+        if path and not path.parent.is_dir():
+            raise OptionError(f"the folder for {path} does not exist: make it first")
+
+
+def _plan(given: _Options) -> _Job:
+    from fmanet_cli.evaluation.evaluate import compare_clips
+
+    perceptual = _perceptual_metric() if given.lpips else None
+    if given.degrade:
+        return _degrade_job(given, perceptual)
+    if given.truth and given.clips:
+        clips = _matched(given.clips, given.truth, given.input)
+        return _Job(compare_clips(clips, perceptual=perceptual), _total(pair.truth.known_count for pair in clips))
+    return _restore_job(given, perceptual)
+
+
+def _degrade_job(given: _Options, perceptual: PerceptualMetric | None) -> _Job:
+    from fmanet_cli.evaluation.clips import find_sharp_clips
+    from fmanet_cli.evaluation.degrade import Degradation, expected_count
+    from fmanet_cli.evaluation.evaluate import degrade_and_compare
+
+    degradation = Degradation(
+        exposure=given.exposure,
+        stride=given.stride,
+        frame_limit=given.frames,
+        size_limit=given.size,
+        still=given.still,
+        seed=given.seed,
+    )
+    clips = find_sharp_clips(given.clips, photographs=given.photos)
+    restorer, tiled = _restorers(given)
+    scores = degrade_and_compare(clips, restorer, degradation=degradation, tiled_restorer=tiled, perceptual=perceptual)
+    settings = _settings(given, restorer) | {"degradation": dataclasses.asdict(degradation)}
+    return _Job(scores, _total(expected_count(clip, degradation) for clip in clips), settings)
+
+
+def _restore_job(given: _Options, perceptual: PerceptualMetric | None) -> _Job:
+    from fmanet_cli.evaluation.evaluate import restore_and_compare
+    from fmanet_cli.evaluation.reds4 import find_reds4
+
+    clips = find_reds4(given.reds4) if given.reds4 else _matched(given.input, given.truth)
+    restorer, tiled = _restorers(given)
+    scores = restore_and_compare(
+        clips,
+        restorer,
+        tiled_restorer=tiled,
+        frame_limit=given.frames,
+        skip_ends=given.reds4 is not None,
+        perceptual=perceptual,
+    )
+    counts = [pair.truth.known_count for pair in clips]
+    if given.reds4 or given.frames:
+        counts = [count and (count - 2 if given.reds4 else min(count, given.frames or count)) for count in counts]
+    return _Job(scores, _total(counts), _settings(given, restorer) | {"frame_limit": given.frames})
+
+
+def _matched(sides: Sequence[Path], truths: Sequence[Path], inputs: Sequence[Path] = ()) -> list[MatchedClip]:
+    from fmanet_cli.evaluation.clips import find_clips, match_clips, name_apart
+
+    matched: list[MatchedClip] = []
+    for index, (side, truth) in enumerate(zip(sides, truths, strict=True)):
+        blurry = find_clips(inputs[index]) if inputs else None
+        matched += match_clips(find_clips(side), find_clips(truth), inputs=blurry)
+    return name_apart(matched)
+
+
+def _restorers(given: _Options) -> tuple[Restorer, Restorer | None]:
+    from fmanet_cli.engine.restorer import Restorer
+    from fmanet_cli.weights.checkpoint import load_model
+    from fmanet_cli.weights.registry import best_installed
+
+    model = load_model(given.model or best_installed())
+    restorer = Restorer(model, device=given.device, precision=given.precision, tile=given.tile)
+    if not given.compare_tiles:
+        return restorer, None
+    tiled = Restorer(
+        model,
+        device=given.device,
+        precision=given.precision,
+        tile=_COMPARED_TILE_PIXELS,
+        tile_overlap=_COMPARED_OVERLAP_PIXELS,
+    )
+    return restorer, tiled
+
+
+def _settings(given: _Options, restorer: Restorer) -> dict[str, Any]:
+    from fmanet_cli.weights.registry import best_installed
+
+    return {
+        "model": given.model or best_installed(),
+        "device": str(restorer.device),
+        "precision": str(restorer.precision),
+        "tile": given.tile,
+    }
+
+
+def _perceptual_metric() -> PerceptualMetric:
+    from fmanet_cli.evaluation.perceptual import PerceptualDistance
+
+    return PerceptualDistance()
+
+
+def _total(counts: Iterable[int | None]) -> int | None:
+    listed = list(counts)
+    return None if None in listed else sum(count or 0 for count in listed)

@@ -1,0 +1,74 @@
+"""The figures of an evaluation as a table for people."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.table import Table
+
+from fmanet_cli.evaluation.report import mean_scores
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from fmanet_cli.evaluation.reds4 import PublishedRow
+    from fmanet_cli.evaluation.report import Colour, Evaluation, MeanScores, ScoredFrame
+
+_LEAST_WIDTH = 120
+
+
+def print_evaluation(evaluation: Evaluation, *, published: Sequence[PublishedRow] = ()) -> None:
+    """Print one row a clip and the mean on standard output, published rows below, then what else was measured."""
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = max(console.width, _LEAST_WIDTH)
+    has_lpips = any(frame.restored.lpips is not None for frame in evaluation.frames)
+    console.print(f"PSNR in dB/SSIM/tOF in pixels{'/LPIPS' if has_lpips else ''}, means over frames")
+    console.print(_table(evaluation, published))
+    if evaluation.has_bicubic:
+        console.print(f"mean gain over bicubic: {evaluation.gain:+.2f} dB")
+        console.print(
+            f"colour shift (red, green, blue of 255): {_colour(evaluation.colour_shift())}; "
+            f"bicubic {_colour(evaluation.bicubic_colour_shift())}"
+        )
+    if evaluation.tile_psnr is not None:
+        console.print(f"against tiles of 128, overlap 16: {evaluation.tile_psnr:.1f} dB")
+
+
+def _table(evaluation: Evaluation, published: Sequence[PublishedRow]) -> Table:
+    has_bicubic = evaluation.has_bicubic
+    table = Table(box=None, pad_edge=False)
+    table.add_column("clip")
+    table.add_column("frames", justify="right")
+    for heading in ["bicubic", "restored", "gain dB"] if has_bicubic else ["restored"]:
+        table.add_column(heading, justify="right")
+    for name, frames in evaluation.clips.items():
+        table.add_row(name, *_cells(frames, has_bicubic=has_bicubic))
+    table.add_section()
+    table.add_row("mean", *_cells(evaluation.frames, has_bicubic=has_bicubic))
+    table.add_section()
+    for row in published:
+        table.add_row(f"{row.method}, published", "", *([""] if has_bicubic else []), _figures(row.mean))
+        for name, clip in row.clips.items():
+            table.add_row(f"  {name}", "", *([""] if has_bicubic else []), _figures(clip))
+    return table
+
+
+def _cells(frames: Sequence[ScoredFrame], *, has_bicubic: bool) -> list[str]:
+    restored = mean_scores(frame.restored for frame in frames)
+    if not has_bicubic:
+        return [str(len(frames)), _figures(restored)]
+    bicubic = mean_scores(frame.bicubic for frame in frames if frame.bicubic)
+    gain = f"{restored.psnr - bicubic.psnr:+.2f}" if restored.psnr is not None and bicubic.psnr is not None else ""
+    return [str(len(frames)), _figures(bicubic), _figures(restored), gain]
+
+
+def _figures(means: MeanScores) -> str:
+    tof = "-" if means.tof is None else f"{means.tof:.2f}"
+    text = f"{means.psnr:.2f}/{means.ssim:.4f}/{tof}"
+    return text if means.lpips is None else f"{text}/{means.lpips:.4f}"
+
+
+def _colour(shift: Colour) -> str:
+    return " ".join(f"{value:+.2f}" for value in shift)

@@ -1,0 +1,143 @@
+"""Options that several commands share, and what they build."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from fmanet_cli.errors import OptionError
+
+if TYPE_CHECKING:
+    from fmanet_cli.engine.restorer import Restorer
+    from fmanet_cli.jobs.restore import RestoreSettings
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+def engine_options(command: Command) -> Command:
+    """--model, --device, --precision, --tile and --tile-overlap."""
+    return _decorated(
+        command,
+        click.option(
+            "-n",
+            "--model",
+            metavar="NAME|PATH",
+            default=None,
+            help="Weights by name or file.  [default: the best embedded]",
+        ),
+        click.option("-d", "--device", metavar="NAME", default="auto", help="auto, cpu, cuda, cuda:N or mps."),
+        click.option(
+            "--precision", type=click.Choice(["auto", "fp32", "fp16", "bf16"]), default="auto", help="Of the network."
+        ),
+        click.option(
+            "-t", "--tile", metavar="auto|0|N", default="auto", help="Tile side in input pixels; 0 = the whole picture."
+        ),
+        click.option(
+            "--tile-overlap",
+            "--tile-pad",
+            type=int,
+            default=None,
+            metavar="N",
+            help="Shared by neighbours.  [default: 16]",
+        ),
+    )
+
+
+def writing_options(command: Command) -> Command:
+    """Everything of `RestoreSettings`."""
+    return _decorated(
+        command,
+        click.option(
+            "-c", "--codec", metavar="NAME", help="x264, x265, svtav1, prores, ffv1, h264_nvenc ...  [default: x264]"
+        ),
+        click.option(
+            "--crf", type=float, metavar="N", help="Constant quality, smaller is better.  [default: the codec's]"
+        ),
+        click.option("--preset", metavar="NAME", help="The encoder's speed.  [default: the codec's]"),
+        click.option("--pix-fmt", metavar="NAME", help="Pixel format.  [default: the source's bit depth]"),
+        click.option(
+            "-e", "--encoder-option", multiple=True, metavar="KEY=VALUE", help="One more option of the encoder."
+        ),
+        click.option("-s", "--scale", type=click.Choice(["4", "2", "1"]), default="4", help="1 = deblur only."),
+        click.option("--size", metavar="WxH|1080p", help="Output size instead of --scale."),
+        click.option(
+            "--audio", type=click.Choice(["copy", "aac", "none"]), default="copy", help="What becomes of sound."
+        ),
+        click.option("--start", type=float, metavar="SECONDS", help="Restore from here on."),
+        click.option("--end", type=float, metavar="SECONDS", help="Restore up to here."),
+        click.option(
+            "--deinterlace",
+            type=click.Choice(["auto", "off", "bwdif", "yadif"]),
+            default="auto",
+            help="auto = if flagged.",
+        ),
+        click.option(
+            "--color", "--colour", "colour", metavar="NAME", default="auto", help="Read pixels as bt709, bt601-full ..."
+        ),
+        click.option(
+            "--on-error",
+            type=click.Choice(["stop", "continue"]),
+            default="stop",
+            help="At damaged input: keep the good frames?",
+        ),
+        click.option("--strict", is_flag=True, help="Refuse what the target cannot keep."),
+        click.option("-y", "--overwrite", is_flag=True, help="Replace existing targets."),
+    )
+
+
+def build_settings(options: dict[str, Any]) -> RestoreSettings:
+    """Takes the values of `writing_options` out of `options`."""
+    from fmanet_cli.jobs.restore import RestoreSettings
+    from fmanet_cli.video.encoder import EncoderOptions
+
+    extra = {}
+    for pair in options.pop("encoder_option"):
+        key, equals, value = pair.partition("=")
+        if not equals or not key:
+            raise OptionError(f"--encoder-option must be KEY=VALUE, got {pair!r}")
+        extra[key] = value
+    encoder = EncoderOptions(
+        codec=options.pop("codec"),
+        crf=options.pop("crf"),
+        preset=options.pop("preset"),
+        pix_fmt=options.pop("pix_fmt"),
+        extra=extra,
+    )
+    return RestoreSettings(
+        encoder=encoder,
+        scale=int(options.pop("scale")),
+        start_seconds=options.pop("start"),
+        end_seconds=options.pop("end"),
+        **{
+            name: options.pop(name)
+            for name in ("size", "audio", "deinterlace", "colour", "on_error", "strict", "overwrite")
+        },
+    )
+
+
+def build_restorer(options: dict[str, Any]) -> tuple[Restorer, str]:
+    """Takes the values of `engine_options` out of `options`; the restorer and the name of its weights."""
+    from fmanet_cli.engine.device import choose_device, choose_precision
+    from fmanet_cli.engine.restorer import DEFAULT_TILE_OVERLAP, Restorer
+    from fmanet_cli.weights.checkpoint import load_model
+    from fmanet_cli.weights.registry import best_installed
+
+    choose_precision(options["precision"], choose_device(options["device"]))
+    name = options.pop("model") or best_installed()
+    overlap = options.pop("tile_overlap")
+    restorer = Restorer(
+        load_model(name),
+        device=options.pop("device"),
+        precision=options.pop("precision"),
+        tile=options.pop("tile"),
+        tile_overlap=DEFAULT_TILE_OVERLAP if overlap is None else overlap,
+    )
+    return restorer, name
+
+
+def _decorated(command: Command, *options: Callable[[Command], Command]) -> Command:
+    for option in reversed(options):
+        command = option(command)
+    return command

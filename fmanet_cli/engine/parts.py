@@ -1,0 +1,266 @@
+"""The network's building blocks for streaming: two dimensions, channels last, 16 bit where that is enough.
+
+Pictures are (N, C, H, W) tensors in the channels-last format. Each class takes the module of `fmanet_cli.model` that it
+stands for, and gives the same results up to rounding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from fmanet_cli.model.attention import LAYER_NORM_EPSILON
+from fmanet_cli.model.layers import NEGATIVE_SLOPE
+
+WIDE_DIM = 64
+"""From this many channels on, a dense block runs faster with its layers regrouped by source."""
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Where and in which precision the streaming network's tensors live."""
+
+    device: torch.device
+    dtype: torch.dtype
+    strip_bytes: int
+    """About how many bytes the widest tensor of a strip may have."""
+
+    def weight(self, weight: Any) -> Tensor:
+        """A convolution weight, one-frame kernels made two-dimensional, in this precision and channels last."""
+        flat = weight.detach().squeeze(2) if weight.ndim == 5 else weight.detach()
+        return flat.to(self.device, self.dtype).contiguous(memory_format=torch.channels_last)
+
+    def wide(self, weight: Any) -> Tensor:
+        """The same in float32, for optical flow."""
+        flat = weight.detach().squeeze(2) if weight.ndim == 5 else weight.detach()
+        return flat.to(self.device, torch.float32).contiguous(memory_format=torch.channels_last)
+
+    def vector(self, values: Any) -> Tensor:
+        """A parameter that is no convolution weight."""
+        return values.detach().to(self.device, self.dtype)
+
+    def rows(self, width: int, channels: int) -> int:
+        """How many rows a strip has whose widest tensor has `channels` channels."""
+        return max(8, self.strip_bytes // (width * channels * self.dtype.itemsize))
+
+
+@dataclass(frozen=True, slots=True)
+class Strip:
+    """Some rows of a picture and the rows around them that a local computation reads."""
+
+    start: int
+    stop: int
+    top: int
+    """First row to read."""
+    bottom: int
+    """Last row to read, plus one."""
+
+    def own(self, picture: Tensor, scale: int = 1) -> Tensor:
+        """The strip's own rows of a result for the rows read."""
+        return picture[:, :, (self.start - self.top) * scale : (self.stop - self.top) * scale]
+
+
+def strips(height: int, rows: int, halo: int) -> Iterator[Strip]:
+    """Cuts `height` rows into about equal strips of at most `rows` rows, each with `halo` rows around it.
+
+    A strip that ends at the picture's edge has no halo there, so that zero padding means the same as for the whole.
+    """
+    count = max(1, -(-height // rows))
+    edges = [round(index * height / count) for index in range(count + 1)]
+    for start, stop in zip(edges, edges[1:], strict=False):
+        yield Strip(start, stop, max(0, start - halo), min(height, stop + halo))
+
+
+def conv(picture: Tensor, weight: Tensor) -> Tensor:
+    """A convolution that keeps the size."""
+    return F.conv2d(picture, weight, padding=weight.shape[-1] // 2)
+
+
+def activate(picture: Tensor) -> Tensor:
+    """LeakyReLU in place."""
+    return F.leaky_relu_(picture, NEGATIVE_SLOPE)
+
+
+def pixels(picture: Tensor) -> Tensor:
+    """(N, C, H, W) as (N * H * W, C), a view."""
+    return picture.permute(0, 2, 3, 1).reshape(-1, picture.shape[1])
+
+
+def picture_of(rows: Tensor, like: Tensor) -> Tensor:
+    """(N * H * W, C) as (N, C, H, W), a view; sizes from `like`."""
+    batch, _, height, width = like.shape
+    return rows.view(batch, height, width, -1).permute(0, 3, 1, 2)
+
+
+class DenseBlock:
+    """A `ResidualDenseBlock`."""
+
+    def __init__(self, block: Any, layout: Layout) -> None:
+        layers = [layer.conv.weight.detach() for layer in block.layer]
+        self._growth = layers[0].shape[0]
+        self._dim = layers[0].shape[1]
+        fusion = layout.weight(block.conv.weight)
+        assert block.conv.bias is not None
+        self._bias = layout.vector(block.conv.bias)
+        self._fusion = fusion
+        self._by_source = self._dim >= WIDE_DIM
+        if self._by_source:
+            growth, dim = self._growth, self._dim
+            self._first = layout.weight(torch.cat([weight[:, :dim] for weight in layers]))
+            self._later = [
+                layout.weight(
+                    torch.cat(
+                        [weight[:, dim + growth * index : dim + growth * (index + 1)] for weight in layers[index + 1 :]]
+                    )
+                )
+                for index in range(len(layers) - 1)
+            ]
+            matrix = fusion[:, :, 0, 0].t()
+            self._fuse_input, self._fuse_layers = matrix[:dim], matrix[dim:].contiguous()
+        else:
+            self._layers = [layout.weight(weight) for weight in layers]
+
+    def __call__(self, picture: Tensor) -> Tensor:
+        """(N, C, H, W), same shape out."""
+        if self._by_source:
+            return self._regrouped(picture)
+        grown = picture
+        for weight in self._layers:
+            grown = torch.cat((grown, activate(conv(grown, weight))), dim=1)
+        return F.conv2d(grown, self._fusion, self._bias).add_(picture)
+
+    def _regrouped(self, picture: Tensor) -> Tensor:
+        """One wide convolution of the input for all layers, then each layer's part in the later ones: no concatenation."""
+        growth = self._growth
+        pending = conv(picture, self._first)
+        outputs = []
+        for weight in [*self._later, None]:
+            output = activate(pending[:, :growth].contiguous(memory_format=torch.channels_last))
+            outputs.append(output)
+            if weight is not None:
+                pending = conv(output, weight).add_(pending[:, growth:])
+        result = torch.addmm(self._bias, pixels(picture), self._fuse_input)
+        result.addmm_(pixels(torch.cat(outputs, dim=1)), self._fuse_layers)
+        return picture_of(result, picture).add_(picture)
+
+
+class DenseChain:
+    """A `ResidualDenseChain`; the fusion of all outputs is summed on the way, never concatenated."""
+
+    def __init__(self, chain: Any, layout: Layout) -> None:
+        self._blocks = [DenseBlock(block, layout) for block in chain.RDBs]
+        fuse, last = (layout.weight(conv.weight) for conv in chain.conv)
+        dim = fuse.shape[0]
+        self._fuse = [part.t().contiguous() for part in fuse[:, :, 0, 0].split(dim, dim=1)]
+        self._last = last
+
+    def __call__(self, picture: Tensor) -> Tensor:
+        """(N, C, H, W), same shape out."""
+        features, total = picture, None
+        for block, matrix in zip(self._blocks, self._fuse, strict=True):
+            features = block(features)
+            total = pixels(features) @ matrix if total is None else total.addmm_(pixels(features), matrix)
+        assert total is not None
+        return conv(picture_of(total, picture), self._last).add_(picture)
+
+
+class Attention:
+    """A `ChannelAttention` in strips: the scores are sums over pixels, gathered strip by strip."""
+
+    def __init__(self, attention: Any, layout: Layout) -> None:
+        self._layout = layout
+        self._heads = attention.num_heads
+        self._temperature = attention.temperature.detach().to(layout.device, torch.float32)
+        self._query = layout.weight(attention.q.weight)
+        self._query_filter = layout.weight(attention.q_dwconv.weight)
+        self._key_value = layout.weight(attention.kv_conv.weight)
+        self._key_value_filter = layout.weight(attention.kv_dwconv.weight)
+        self._project = attention.project_out.weight.detach()[:, :, 0, 0].to(layout.device, torch.float32)
+
+    def add_to(self, image: Tensor, norm: Norm, guide: Tensor) -> Tensor:
+        """`image` + attention(norm(`image`), `guide`), all (B, C, H, W); `image` is overwritten."""
+        batch, channels, height, width = image.shape
+        values = torch.empty_like(image)
+        per_head = channels // self._heads
+        scores = torch.zeros(batch, self._heads, per_head, per_head, device=image.device)
+        squares = torch.zeros(2, batch, channels, 1, device=image.device)
+        for strip in strips(height, self._layout.rows(width, 4 * channels), 1):
+            rows = slice(strip.top, strip.bottom)
+            guided = _depthwise(F.conv2d(guide[:, :, rows], self._query), self._query_filter)
+            mixed = _depthwise(F.conv2d(norm(image[:, :, rows]), self._key_value), self._key_value_filter)
+            values[:, :, strip.start : strip.stop] = strip.own(mixed)[:, channels:]
+            query = strip.own(guided).flatten(2).float()
+            key = strip.own(mixed)[:, :channels].flatten(2).float()
+            scores += query.unflatten(1, (self._heads, -1)) @ key.unflatten(1, (self._heads, -1)).transpose(-2, -1)
+            squares[0] += query.square().sum(-1, keepdim=True)
+            squares[1] += key.square().sum(-1, keepdim=True)
+        lengths = squares.sqrt().clamp_min(1e-12).unflatten(2, (self._heads, -1))
+        weights = (scores / lengths[0] / lengths[1].transpose(-2, -1) * self._temperature).softmax(-1)
+        project = self._project.unflatten(1, (self._heads, -1)).transpose(0, 1)
+        matrices = (project @ weights).transpose(1, 2).flatten(2).to(image.dtype)
+        for picture, value, matrix in zip(image, values, matrices, strict=True):
+            pixels(picture[None]).addmm_(pixels(value[None]), matrix.t())
+        return image
+
+
+class FeedForward:
+    """A `GatedFeedForward` in strips."""
+
+    def __init__(self, network: Any, layout: Layout) -> None:
+        self._layout = layout
+        self._expand = layout.weight(network.project_in.weight)
+        self._filter = layout.weight(network.dwconv.weight)
+        self._project = layout.weight(network.project_out.weight)
+
+    def add_to(self, image: Tensor, norm: Norm) -> Tensor:
+        """`image` + feed_forward(norm(`image`)), (B, C, H, W), in a new tensor."""
+        result = torch.empty_like(image)
+        channels = self._expand.shape[0]
+        for strip in strips(image.shape[2], self._layout.rows(image.shape[3], channels), 1):
+            hidden = F.conv2d(norm(image[:, :, strip.top : strip.bottom]), self._expand)
+            gate, content = strip.own(_depthwise(hidden, self._filter)).chunk(2, dim=1)
+            own = slice(strip.start, strip.stop)
+            torch.add(image[:, :, own], F.conv2d(F.gelu(gate).mul_(content), self._project), out=result[:, :, own])
+        return result
+
+
+class Norm:
+    """A `ChannelNorm`."""
+
+    def __init__(self, weight: Any, bias: Any, layout: Layout) -> None:
+        self._weight, self._bias = layout.vector(weight), layout.vector(bias)
+
+    def __call__(self, image: Tensor) -> Tensor:
+        """(B, C, H, W), same shape out."""
+        rows = image.permute(0, 2, 3, 1)
+        return F.layer_norm(rows, self._weight.shape, self._weight, self._bias, LAYER_NORM_EPSILON).permute(0, 3, 1, 2)
+
+
+class MultiAttention:
+    """A `MultiAttentionBlock` of either network."""
+
+    def __init__(self, block: Any, layout: Layout) -> None:
+        norms = [block.norm1, block.norm2]
+        pairs = [(block.co_attn, block.ffn1)]
+        if block.degradation_aware:
+            norms += [block.norm3, block.norm4]
+            pairs.append((block.da_attn, block.ffn2))
+        self._norms = [Norm(norm.body.weight, norm.body.bias, layout) for norm in norms]
+        self._pairs = [(Attention(attention, layout), FeedForward(network, layout)) for attention, network in pairs]
+
+    def __call__(self, image: Tensor, guides: list[Tensor]) -> Tensor:
+        """`image` (overwritten) and each guide: (B, C, H, W)."""
+        for index, ((attention, feed_forward), guide) in enumerate(zip(self._pairs, guides, strict=True)):
+            image = attention.add_to(image, self._norms[2 * index], guide)
+            image = feed_forward.add_to(image, self._norms[2 * index + 1])
+        return image
+
+
+def _depthwise(picture: Tensor, weight: Tensor) -> Tensor:
+    """A 3x3 convolution of each channel on its own."""
+    return F.conv2d(picture, weight, padding=1, groups=weight.shape[0])

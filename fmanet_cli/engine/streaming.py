@@ -1,0 +1,350 @@
+"""The network rebuilt for a stream: each frame once, nothing for nothing, bounded memory, the same picture."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from fmanet_cli.engine.device import DTYPES, Precision
+from fmanet_cli.engine.parts import (
+    DenseBlock,
+    DenseChain,
+    Layout,
+    MultiAttention,
+    activate,
+    conv,
+    picture_of,
+    pixels,
+    strips,
+)
+from fmanet_cli.engine.warping import dynamic_upsample_strip, patches_of, warp_into
+from fmanet_cli.model.config import IMAGE_CHANNELS
+from fmanet_cli.model.filtering import backward_warp
+from fmanet_cli.model.fmanet import FMANet
+
+STRIP_BYTES = {"cpu": 24 << 20, "cuda": 256 << 20, "mps": 128 << 20}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FrameState:
+    """What depends on one frame alone, kept for as long as a window needs it."""
+
+    frame: Tensor
+    """(3, H, W) float32."""
+    initial: tuple[Tensor, Tensor]
+    """F^0 of Net^D and of Net^R, (1, C, H, W): the guides when this frame is the centre."""
+    refined: tuple[list[Tensor], list[Tensor]]
+    """F^1 to F^M of Net^D and of Net^R, (1, C, H, W) each."""
+
+
+class StreamingRunner:
+    """Computes windows from the kept results of their frames.
+
+    The result equals the plain network's: the extractors and the refinement's dense blocks see one frame alone, and so
+    run once a frame; the last layer of the degradation kernels and the first that reads them are one merged layer; wide
+    layers run in strips of rows.
+    """
+
+    def __init__(
+        self, model: FMANet, *, device: torch.device, precision: Precision, strip_bytes: int | None = None
+    ) -> None:
+        degradation: Any = model.degradation_learning_network
+        restoration: Any = model.restoration_network
+        self._config = model.config
+        layout = Layout(device, DTYPES[precision], strip_bytes or STRIP_BYTES[device.type])
+        self._layout = layout
+        self._first = [layout.weight(network.feature_extractor[0].weight) for network in (degradation, restoration)]
+        self._chains = [DenseChain(network.feature_extractor[2], layout) for network in (degradation, restoration)]
+        self._rdbs = [
+            [DenseBlock(block.rdb, layout) for block in network.FRMA_blocks] for network in (degradation, restoration)
+        ]
+        self._refine_degradation = [
+            Refinement(block, layout, model.config.num_frames) for block in degradation.FRMA_blocks
+        ]
+        self._refine_restoration = [
+            Refinement(block, layout, model.config.num_frames) for block in restoration.FRMA_blocks
+        ]
+        self._kernel_features = KernelFeatures(model, layout)
+        self._flow_in, self._flow_guess, self._flow_final = (
+            FlowConvs(head, layout) for head in (restoration.f_conv1, restoration.f_conv2, restoration.f_conv3)
+        )
+        self._head = RestorationHead(model, layout)
+
+    @torch.inference_mode()
+    def frame_state(self, frame: Tensor) -> FrameState:
+        """`frame`: (3, H, W) float32 in [0, 1] on the device, in the network's colour order."""
+        picture = frame[None].to(self._layout.dtype).contiguous(memory_format=torch.channels_last)
+        initial: list[Tensor] = []
+        refined: list[list[Tensor]] = []
+        for index in range(2):
+            features = self._chains[index](activate(conv(picture, self._first[index])))
+            initial.append(features)
+            refined.append([])
+            for block in self._rdbs[index]:
+                features = block(features)
+                refined[index].append(features)
+            picture = torch.cat((picture, features), dim=1)
+        return FrameState(frame, (initial[0], initial[1]), (refined[0], refined[1]))
+
+    @torch.inference_mode()
+    def window(self, states: Sequence[FrameState]) -> Tensor:
+        """(3, 4H, 4W) float32, not clamped: the restored centre frame of T states in order."""
+        centre = states[self._config.centre]
+        warped: Tensor | None = None
+        flow_masks: Tensor | None = None
+        for index, refinement in enumerate(self._refine_degradation):
+            features = [state.refined[0][index] for state in states]
+            warped, flow_masks = refinement(features, warped, flow_masks, centre.initial[0])
+        assert warped is not None
+        assert flow_masks is not None
+        kernel_features = self._kernel_features(warped)
+        flow_masks = self._flow_in(flow_masks)
+        warped = None
+        for index, refinement in enumerate(self._refine_restoration):
+            features = [state.refined[1][index] for state in states]
+            warped, flow_masks = refinement(features, warped, flow_masks, centre.initial[1], kernel_features)
+        assert warped is not None
+        assert flow_masks is not None
+        del kernel_features, features
+        window = torch.stack([state.frame for state in states])
+        return self._head(warped, self._warp_window(window, flow_masks))
+
+    def _warp_window(self, window: Tensor, flow_masks: Tensor) -> Tensor:
+        """The frames (T, 3, H, W) warped to the centre and masked: a first guess, then the final flow-mask pair."""
+        guess = _warp_frames(window, self._flow_guess(flow_masks))
+        centre = window[self._config.centre].expand_as(window)
+        final = self._flow_final(torch.cat((flow_masks, guess, centre), dim=1))
+        return _warp_frames(window, final)
+
+
+def _warp_frames(window: Tensor, flow_mask: Tensor) -> Tensor:
+    """(T, 3, H, W) float32."""
+    return backward_warp(window, flow_mask[:, :2]) * flow_mask[:, 2:].sigmoid()
+
+
+class FlowConvs:
+    """Two convolutions that predict optical flow; the second in float32."""
+
+    def __init__(self, head: Any, layout: Layout) -> None:
+        self._dtype = layout.dtype
+        self.first, self.second = layout.weight(head[0].weight), layout.wide(head[2].weight)
+
+    def __call__(self, picture: Tensor) -> Tensor:
+        """(N, C, H, W) to (N, C', H, W) float32."""
+        return self.finish(conv(picture.to(self._dtype, memory_format=torch.channels_last), self.first))
+
+    def finish(self, hidden: Tensor) -> Tensor:
+        """From the first convolution's result, which is overwritten."""
+        return conv(activate(hidden).float(), self.second)
+
+
+class Refinement:
+    """An `FRMABlock` without its dense block, which runs once a frame elsewhere."""
+
+    def __init__(self, block: Any, layout: Layout, num_frames: int) -> None:
+        self._layout, self._num_frames = layout, num_frames
+        self._flow = FlowConvs(block.conv_f, layout)
+        dim = block.conv_Fw.weight.shape[0]
+        self._dim = dim
+        self._guide = self._flow.first[:, :dim].contiguous(memory_format=torch.channels_last)
+        self._rest = torch.cat((self._flow.first[:, -dim:], self._flow.first[:, dim:-dim]), dim=1)
+        self._rest = self._rest.contiguous(memory_format=torch.channels_last)
+        fuse = layout.weight(block.conv_Fw.weight)[:, :, 0, 0].t()
+        self._carry = fuse[: -dim * num_frames].contiguous()
+        self._fuse = _frames_outermost(fuse[-dim * num_frames :], num_frames)
+        self._attention = [MultiAttention(part, layout) for part in block.multi_attn_block]
+        self._degradation_aware = hasattr(block, "rdb_KD")
+        if self._degradation_aware:
+            self._kernel_block = DenseBlock(block.rdb_KD, layout)
+            kernels = layout.weight(block.conv_KD.weight)[:, :, 0, 0].t()
+            self._kernel_fuse = [part.contiguous() for part in _frames_outermost(kernels, num_frames).split(dim)]
+
+    def __call__(
+        self,
+        features: list[Tensor],
+        carried: Tensor | None,
+        flow_masks: Tensor | None,
+        centre: Tensor,
+        kernel_features: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """One refinement of a window.
+
+        Args:
+            features: F^{i+1} of the T frames, (1, C, H, W) each.
+            carried: F_w^i, (1, C, H, W); None before the first block.
+            flow_masks: f^i, (T, 3n, H, W) float32; None before the first block of Net^D.
+            centre: F_c^0, (1, C, H, W).
+            kernel_features: (T, C, H, W); Net^R only.
+
+        Returns:
+            F_w^{i+1}, (1, C, H, W), and f^{i+1}, (T, 3n, H, W) float32.
+        """
+        flow_masks = self._flows(features, flow_masks, centre)
+        aligned = self._aligned(features, flow_masks)
+        fused = pixels(aligned) @ self._fuse
+        del aligned
+        if carried is not None:
+            fused.addmm_(pixels(carried), self._carry)
+        image = picture_of(fused, centre)
+        guides = [centre]
+        if kernel_features is not None:
+            guides.append(self._kernel_guide(kernel_features, centre))
+        for attention in self._attention:
+            image = attention(image, guides)
+        return image, flow_masks
+
+    def _flows(self, features: list[Tensor], flow_masks: Tensor | None, centre: Tensor) -> Tensor:
+        """f^{i+1}; the guide's share of the first convolution is the same for all frames."""
+        guided = conv(centre, self._guide)
+        if flow_masks is None:
+            return self._flow.finish(conv(torch.cat(features), self._rest).add_(guided))
+        height, width = centre.shape[-2:]
+        shape = (len(features), height, width, self._dim + flow_masks.shape[1])
+        joined = torch.empty(shape, dtype=centre.dtype, device=centre.device).permute(0, 3, 1, 2)
+        for index, picture in enumerate(features):
+            warp_into(joined[index : index + 1, : self._dim], picture, flow_masks[index : index + 1])
+        joined[:, self._dim :] = flow_masks
+        hidden = conv(joined, self._rest).add_(guided)
+        return flow_masks + self._flow.finish(hidden)
+
+    def _aligned(self, features: list[Tensor], flow_masks: Tensor) -> Tensor:
+        """The warped features of all frames as channels, the frame index running slowest: (1, T * C, H, W)."""
+        height, width = features[0].shape[-2:]
+        shape = (1, height, width, len(features) * self._dim)
+        aligned = torch.empty(shape, dtype=features[0].dtype, device=features[0].device).permute(0, 3, 1, 2)
+        for index, picture in enumerate(features):
+            area = aligned[:, index * self._dim : (index + 1) * self._dim]
+            warp_into(area, picture, flow_masks[index : index + 1])
+        return aligned
+
+    def _kernel_guide(self, kernel_features: Tensor, like: Tensor) -> Tensor:
+        """k^{D,i}, (1, C, H, W)."""
+        refined = self._kernel_block(kernel_features)
+        total = pixels(refined[:1]) @ self._kernel_fuse[0]
+        for frame, matrix in zip(refined[1:], self._kernel_fuse[1:], strict=True):
+            total.addmm_(pixels(frame[None]), matrix)
+        return picture_of(total, like)
+
+
+def _frames_outermost(matrix: Tensor, num_frames: int) -> Tensor:
+    """Input rows (c t) of a 1x1 convolution's matrix reordered to (t c)."""
+    return matrix.unflatten(0, (-1, num_frames)).transpose(0, 1).flatten(0, 1).contiguous()
+
+
+class KernelFeatures:
+    """Features of the degradation kernels, without ever making the kernels.
+
+    Net^D's last convolution (C to k_d * k_d) and Net^R's first that reads it have no activation between them, so
+    they are one 5x5 convolution over the frames. Only where the picture's edge cuts the kernels off (they are zero outside)
+    does that differ; the outermost rows and columns are computed in the two steps.
+    """
+
+    def __init__(self, model: FMANet, layout: Layout) -> None:
+        degradation: Any = model.degradation_learning_network
+        restoration: Any = model.restoration_network
+        self._num_frames = model.config.num_frames
+        self._first = layout.weight(degradation.d_conv[0].weight)
+        self._make = layout.weight(degradation.d_conv[2].weight)
+        read = restoration.d_conv[0].weight.detach()
+        self._read = _window_weights(read, layout)
+        self._merged = _window_weights(_merge(degradation.d_conv[2].weight.detach().squeeze(2), read), layout)
+        self._last = _window_weights(restoration.d_conv[2].weight.detach(), layout)
+
+    def __call__(self, warped: Tensor) -> Tensor:
+        """F_w^{D,M}, (1, C, H, W), to (T, C, H, W)."""
+        hidden = activate(conv(_split_frames(warped, self._num_frames), self._first))
+        first = _window_conv(hidden, self._merged, (2, 2, 2, 2))
+        height, width = hidden.shape[-2:]
+        if min(height, width) < 3:
+            first = self._two_steps(hidden, (1, 1, 1, 1))
+        else:
+            first[:, :, :1] = self._two_steps(hidden[:, :, :3], (1, 1, 1, 0))
+            first[:, :, -1:] = self._two_steps(hidden[:, :, -3:], (1, 1, 0, 1))
+            first[:, :, :, :1] = self._two_steps(hidden[:, :, :, :3], (1, 0, 1, 1))
+            first[:, :, :, -1:] = self._two_steps(hidden[:, :, :, -3:], (0, 1, 1, 1))
+        return _window_conv(activate(first), self._last, (1, 1, 1, 1))
+
+    def _two_steps(self, hidden: Tensor, padding: tuple[int, int, int, int]) -> Tensor:
+        """Kernels and their first reading; `padding` (left, right, top, bottom) where the picture ends."""
+        kernels = F.conv2d(F.pad(hidden, padding), self._make)
+        return _window_conv(kernels, self._read, padding)
+
+
+def _merge(make: Tensor, read: Tensor) -> Tensor:
+    """One kernel for two convolutions in a row: (K, C, 3, 3) then (C', K, t, 3, 3) give (C', C, t, 5, 5)."""
+    steps = read.double().transpose(1, 2).flatten(0, 1)
+    merged = F.conv2d(make.double().transpose(0, 1), steps.flip(-1, -2), padding=2)
+    merged = merged.unflatten(1, (read.shape[0], read.shape[2]))
+    return merged.permute(1, 0, 2, 3, 4).to(read.dtype)
+
+
+def _window_weights(weight: Tensor, layout: Layout) -> list[Tensor]:
+    """A (C', C, 3, k, k) kernel as one kernel for each time offset -1, 0, 1."""
+    return [layout.weight(part) for part in weight.unbind(2)]
+
+
+def _window_conv(frames: Tensor, weights: list[Tensor], padding: tuple[int, int, int, int]) -> Tensor:
+    """A convolution over (T, C, H, W) frames in time and space; outside the window there is zero."""
+    padded = F.pad(frames, padding) if len(set(padding)) > 1 else frames
+    inside = padding[0] if len(set(padding)) == 1 else 0
+    results = []
+    for index in range(len(frames)):
+        near = [
+            (padded[near : near + 1], weights[near - index + 1])
+            for near in range(index - 1, index + 2)
+            if 0 <= near < len(frames)
+        ]
+        picture = torch.cat([frame for frame, _ in near], dim=1)
+        weight = torch.cat([weight for _, weight in near], dim=1)
+        results.append(F.conv2d(picture, weight.contiguous(memory_format=torch.channels_last), padding=inside))
+    return torch.cat(results)
+
+
+def _split_frames(image: Tensor, num_frames: int) -> Tensor:
+    """(1, C, H, W) with channels (c t) to (T, C / T, H, W), channels last."""
+    frames = image[0].unflatten(0, (-1, num_frames)).transpose(0, 1)
+    return frames.contiguous(memory_format=torch.channels_last)
+
+
+class RestorationHead:
+    """Restoration kernels, dynamic upsampling and the pixel-shuffle residual, strip by strip."""
+
+    HALO = 3
+    """Low-resolution rows around a strip that its high-resolution rows depend on."""
+
+    def __init__(self, model: FMANet, layout: Layout) -> None:
+        network: Any = model.restoration_network
+        self._layout, self._config = layout, model.config
+        self._kernels = [layout.weight(network.r_conv[index].weight) for index in (0, 2)]
+        self._low = layout.weight(network.res_conv1.weight)
+        self._steps = [layout.weight(part.weight) for part in (network.upsample.conv1, network.upsample.conv2)]
+        self._high = layout.weight(network.upsample.conv3.weight)
+        self._last = layout.weight(network.res_conv2.weight)
+
+    def __call__(self, warped: Tensor, window: Tensor) -> Tensor:
+        """F_w^{R,M}, (1, C, H, W), and the warped frames, (T, 3, H, W) float32, to (3, 4H, 4W) float32."""
+        config, scale = self._config, self._config.scale
+        height, width = warped.shape[-2:]
+        result = window.new_empty(IMAGE_CHANNELS, height * scale, width * scale)
+        wide = max(config.dim * scale * scale, config.num_frames * scale**2 * config.restoration_taps * 3)
+        for strip in strips(height, self._layout.rows(width, wide), self.HALO):
+            near = warped[:, :, strip.top : strip.bottom]
+            rows = slice(strip.start * scale, strip.stop * scale)
+            frames = _split_frames(near, config.num_frames)
+            kernels = strip.own(conv(activate(conv(frames, self._kernels[0])), self._kernels[1]))
+            patches = patches_of(window, config.restoration_kernel_size, strip.start, strip.stop)
+            result[:, rows] = dynamic_upsample_strip(patches, kernels, scale)
+            result[:, rows] += strip.own(self._residual(near), scale)[0]
+        return result
+
+    def _residual(self, image: Tensor) -> Tensor:
+        """(1, C, h, W) to (1, 3, 4h, 4W)."""
+        image = activate(conv(image, self._low))
+        for weight in self._steps:
+            image = F.pixel_shuffle(activate(conv(image, weight)), 2).contiguous(memory_format=torch.channels_last)
+        return conv(activate(conv(image, self._high)), self._last)

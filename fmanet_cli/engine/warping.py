@@ -1,0 +1,71 @@
+"""Multi-flow occlusion-aware warping and dynamic upsampling for streaming, in bounded memory."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from fmanet_cli.model.config import FLOW_MASK_CHANNELS
+from fmanet_cli.model.filtering import backward_warp
+
+
+def warp_into(target: Tensor, features: Tensor, flow_masks: Tensor) -> None:
+    """Warps groups of channels with their own flow-mask pairs and writes the result where it is needed.
+
+    Args:
+        target: (N, C, H, W), any strides, any dtype; overwritten.
+        features: (N, C, H, W).
+        flow_masks: (N, 3n, H, W) float32: per pair flow x, flow y in pixels and the occlusion logit.
+    """
+    pairs = flow_masks.shape[1] // FLOW_MASK_CHANNELS
+    for out, picture, fields in zip(target, features, flow_masks, strict=True):
+        groups = picture.float().contiguous().unflatten(0, (pairs, -1))
+        flows = fields.unflatten(0, (pairs, FLOW_MASK_CHANNELS))
+        warped = backward_warp(groups, flows[:, :2]).mul_(flows[:, 2:].sigmoid())
+        out.copy_(warped.flatten(0, 1))
+
+
+def dynamic_upsample_strip(patches: Tensor, kernels: Tensor, scale: int) -> Tensor:
+    """Weighs the patches of some rows with their restoration kernels.
+
+    The kernels' taps are not shifted to a sum of one: since the sum is linear, the shift is added as the patches' sum
+    times the missing weight.
+
+    Args:
+        patches: (T, 3, taps, h, W) float32, warped low-resolution pixels around each pixel.
+        kernels: (T, s * s * taps, h, W), channels last.
+        scale: s.
+
+    Returns:
+        (3, s * h, s * W) float32.
+    """
+    frames, channels, taps, height, width = patches.shape
+    subpixels = scale * scale
+    weights = kernels.permute(2, 3, 0, 1).reshape(height * width, frames, subpixels, taps).float()
+    values = patches.permute(3, 4, 0, 2, 1).reshape(height * width, frames, taps, channels)
+    result = torch.zeros(height * width, subpixels, channels, device=patches.device)
+    for frame in range(frames):
+        result.baddbmm_(weights[:, frame], values[:, frame])
+    missing = 1 / (frames * taps) - weights.mean(dim=(1, 3))
+    result += missing[..., None] * values.sum(dim=(1, 2))[:, None]
+    shuffled = result.view(height, width, scale, scale, channels).permute(4, 0, 2, 1, 3)
+    return shuffled.reshape(channels, height * scale, width * scale)
+
+
+def patches_of(frames: Tensor, side: int, top: int, bottom: int) -> Tensor:
+    """Square neighbourhoods of the pixels of some rows, the picture continued by its edge pixels.
+
+    Args:
+        frames: (T, 3, H, W) float32.
+        side: neighbourhood side, odd.
+        top: first row.
+        bottom: last row, plus one.
+
+    Returns:
+        (T, 3, side * side, bottom - top, W).
+    """
+    margin = side // 2
+    padded = F.pad(frames, (margin,) * 4, mode="replicate")[:, :, top : bottom + 2 * margin]
+    count, channels, height, width = padded.shape
+    return F.unfold(padded, side).view(count, channels, side * side, height - 2 * margin, width - 2 * margin)
