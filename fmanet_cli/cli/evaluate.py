@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from fmanet_cli.errors import OptionError
 
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 
 _EXISTING = click.Path(exists=True, path_type=Path)
 _REPORT = click.Path(dir_okay=False, path_type=Path)
+_RESTORING_OPTIONS = ("model", "device", "precision", "tile", "compare_tiles", "frames")
+_DEGRADING_OPTIONS = ("size", "exposure", "stride", "still", "photos", "seed")
 _COMPARED_TILE_PIXELS = 128
 _COMPARED_OVERLAP_PIXELS = 16
 
@@ -72,15 +75,31 @@ class _Job:
 @click.option(
     "-t", "--tile", default="auto", show_default=True, metavar="auto|0|N", help="Tile side; 0 = whole frames."
 )
-@click.option("--frames", type=click.IntRange(1), help="Most frames of each clip.  [default: all; 8 of a photograph]")
+@click.option(
+    "--frames",
+    type=click.IntRange(1),
+    help="Most frames of each clip.  [default: all; of photographs 8, with --still 3]",
+)
 @click.option("--size", type=click.IntRange(64), help="Crop sharp frames to at most SIZE x SIZE before --degrade.")
 @click.option(
-    "--exposure", type=click.FloatRange(0, 1), default=0.8, show_default=True, help="Share of the interval exposed."
+    "--exposure",
+    type=click.FloatRange(0, 1),
+    default=0.8,
+    show_default=True,
+    help="Share of the frame interval with open shutter.",
 )
-@click.option("--stride", type=click.IntRange(1), default=1, show_default=True, help="Source frames a degraded frame.")
+@click.option(
+    "--stride",
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    help="Source frames for each degraded frame of a video.",
+)
 @click.option("--still", is_flag=True, help="Degrade without motion: the first frame over and over, not blurred.")
 @click.option("--photos", is_flag=True, help="Take every picture for a photograph, numbered or not.")
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the camera over photographs.")
+@click.option(
+    "--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of the camera over photographs."
+)
 @click.option(
     "--compare-tiles", is_flag=True, help="Also restore in tiles of 128, overlap 16, and tell the difference."
 )
@@ -129,15 +148,22 @@ def _refuse_bad_combinations(given: _Options) -> None:
         raise click.UsageError("give --truth once for each clip or --input, in the same order")
     if given.truth and not given.clips and not given.input:
         raise click.UsageError("--truth needs RESTORED or --input to compare with")
-    if given.truth and given.clips and (given.model or given.compare_tiles or given.frames):
-        raise click.UsageError("RESTORED is compared as it is: leave out --model, --compare-tiles and --frames")
-    if not given.degrade and (given.size or given.still or given.photos):
-        raise click.UsageError("--size, --still and --photos go with --degrade")
-    if given.reds4 and given.frames:
-        raise click.UsageError("--reds4 takes all frames: leave out --frames")
+    if given.truth and given.clips:
+        _refuse_given(_RESTORING_OPTIONS, "RESTORED is compared as it is")
+    if not given.degrade:
+        _refuse_given(_DEGRADING_OPTIONS, "only --degrade makes frames")
+    if given.reds4:
+        _refuse_given(("frames",), "--reds4 takes all frames")
     for path in (given.json, given.csv):
         if path and not path.parent.is_dir():
             raise OptionError(f"the folder for {path} does not exist: make it first")
+
+
+def _refuse_given(names: Sequence[str], reason: str) -> None:
+    context = click.get_current_context()
+    typed = [name for name in names if context.get_parameter_source(name) is ParameterSource.COMMANDLINE]
+    if typed:
+        raise click.UsageError(f"{reason}: leave out {', '.join('--' + name.replace('_', '-') for name in typed)}")
 
 
 def _plan(given: _Options) -> _Job:

@@ -1,0 +1,207 @@
+"""Clips compared with the truth, frame by frame, restored on the way where asked."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Protocol, TypeVar
+
+import numpy as np
+
+from fmanet_cli.errors import EvaluationError
+from fmanet_cli.evaluation.clips import Clip, MatchedClip
+from fmanet_cli.evaluation.degrade import Degradation, DegradedFrame, degrade_clip
+from fmanet_cli.evaluation.metrics import (
+    ByteImage,
+    FlowTrack,
+    FrameScores,
+    colour_shift,
+    describe_size,
+    flow_difference,
+    psnr,
+    quantize,
+    ssim,
+)
+from fmanet_cli.evaluation.report import ScoredFrame
+from fmanet_cli.evaluation.resampling import SCALE, enlarge
+from fmanet_cli.video.frame import Frame
+
+Item = TypeVar("Item")
+
+PerceptualMetric = Callable[[ByteImage, ByteImage], float]
+"""A distance of two RGB images of code values, such as ``perceptual.PerceptualDistance``."""
+
+
+class FrameRestorer(Protocol):
+    """What restores frames: ``engine.restorer.Restorer`` or a stand-in."""
+
+    def restore(self, frames: Iterable[Frame]) -> Iterator[Frame]:
+        """Yield one restored frame of 4 times the size for each frame, in order."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RestoredFrame:
+    """A frame to be scored."""
+
+    restored: ByteImage
+    """(4H, 4W, 3) uint8, RGB."""
+    truth: ByteImage
+    """(4H, 4W, 3) uint8, RGB."""
+    blurry: ByteImage | None = None
+    """(H, W, 3) uint8, RGB; None where it is not known."""
+    tile_psnr: float | None = None
+    """PSNR in dB between the frame restored as asked and restored in tiles, unrounded; None if not asked for."""
+
+
+def compare_clips(clips: Iterable[MatchedClip], *, perceptual: PerceptualMetric | None = None) -> Iterator[ScoredFrame]:
+    """Yield the scores of restored clips against their truth, frame by frame; bicubic beside where the input is known.
+
+    One frame of each side is in memory at a time. Raises EvaluationError where numbers or sizes of frames differ.
+    """
+    for clip in clips:
+        sides = [clip.candidate, clip.truth] + ([clip.blurry] if clip.blurry else [])
+        frames = (_side_by_side(*images) for images in _in_step(clip.name, sides))
+        yield from score_frames(clip.name, frames, perceptual=perceptual)
+
+
+def restore_and_compare(
+    clips: Iterable[MatchedClip],
+    restorer: FrameRestorer,
+    *,
+    tiled_restorer: FrameRestorer | None = None,
+    frame_limit: int | None = None,
+    skip_ends: bool = False,
+    perceptual: PerceptualMetric | None = None,
+) -> Iterator[ScoredFrame]:
+    """Yield the scores of low-resolution clips after restoring them, frame by frame, with bicubic beside.
+
+    ``frame_limit`` bounds the frames taken of each clip. ``skip_ends`` leaves a clip's first and last frame out of the
+    scores, not out of the network's sight (the paper's protocol). ``tiled_restorer`` restores the same frames for
+    ``tile_psnr``. Raises EvaluationError where numbers or sizes of frames do not match.
+    """
+    for clip in clips:
+        pairs = (DegradedFrame(*images) for images in _in_step(clip.name, [clip.candidate, clip.truth]))
+        frames = restore_frames(
+            _fitting(clip.name, itertools.islice(pairs, frame_limit)), restorer, tiled_restorer=tiled_restorer
+        )
+        yield from score_frames(clip.name, _without_ends(frames) if skip_ends else frames, perceptual=perceptual)
+
+
+def degrade_and_compare(
+    clips: Iterable[Clip],
+    restorer: FrameRestorer,
+    *,
+    degradation: Degradation,
+    tiled_restorer: FrameRestorer | None = None,
+    perceptual: PerceptualMetric | None = None,
+) -> Iterator[ScoredFrame]:
+    """Yield the scores of sharp clips after degrading and restoring them, frame by frame, with bicubic beside."""
+    for clip in clips:
+        frames = restore_frames(degrade_clip(clip, degradation), restorer, tiled_restorer=tiled_restorer)
+        yield from score_frames(clip.name, frames, perceptual=perceptual)
+
+
+def restore_frames(
+    pairs: Iterable[DegradedFrame], restorer: FrameRestorer, *, tiled_restorer: FrameRestorer | None = None
+) -> Iterator[RestoredFrame]:
+    """Yield each pair with its restored frame; holds only the frames that the restorer looks ahead."""
+    waiting, first, second = itertools.tee(pairs, 3)
+    restored = restorer.restore(_as_video(first))
+    tiled = tiled_restorer.restore(_as_video(second)) if tiled_restorer else (None for _ in second)
+    for pair, whole, pieces in zip(waiting, restored, tiled, strict=True):
+        agreement = None if pieces is None else psnr(whole.image, pieces.image, border=0, peak=1.0)
+        yield RestoredFrame(quantize(whole.image), pair.truth, pair.blurry, agreement)
+
+
+def score_frames(
+    name: str, frames: Iterable[RestoredFrame], *, perceptual: PerceptualMetric | None = None
+) -> Iterator[ScoredFrame]:
+    """Yield the scores of one clip's frames, in order; only the frames before are kept, for their motion.
+
+    Raises EvaluationError where sizes differ or a frame is too small.
+    """
+    tracks = FlowTrack(), FlowTrack(), FlowTrack()
+    for index, frame in enumerate(frames):
+        _check_size(name, index, frame)
+        true_flow = tracks[0].step(frame.truth)
+        bicubic = None if frame.blurry is None else enlarge(frame.blurry)
+        yield ScoredFrame(
+            clip=name,
+            index=index,
+            restored=_score(frame.restored, frame.truth, tracks[1], true_flow, perceptual),
+            bicubic=None if bicubic is None else _score(bicubic, frame.truth, tracks[2], true_flow, perceptual),
+            colour_shift=colour_shift(frame.restored, frame.truth),
+            bicubic_colour_shift=None if bicubic is None else colour_shift(bicubic, frame.truth),
+            tile_psnr=frame.tile_psnr,
+        )
+
+
+def _score(
+    image: ByteImage,
+    truth: ByteImage,
+    track: FlowTrack,
+    true_flow: np.ndarray | None,
+    perceptual: PerceptualMetric | None,
+) -> FrameScores:
+    flow = track.step(image)
+    return FrameScores(
+        psnr=psnr(image, truth),
+        ssim=ssim(image, truth),
+        tof=None if flow is None or true_flow is None else flow_difference(flow, true_flow),
+        lpips=perceptual(image, truth) if perceptual else None,
+    )
+
+
+def _side_by_side(restored: ByteImage, truth: ByteImage, blurry: ByteImage | None = None) -> RestoredFrame:
+    return RestoredFrame(restored, truth, blurry)
+
+
+def _in_step(name: str, clips: list[Clip]) -> Iterator[tuple[ByteImage, ...]]:
+    """Yield one frame of each clip at a time."""
+    for count, images in enumerate(itertools.zip_longest(*(clip.frames() for clip in clips))):
+        if any(image is None for image in images):
+            short = clips[[image is None for image in images].index(True)]
+            raise EvaluationError(
+                f"clip {name}: {short.files[0]} ends after {count} frames, the others go on: give the same"
+            )
+        yield images
+
+
+def _fitting(name: str, pairs: Iterable[DegradedFrame]) -> Iterator[DegradedFrame]:
+    """Yield the pairs with the truth cut to 4 times the low-resolution frame, at most 3 rows and columns."""
+    for index, pair in enumerate(pairs):
+        height, width = (SCALE * side for side in pair.blurry.shape[:2])
+        surplus = pair.truth.shape[0] - height, pair.truth.shape[1] - width
+        if not all(0 <= extra < SCALE for extra in surplus):
+            raise EvaluationError(
+                f"clip {name}, frame {index}: the truth must be 4 times the input, "
+                f"got {describe_size(pair.truth)} for {describe_size(pair.blurry)}"
+            )
+        yield DegradedFrame(pair.blurry, pair.truth[:height, :width])
+
+
+def _check_size(name: str, index: int, frame: RestoredFrame) -> None:
+    if frame.restored.shape != frame.truth.shape:
+        raise EvaluationError(
+            f"clip {name}, frame {index}: sizes differ, "
+            f"restored {describe_size(frame.restored)}, truth {describe_size(frame.truth)}"
+        )
+    if frame.blurry is not None and tuple(SCALE * side for side in frame.blurry.shape[:2]) != frame.truth.shape[:2]:
+        raise EvaluationError(
+            f"clip {name}, frame {index}: the truth must be 4 times the input, "
+            f"got {describe_size(frame.truth)} for {describe_size(frame.blurry)}"
+        )
+
+
+def _as_video(pairs: Iterable[DegradedFrame]) -> Iterator[Frame]:
+    for index, pair in enumerate(pairs):
+        image = pair.blurry.astype(np.float32) / np.float32(255)
+        yield Frame(image=image, pts=index, time_base=Fraction(1, 25), duration=1)
+
+
+def _without_ends(items: Iterable[Item]) -> Iterator[Item]:
+    kept = itertools.islice(items, 1, None)
+    for item, _after in itertools.pairwise(kept):
+        yield item

@@ -1,0 +1,134 @@
+"""The REDS4 protocol of the FMA-Net paper and the figures it published, as data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from fmanet_cli.errors import EvaluationError
+from fmanet_cli.evaluation.clips import Clip, MatchedClip, find_clips
+from fmanet_cli.evaluation.report import MeanScores
+
+CLIPS = ("000", "011", "015", "020")
+"""Clips of the REDS training set that the paper tests on."""
+
+SHARP_FOLDER = "train_sharp"
+"""Folder of the sharp frames, 1280x720."""
+
+BLURRY_FOLDER = "train_blur_bicubic/X4"
+"""Folder of the blurred and bicubically reduced frames, 320x180."""
+
+
+_Figures = tuple[float, float, float | None]
+"""PSNR in dB, SSIM and tOF in pixels."""
+
+
+@dataclass(frozen=True, slots=True)
+class PublishedRow:
+    """What a paper prints for one method on REDS4 (RGB)."""
+
+    method: str
+    """Name as printed; * means retrained on REDS for the joint task."""
+    parameters_millions: float
+    """Parameters of the network."""
+    mean: MeanScores
+    """Average over the four clips."""
+    clips: Mapping[str, MeanScores]
+    """One a clip, by name; empty where the paper prints the average alone."""
+
+
+_PRINTED: tuple[tuple[str, float, tuple[_Figures, ...]], ...] = (
+    ("HOFFR", 3.5, ((27.24, 0.7870, None),)),
+    (
+        "Restormer*",
+        26.5,
+        (
+            (27.29, 0.7850, 2.71),
+            (26.51, 0.7551, 0.47),
+            (27.09, 0.7695, 3.53),
+            (30.03, 0.8579, 2.82),
+            (25.52, 0.7573, 4.04),
+        ),
+    ),
+    (
+        "GShiftNet*",
+        13.5,
+        (
+            (25.77, 0.7275, 2.96),
+            (24.66, 0.6730, 0.93),
+            (25.66, 0.7190, 3.47),
+            (28.05, 0.7995, 3.50),
+            (24.69, 0.7187, 3.93),
+        ),
+    ),
+    (
+        "BasicVSR++*",
+        7.3,
+        (
+            (27.06, 0.7752, 2.70),
+            (25.90, 0.7234, 0.57),
+            (27.07, 0.7699, 3.36),
+            (29.67, 0.8475, 3.01),
+            (25.58, 0.7601, 3.86),
+        ),
+    ),
+    (
+        "RVRT*",
+        12.9,
+        (
+            (27.80, 0.8025, 2.40),
+            (26.84, 0.7764, 0.38),
+            (27.76, 0.7903, 2.95),
+            (30.66, 0.8694, 2.60),
+            (25.93, 0.7740, 3.65),
+        ),
+    ),
+    (
+        "FMA-Net_s",
+        7.4,
+        (
+            (28.46, 0.8212, 2.08),
+            (27.08, 0.7852, 0.33),
+            (28.73, 0.8164, 2.46),
+            (30.98, 0.8745, 2.42),
+            (27.03, 0.8089, 3.10),
+        ),
+    ),
+    (
+        "FMA-Net",
+        9.6,
+        (
+            (28.83, 0.8315, 1.92),
+            (27.19, 0.7904, 0.32),
+            (29.38, 0.8308, 2.19),
+            (31.36, 0.8814, 2.37),
+            (27.51, 0.8232, 2.79),
+        ),
+    ),
+)
+
+PUBLISHED = tuple(
+    PublishedRow(
+        method, parameters, MeanScores(*mean), {CLIPS[index]: MeanScores(*clip) for index, clip in enumerate(clips)}
+    )
+    for method, parameters, (mean, *clips) in _PRINTED
+)
+"""Joint methods of the paper's Table 1, per clip from its supplement's Table 9.
+
+The paper's own clips of FMA-Net average 28.86 dB, not the printed 28.83 dB.
+"""
+
+
+def find_reds4(root: Path) -> list[MatchedClip]:
+    """Return the four clips below ``root``, blurry against sharp. Raises EvaluationError if a folder is missing."""
+    return [MatchedClip(name, _clip(root / BLURRY_FOLDER / name), _clip(root / SHARP_FOLDER / name)) for name in CLIPS]
+
+
+def _clip(folder: Path) -> Clip:
+    if not folder.is_dir():
+        raise EvaluationError(
+            f"no folder {folder}: REDS4 needs {SHARP_FOLDER}/CLIP and {BLURRY_FOLDER}/CLIP for {', '.join(CLIPS)}"
+        )
+    (clip,) = find_clips(folder)
+    return clip

@@ -1,0 +1,210 @@
+"""The figures of an evaluation: means, JSON and CSV."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import io
+import json
+import math
+import secrets
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from fmanet_cli.errors import EvaluationError, VideoWriteError
+from fmanet_cli.evaluation.metrics import FrameScores
+
+Colour = tuple[float, float, float]
+"""Red, green and blue, in 8-bit code values."""
+
+
+@dataclass(frozen=True, slots=True)
+class ScoredFrame:
+    """One frame of a clip and what was measured on it."""
+
+    clip: str
+    """Name of the clip."""
+    index: int
+    """Place of the frame in its clip, from 0, counting the frames that are scored."""
+    restored: FrameScores
+    """The restored frame against the truth."""
+    bicubic: FrameScores | None = None
+    """The low-resolution frame, enlarged by bicubic interpolation, against the truth; None where it is not known."""
+    colour_shift: Colour = (0.0, 0.0, 0.0)
+    """Mean of restored minus truth in 8-bit code values: red, green, blue."""
+    bicubic_colour_shift: Colour | None = None
+    """The same of the bicubic enlargement."""
+    tile_psnr: float | None = None
+    """PSNR in dB between the frame restored as asked and restored in tiles; None where it was not asked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class MeanScores:
+    """The mean of some frames' figures; None where no frame has the figure."""
+
+    psnr: float | None
+    """dB."""
+    ssim: float | None
+    """At most 1."""
+    tof: float | None
+    """Pixels."""
+    lpips: float | None = None
+    """Lower is better."""
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """Every scored frame of an evaluation, in order."""
+
+    frames: tuple[ScoredFrame, ...]
+    """Clip by clip."""
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    """How the compared frames were made: model, degradation, seed. Empty where both sides were given as files."""
+
+    def __post_init__(self) -> None:
+        if not self.frames:
+            raise EvaluationError("no frame was compared: give clips of at least one frame")
+
+    @property
+    def clips(self) -> dict[str, tuple[ScoredFrame, ...]]:
+        """The frames of each clip, by name."""
+        grouped: dict[str, list[ScoredFrame]] = {}
+        for frame in self.frames:
+            grouped.setdefault(frame.clip, []).append(frame)
+        return {name: tuple(frames) for name, frames in grouped.items()}
+
+    @property
+    def has_bicubic(self) -> bool:
+        """Whether every frame has the bicubic enlargement beside it."""
+        return all(frame.bicubic is not None for frame in self.frames)
+
+    @property
+    def gain(self) -> float | None:
+        """Mean PSNR of the restored frames minus that of the bicubic enlargement in dB; None where it is not known."""
+        restored = mean_scores(frame.restored for frame in self.frames).psnr
+        bicubic = mean_scores(frame.bicubic for frame in self.frames if frame.bicubic).psnr
+        return None if restored is None or bicubic is None or not self.has_bicubic else restored - bicubic
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the report as plain data.
+
+        ``clips`` holds for each clip its means and its ``frames``, ``mean`` the means over all frames of all clips
+        (tOF: over all pairs of neighbouring frames; paper section 4). Where a low-resolution input is known,
+        ``bicubic`` holds the same two for its bicubic enlargement, ``gain`` the difference of the mean PSNR in dB,
+        ``colour_shift`` the mean of restored minus truth per channel, and ``settings`` how the frames were made.
+        A figure that is not defined or not finite is null.
+        """
+        report = _scores_to_json({name: [f.restored for f in frames] for name, frames in self.clips.items()})
+        if self.has_bicubic:
+            report["bicubic"] = _scores_to_json(
+                {name: [f.bicubic for f in frames if f.bicubic] for name, frames in self.clips.items()}
+            )
+            report["gain"] = _finite(self.gain)
+            report["colour_shift"] = [_finite(value) for value in self.colour_shift()]
+            report["bicubic"]["colour_shift"] = [_finite(value) for value in self.bicubic_colour_shift()]
+        if self.tile_psnr is not None:
+            report["tile_psnr"] = _finite(self.tile_psnr)
+        if self.settings:
+            report["settings"] = dict(self.settings)
+        return report
+
+    def colour_shift(self) -> Colour:
+        """Return the mean of restored minus truth over all frames, in code values: red, green, blue."""
+        return _mean_colour([frame.colour_shift for frame in self.frames])
+
+    def bicubic_colour_shift(self) -> Colour:
+        """Return the mean of bicubic minus truth over all frames that have it, in code values: red, green, blue."""
+        return _mean_colour([frame.bicubic_colour_shift for frame in self.frames if frame.bicubic_colour_shift])
+
+    @property
+    def tile_psnr(self) -> float | None:
+        """Mean PSNR in dB between restoring as asked and in tiles; None where it was not measured."""
+        return _mean(frame.tile_psnr for frame in self.frames)
+
+    def to_csv(self) -> str:
+        """Return the report as a table with one row a frame, then one a clip and one for all (``frame`` is "mean")."""
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        names = ["psnr", "ssim", "tof"]
+        if any(frame.restored.lpips is not None for frame in self.frames):
+            names.append("lpips")
+        writer.writerow(["clip", "frame", *names, *(f"bicubic_{name}" for name in names if self.has_bicubic)])
+        for clip, frames in self.clips.items():
+            for frame in frames:
+                writer.writerow([clip, frame.index, *self._row(frame.restored, frame.bicubic, names)])
+        for clip, frames in [*self.clips.items(), ("mean", self.frames)]:
+            restored = mean_scores(frame.restored for frame in frames)
+            bicubic = mean_scores(frame.bicubic for frame in frames if frame.bicubic)
+            writer.writerow([clip, "mean", *self._row(restored, bicubic, names)])
+        return text.getvalue()
+
+    def _row(
+        self, restored: FrameScores | MeanScores, bicubic: FrameScores | MeanScores | None, names: Sequence[str]
+    ) -> list[float | None]:
+        sides = [restored, bicubic] if self.has_bicubic else [restored]
+        return [getattr(side, name) for side in sides for name in names]
+
+
+def mean_scores(scores: Iterable[FrameScores]) -> MeanScores:
+    """Return the mean of each figure over the frames that have it."""
+    listed = list(scores)
+    return MeanScores(*(_mean(getattr(frame, name.name) for frame in listed) for name in fields(MeanScores)))
+
+
+def write_report(path: Path, text: str) -> None:
+    """Write ``text`` under a temporary name beside ``path`` and rename it; an older report is replaced.
+
+    Raises VideoWriteError if the folder is missing or cannot be written to.
+    """
+    temporary = path.with_name(f".{path.stem}-{secrets.token_hex(4)}{path.suffix}")
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        temporary.replace(path)
+    except OSError as error:
+        raise VideoWriteError(f"cannot write the report {path}: {error.strerror}") from error
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def to_json_text(evaluation: Evaluation) -> str:
+    """Return the report as JSON text, without the non-standard names for infinity."""
+    return json.dumps(evaluation.to_json(), indent=1, allow_nan=False) + "\n"
+
+
+def _scores_to_json(clips: Mapping[str, Sequence[FrameScores]]) -> dict[str, Any]:
+    every = [scores for frames in clips.values() for scores in frames]
+    return {
+        "clips": {
+            name: _means_to_json(mean_scores(frames)) | {"frames": [_frame_to_json(scores) for scores in frames]}
+            for name, frames in clips.items()
+        },
+        "mean": _means_to_json(mean_scores(every)),
+    }
+
+
+def _means_to_json(means: MeanScores) -> dict[str, Any]:
+    report = {"psnr": _finite(means.psnr), "ssim": _finite(means.ssim), "tof": _finite(means.tof)}
+    return report if means.lpips is None else report | {"lpips": means.lpips}
+
+
+def _frame_to_json(scores: FrameScores) -> dict[str, Any]:
+    report = {"psnr": _finite(scores.psnr), "ssim": _finite(scores.ssim)}
+    optional = {"tof": scores.tof, "lpips": scores.lpips}
+    return report | {name: value for name, value in optional.items() if value is not None}
+
+
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None
+
+
+def _mean(values: Iterable[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return math.fsum(known) / len(known) if known else None
+
+
+def _mean_colour(colours: Sequence[Colour]) -> Colour:
+    red, green, blue = (math.fsum(channel) / len(colours) for channel in zip(*colours, strict=True))
+    return red, green, blue
