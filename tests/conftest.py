@@ -1,11 +1,68 @@
-"""Settings that all tests share."""
+"""What all tests share: a private cache, a tiny network and a small clip."""
 
 from __future__ import annotations
 
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING
+
 import pytest
+from moving_pictures import make_frames
+
+if TYPE_CHECKING:
+    from fmanet_cli.model.fmanet import FMANet
 
 
 @pytest.fixture(autouse=True)
 def _private_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     """No test reads or writes the user's weights cache."""
     monkeypatch.setenv("FMANET_CACHE", str(tmp_path_factory.mktemp("cache")))
+
+
+@pytest.fixture
+def tiny_model() -> FMANet:
+    """A random network of a few thousand parameters."""
+    from fmanet_cli.model.config import FMANetConfig
+    from fmanet_cli.model.fmanet import random_model
+
+    config = FMANetConfig(
+        dim=6,
+        num_rdbs=1,
+        growth=4,
+        num_dense_layers=2,
+        num_flows=2,
+        num_frma_blocks=1,
+        num_attention_blocks=1,
+        num_heads=2,
+        ffn_expansion=1.5,
+        degradation_kernel_size=4,
+        restoration_kernel_size=3,
+    )
+    return random_model(config, seed=3)
+
+
+@pytest.fixture
+def make_clip(tmp_path: Path):
+    """A function that writes a small clip without sound and returns its path."""
+
+    def write(name: str = "clip.mp4", count: int = 5, height: int = 24, width: int = 32) -> Path:
+        from fmanet_cli.video.colour import Colour
+        from fmanet_cli.video.frame import VideoInfo
+        from fmanet_cli.video.writer import VideoWriter
+
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        like = VideoInfo(
+            path="made",
+            height=height,
+            width=width,
+            time_base=Fraction(1, 240),
+            frame_rate=Fraction(24),
+            colour=Colour(matrix=1, full_range=False),
+        )
+        with VideoWriter(path, like=like, scale=1) as writer:
+            for frame in make_frames(count, height, width):
+                writer.write(frame)
+        return path
+
+    return write

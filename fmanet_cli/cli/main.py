@@ -94,7 +94,7 @@ class FmanetGroup(click.Group):
     context_settings={
         "help_option_names": ["-h", "--help"],
         "auto_envvar_prefix": "FMANET",
-        "token_normalize_func": lambda name: name.replace("_", "-") if name.startswith("--") else name,
+        "token_normalize_func": lambda name: name.replace("_", "-"),
         "show_default": True,
     },
 )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -54,26 +55,39 @@ class Strip:
     """Some rows of a picture and the rows around them that a local computation reads."""
 
     start: int
+    """First row of the result."""
     stop: int
+    """Last row of the result, plus one."""
     top: int
     """First row to read."""
     bottom: int
     """Last row to read, plus one."""
+    edges: tuple[bool, bool]
+    """Whether the rows read begin and end at the picture's edge, where convolutions pad with zeros."""
 
-    def own(self, picture: Tensor, scale: int = 1) -> Tensor:
-        """The strip's own rows of a result for the rows read."""
-        return picture[:, :, (self.start - self.top) * scale : (self.stop - self.top) * scale]
+    def near(self, picture: Tensor) -> Tensor:
+        """The rows to read."""
+        return picture[:, :, self.top : self.bottom]
+
+    def own(self, picture: Tensor) -> Tensor:
+        """The rows of the result."""
+        return picture[:, :, self.start : self.stop]
+
+    def conv(self, rows: Tensor, weight: Tensor, *, groups: int = 1) -> Tensor:
+        """A convolution of rows read; a row is used up at each side but the picture's edges."""
+        margin = weight.shape[-1] // 2
+        if any(self.edges) and margin:
+            rows = F.pad(rows, (0, 0, margin * self.edges[0], margin * self.edges[1]))
+        return F.conv2d(rows, weight, padding=(0, margin), groups=groups)
 
 
 def strips(height: int, rows: int, halo: int) -> Iterator[Strip]:
-    """Cuts `height` rows into about equal strips of at most `rows` rows, each with `halo` rows around it.
-
-    A strip that ends at the picture's edge has no halo there, so that zero padding means the same as for the whole.
-    """
+    """Cuts `height` rows into about equal strips of at most `rows` rows, each with `halo` rows around it."""
     count = max(1, -(-height // rows))
-    edges = [round(index * height / count) for index in range(count + 1)]
-    for start, stop in zip(edges, edges[1:], strict=False):
-        yield Strip(start, stop, max(0, start - halo), min(height, stop + halo))
+    borders = [round(index * height / count) for index in range(count + 1)]
+    for start, stop in pairwise(borders):
+        top, bottom = max(0, start - halo), min(height, stop + halo)
+        yield Strip(start, stop, top, bottom, (top == 0, bottom == height))
 
 
 def conv(picture: Tensor, weight: Tensor) -> Tensor:
@@ -135,7 +149,7 @@ class DenseBlock:
         return F.conv2d(grown, self._fusion, self._bias).add_(picture)
 
     def _regrouped(self, picture: Tensor) -> Tensor:
-        """One wide convolution of the input for all layers, then each layer's part in the later ones: no concatenation."""
+        """One wide convolution of the input for all layers, then each layer's part in the later ones."""
         growth = self._growth
         pending = conv(picture, self._first)
         outputs = []
@@ -190,12 +204,12 @@ class Attention:
         scores = torch.zeros(batch, self._heads, per_head, per_head, device=image.device)
         squares = torch.zeros(2, batch, channels, 1, device=image.device)
         for strip in strips(height, self._layout.rows(width, 4 * channels), 1):
-            rows = slice(strip.top, strip.bottom)
-            guided = _depthwise(F.conv2d(guide[:, :, rows], self._query), self._query_filter)
-            mixed = _depthwise(F.conv2d(norm(image[:, :, rows]), self._key_value), self._key_value_filter)
-            values[:, :, strip.start : strip.stop] = strip.own(mixed)[:, channels:]
-            query = strip.own(guided).flatten(2).float()
-            key = strip.own(mixed)[:, :channels].flatten(2).float()
+            guided = strip.conv(F.conv2d(strip.near(guide), self._query), self._query_filter, groups=channels)
+            mixed = F.conv2d(norm(strip.near(image)), self._key_value)
+            mixed = strip.conv(mixed, self._key_value_filter, groups=2 * channels)
+            strip.own(values).copy_(mixed[:, channels:])
+            query = guided.flatten(2).float()
+            key = mixed[:, :channels].flatten(2).float()
             scores += query.unflatten(1, (self._heads, -1)) @ key.unflatten(1, (self._heads, -1)).transpose(-2, -1)
             squares[0] += query.square().sum(-1, keepdim=True)
             squares[1] += key.square().sum(-1, keepdim=True)
@@ -222,10 +236,10 @@ class FeedForward:
         result = torch.empty_like(image)
         channels = self._expand.shape[0]
         for strip in strips(image.shape[2], self._layout.rows(image.shape[3], channels), 1):
-            hidden = F.conv2d(norm(image[:, :, strip.top : strip.bottom]), self._expand)
-            gate, content = strip.own(_depthwise(hidden, self._filter)).chunk(2, dim=1)
-            own = slice(strip.start, strip.stop)
-            torch.add(image[:, :, own], F.conv2d(F.gelu(gate).mul_(content), self._project), out=result[:, :, own])
+            hidden = F.conv2d(norm(strip.near(image)), self._expand)
+            gate, content = strip.conv(hidden, self._filter, groups=channels).chunk(2, dim=1)
+            update = F.conv2d(F.gelu(gate).mul_(content), self._project)
+            torch.add(strip.own(image), update, out=strip.own(result))
         return result
 
 
@@ -259,8 +273,3 @@ class MultiAttention:
             image = attention.add_to(image, self._norms[2 * index], guide)
             image = feed_forward.add_to(image, self._norms[2 * index + 1])
         return image
-
-
-def _depthwise(picture: Tensor, weight: Tensor) -> Tensor:
-    """A 3x3 convolution of each channel on its own."""
-    return F.conv2d(picture, weight, padding=1, groups=weight.shape[0])

@@ -16,6 +16,7 @@ from fmanet_cli.engine.parts import (
     DenseChain,
     Layout,
     MultiAttention,
+    Strip,
     activate,
     conv,
     picture_of,
@@ -240,8 +241,8 @@ class KernelFeatures:
     """Features of the degradation kernels, without ever making the kernels.
 
     Net^D's last convolution (C to k_d * k_d) and Net^R's first that reads it have no activation between them, so
-    they are one 5x5 convolution over the frames. Only where the picture's edge cuts the kernels off (they are zero outside)
-    does that differ; the outermost rows and columns are computed in the two steps.
+    they are one 5x5 convolution over the frames. Only where the picture's edge cuts the kernels off (they are zero
+    outside) does that differ; the outermost rows and columns are computed in the two steps.
     """
 
     def __init__(self, model: FMANet, layout: Layout) -> None:
@@ -314,9 +315,6 @@ def _split_frames(image: Tensor, num_frames: int) -> Tensor:
 class RestorationHead:
     """Restoration kernels, dynamic upsampling and the pixel-shuffle residual, strip by strip."""
 
-    HALO = 3
-    """Low-resolution rows around a strip that its high-resolution rows depend on."""
-
     def __init__(self, model: FMANet, layout: Layout) -> None:
         network: Any = model.restoration_network
         self._layout, self._config = layout, model.config
@@ -331,20 +329,21 @@ class RestorationHead:
         config, scale = self._config, self._config.scale
         height, width = warped.shape[-2:]
         result = window.new_empty(IMAGE_CHANNELS, height * scale, width * scale)
-        wide = max(config.dim * scale * scale, config.num_frames * scale**2 * config.restoration_taps * 3)
-        for strip in strips(height, self._layout.rows(width, wide), self.HALO):
-            near = warped[:, :, strip.top : strip.bottom]
-            rows = slice(strip.start * scale, strip.stop * scale)
-            frames = _split_frames(near, config.num_frames)
-            kernels = strip.own(conv(activate(conv(frames, self._kernels[0])), self._kernels[1]))
+        kernel_channels = config.num_frames * scale**2 * config.restoration_taps
+        for strip in strips(height, self._layout.rows(width, 3 * kernel_channels), 2):
+            hidden = activate(strip.conv(_split_frames(strip.near(warped), config.num_frames), self._kernels[0]))
+            kernels = strip.conv(hidden, self._kernels[1])
             patches = patches_of(window, config.restoration_kernel_size, strip.start, strip.stop)
-            result[:, rows] = dynamic_upsample_strip(patches, kernels, scale)
-            result[:, rows] += strip.own(self._residual(near), scale)[0]
+            result[:, strip.start * scale : strip.stop * scale] = dynamic_upsample_strip(patches, kernels, scale)
+        # Two convolutions at low resolution, one at twice and two at four times its size: three rows in all.
+        for strip in strips(height, self._layout.rows(width, 3 * config.dim * scale**2), 3):
+            result[:, strip.start * scale : strip.stop * scale] += self._residual(warped, strip)
         return result
 
-    def _residual(self, image: Tensor) -> Tensor:
-        """(1, C, h, W) to (1, 3, 4h, 4W)."""
-        image = activate(conv(image, self._low))
+    def _residual(self, warped: Tensor, strip: Strip) -> Tensor:
+        """(3, 4h, 4W) for the h rows of a strip."""
+        image = activate(strip.conv(strip.near(warped), self._low))
         for weight in self._steps:
-            image = F.pixel_shuffle(activate(conv(image, weight)), 2).contiguous(memory_format=torch.channels_last)
-        return conv(activate(conv(image, self._high)), self._last)
+            image = F.pixel_shuffle(activate(strip.conv(image, weight)), 2)
+            image = image.contiguous(memory_format=torch.channels_last)
+        return strip.conv(activate(strip.conv(image, self._high)), self._last)[0]

@@ -42,13 +42,16 @@ def dynamic_upsample_strip(patches: Tensor, kernels: Tensor, scale: int) -> Tens
     """
     frames, channels, taps, height, width = patches.shape
     subpixels = scale * scale
-    weights = kernels.permute(2, 3, 0, 1).reshape(height * width, frames, subpixels, taps).float()
-    values = patches.permute(3, 4, 0, 2, 1).reshape(height * width, frames, taps, channels)
-    result = torch.zeros(height * width, subpixels, channels, device=patches.device)
-    for frame in range(frames):
-        result.baddbmm_(weights[:, frame], values[:, frame])
-    missing = 1 / (frames * taps) - weights.mean(dim=(1, 3))
-    result += missing[..., None] * values.sum(dim=(1, 2))[:, None]
+    # One plain batch of small products: batched products of strided matrices run one by one on a CPU.
+    weights = kernels.unflatten(1, (subpixels, taps)).permute(3, 4, 1, 0, 2).reshape(-1, subpixels, frames * taps)
+    values = patches.permute(3, 4, 0, 2, 1).reshape(-1, frames * taps, channels)
+    # Taps that sum to one leave a constant alone, so the centre pixel is taken out first: 16-bit products of small
+    # differences keep what 16-bit products of the pixels themselves would lose.
+    centre = values[:, frames * taps // 2].unsqueeze(1)
+    values = values - centre
+    missing = 1 / (frames * taps) - weights.mean(dim=2, dtype=torch.float32)
+    result = torch.bmm(weights, values.to(weights.dtype)).float()
+    result += missing[..., None] * values.sum(dim=1)[:, None] + centre
     shuffled = result.view(height, width, scale, scale, channels).permute(4, 0, 2, 1, 3)
     return shuffled.reshape(channels, height * scale, width * scale)
 

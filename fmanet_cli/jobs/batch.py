@@ -11,10 +11,10 @@ from fmanet_cli.engine.restorer import Restorer
 from fmanet_cli.errors import FmanetError, OptionError
 from fmanet_cli.jobs.restore import RestoreJob, RestoreProgress, RestoreReport, RestoreSettings
 
-VIDEO_SUFFIXES = frozenset(
-    (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".m2ts", ".mts", ".wmv", ".flv")
-    + (".3gp", ".ogv", ".vob", ".y4m", ".gif", ".nut", ".mxf")
-)
+VIDEO_SUFFIXES = frozenset({
+    ".3gp", ".avi", ".flv", ".gif", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".mxf", ".nut",
+    ".ogv", ".ts", ".vob", ".webm", ".wmv", ".y4m",
+})  # fmt: skip
 """What a folder is searched for."""
 
 

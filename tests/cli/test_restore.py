@@ -1,0 +1,110 @@
+"""`fmanet restore` and `fmanet batch` as a user types them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from fmanet_cli.cli.main import main
+from fmanet_cli.model.fmanet import FMANet
+from fmanet_cli.video.reader import VideoReader
+from fmanet_cli.weights.checkpoint import CheckpointMetadata, save_checkpoint
+
+MakeClip = Callable[..., Path]
+
+
+@pytest.fixture
+def weights(tmp_path: Path, tiny_model: FMANet) -> str:
+    path = tmp_path / "tiny.safetensors"
+    save_checkpoint(path, tiny_model, metadata=CheckpointMetadata(licence="MIT", source="random, for tests"))
+    return str(path)
+
+
+def fmanet(*words: object) -> Result:
+    return CliRunner().invoke(main, [str(word) for word in words])
+
+
+def count_frames(path: Path) -> int:
+    with VideoReader(path) as reader:
+        return sum(1 for _ in reader)
+
+
+def test_one_file(make_clip: MakeClip, tmp_path: Path, weights: str) -> None:
+    target = tmp_path / "sharp.mp4"
+    result = fmanet("restore", make_clip(count=4), "-o", target, "--model", weights, "--precision", "fp32")
+    assert result.exit_code == 0, result.output
+    assert count_frames(target) == 4
+    assert "4 at 32x24 to 128x96" in result.stderr
+    assert "tiny.safetensors" in result.stderr
+    assert result.stdout == ""
+
+
+def test_a_path_alone_means_restore_beside_the_input(make_clip: MakeClip, tmp_path: Path, weights: str) -> None:
+    result = fmanet(make_clip(count=2), "--model", weights, "-q")
+    assert result.exit_code == 0, result.output
+    assert count_frames(tmp_path / "clip_fmanet.mp4") == 2
+    assert result.stderr == ""
+
+
+def test_underscores_are_taken_for_hyphens(make_clip: MakeClip, tmp_path: Path, weights: str) -> None:
+    result = fmanet("restore", make_clip(count=1), "-o", tmp_path / "o.mp4", "--model", weights, "--tile_overlap", 8)
+    assert result.exit_code == 0, result.output
+
+
+def test_several_files_into_a_folder(make_clip: MakeClip, tmp_path: Path, weights: str) -> None:
+    clips = [make_clip(f"in/{name}.mp4", count=1) for name in "ab"]
+    broken = tmp_path / "in/c.mp4"
+    broken.write_text("no video")
+    result = fmanet("restore", *clips, broken, "-o", f"{tmp_path}/out/", "--model", weights)
+    assert result.exit_code == 1
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.mp4", "b.mp4"]
+    assert "failed" in result.stderr
+
+
+def test_batch_exits_1_when_one_failed_and_0_when_all_are_done(
+    make_clip: MakeClip, tmp_path: Path, weights: str
+) -> None:
+    make_clip("in/a.mp4", count=1)
+    (tmp_path / "in/b.mp4").write_text("no video")
+    assert fmanet("batch", tmp_path / "in", "-o", tmp_path / "out", "--model", weights).exit_code == 1
+    (tmp_path / "in/b.mp4").unlink()
+    result = fmanet("batch", tmp_path / "in", "-o", tmp_path / "out", "--model", weights)
+    assert result.exit_code == 0
+    assert "skipped" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "text"),
+    [
+        (["-o", "o.mp4", "--device", "cuda"], 5, "device cuda was asked for, but no CUDA device is available"),
+        (["-o", "o.mp4", "--precision", "fp16", "--device", "cpu"], 5, "fp16 needs a GPU"),
+        (["-o", "o.mp4", "--model", "lity"], 4, "lite"),
+        (["-o", "o.mp4", "--tile", "7"], 2, "at least 32 pixels, got 7"),
+        (["-o", "o.mp4", "-e", "tune"], 2, "--encoder-option must be KEY=VALUE, got 'tune'"),
+        (["-o", "o.mp4", "--codec", "h999"], 2, "h999"),
+        (["-o", "o.xyz"], 2, "xyz"),
+        (["-o", "o.mp4", "--tyle", "0"], 2, "No such option '--tyle'"),
+    ],
+)
+def test_bad_words_get_one_line_and_their_exit_code(
+    make_clip: MakeClip, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: list[str], code: int, text: str
+) -> None:
+    clip = make_clip(count=1)
+    monkeypatch.chdir(tmp_path)
+    result = fmanet("restore", clip, *words)
+    assert result.exit_code == code, result.output
+    assert text in result.stderr.splitlines()[-1]
+    assert "Traceback" not in result.output
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["clip.mp4"]
+
+
+def test_missing_and_unreadable_inputs_exit_3(tmp_path: Path, weights: str) -> None:
+    (tmp_path / "empty.mp4").touch()
+    for name in ("missing.mp4", "empty.mp4"):
+        result = fmanet("restore", tmp_path / name, "-o", tmp_path / "o.mp4", "--model", weights)
+        assert result.exit_code == 3
+        assert name in result.stderr
+        assert not (tmp_path / "o.mp4").exists()

@@ -1,0 +1,90 @@
+"""The streaming network gives the plain network's picture."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from fmanet_cli.engine.runner import ReferenceRunner
+from fmanet_cli.engine.streaming import StreamingRunner
+from fmanet_cli.model.config import FMANetConfig
+from fmanet_cli.model.fmanet import FMANet, random_model
+from fmanet_cli.weights.checkpoint import load_model
+
+CPU = torch.device("cpu")
+WIDE = FMANetConfig(
+    dim=66,
+    num_rdbs=2,
+    growth=5,
+    num_dense_layers=3,
+    num_flows=3,
+    num_frma_blocks=2,
+    num_attention_blocks=2,
+    num_heads=6,
+    ffn_expansion=1.3,
+    degradation_kernel_size=6,
+    restoration_kernel_size=3,
+)
+"""Wide enough for the dense blocks that are regrouped by source."""
+
+FIVE_FRAMES = FMANetConfig(
+    dim=20,
+    num_frames=5,
+    num_rdbs=1,
+    growth=4,
+    num_dense_layers=2,
+    num_flows=2,
+    num_frma_blocks=2,
+    num_attention_blocks=1,
+    num_heads=4,
+    ffn_expansion=2.0,
+    degradation_kernel_size=8,
+)
+
+
+def lively(config: FMANetConfig) -> FMANet:
+    """A random network whose flows reach several pixels and whose kernels matter."""
+    model = random_model(config, seed=1)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if ".conv_f.2." in name or "f_conv3.2." in name:
+                parameter *= 20
+    return model
+
+
+def window_of(runner: ReferenceRunner | StreamingRunner, frames: torch.Tensor) -> torch.Tensor:
+    return runner.window([runner.frame_state(frame) for frame in frames])
+
+
+@pytest.mark.parametrize("strip_bytes", [None, 4000], ids=["default strips", "thin strips"])
+@pytest.mark.parametrize(("height", "width"), [(40, 25), (9, 31), (2, 5), (1, 1)])
+@pytest.mark.parametrize("config", [WIDE, FIVE_FRAMES], ids=["wide", "five frames"])
+def test_equals_the_plain_network(config: FMANetConfig, height: int, width: int, strip_bytes: int | None) -> None:
+    model = lively(config)
+    frames = torch.rand(config.num_frames, 3, height, width, generator=torch.Generator().manual_seed(2))
+    expected = window_of(ReferenceRunner(model, device=CPU, precision="fp32"), frames)
+    found = window_of(StreamingRunner(model, device=CPU, precision="fp32", strip_bytes=strip_bytes), frames)
+    assert found.shape == (3, 4 * height, 4 * width)
+    torch.testing.assert_close(found, expected, atol=1e-4, rtol=0)
+
+
+def test_lite_equals_the_plain_network_and_bfloat16_stays_close() -> None:
+    model = load_model("lite")
+    grid = torch.linspace(0, 12, 64)
+    frames = torch.stack(
+        [0.5 + 0.4 * torch.sin(grid[:48, None] * 3 + grid * 2 + step)[None].expand(3, -1, -1) for step in range(3)]
+    )
+    expected = window_of(ReferenceRunner(model, device=CPU, precision="fp32"), frames)
+    exact = window_of(StreamingRunner(model, device=CPU, precision="fp32"), frames)
+    torch.testing.assert_close(exact, expected, atol=1e-4, rtol=0)
+    half = window_of(StreamingRunner(model, device=CPU, precision="bf16"), frames)
+    noise = (half.clamp(0, 1) - expected.clamp(0, 1)).square().mean()
+    assert -10 * noise.log10() >= 50
+
+
+def test_a_frame_state_does_not_depend_on_its_neighbours(tiny_model: FMANet) -> None:
+    runner = StreamingRunner(tiny_model, device=CPU, precision="fp32")
+    frames = torch.rand(4, 3, 12, 16, generator=torch.Generator().manual_seed(5))
+    states = [runner.frame_state(frame) for frame in frames]
+    again = window_of(runner, frames[1:])
+    assert torch.equal(runner.window(states[1:]), again)
