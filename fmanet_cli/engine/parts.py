@@ -192,34 +192,40 @@ class Attention:
         self._temperature = attention.temperature.detach().to(layout.device, torch.float32)
         self._query = layout.weight(attention.q.weight)
         self._query_filter = layout.weight(attention.q_dwconv.weight)
-        self._key_value = layout.weight(attention.kv_conv.weight)
-        self._key_value_filter = layout.weight(attention.kv_dwconv.weight)
+        # Keys and values apart: halves of one tensor's channels would be slow to walk through.
+        self._key, self._value = _halves(attention.kv_conv.weight, layout)
+        self._key_filter, self._value_filter = _halves(attention.kv_dwconv.weight, layout)
         self._project = attention.project_out.weight.detach()[:, :, 0, 0].to(layout.device, torch.float32)
 
     def add_to(self, image: Tensor, norm: Norm, guide: Tensor) -> Tensor:
         """`image` + attention(norm(`image`), `guide`), all (B, C, H, W); `image` is overwritten."""
         batch, channels, height, width = image.shape
         values = torch.empty_like(image)
-        per_head = channels // self._heads
-        scores = torch.zeros(batch, self._heads, per_head, per_head, device=image.device)
-        squares = torch.zeros(2, batch, channels, 1, device=image.device)
+        scores = torch.zeros(batch, channels, channels // self._heads, device=image.device)
+        squares = torch.zeros(2, batch, channels, device=image.device)
         for strip in strips(height, self._layout.rows(width, 4 * channels), 1):
             guided = strip.conv(F.conv2d(strip.near(guide), self._query), self._query_filter, groups=channels)
-            mixed = F.conv2d(norm(strip.near(image)), self._key_value)
-            mixed = strip.conv(mixed, self._key_value_filter, groups=2 * channels)
-            strip.own(values).copy_(mixed[:, channels:])
-            query = guided.flatten(2).float()
-            key = mixed[:, :channels].flatten(2).float()
-            scores += query.unflatten(1, (self._heads, -1)) @ key.unflatten(1, (self._heads, -1)).transpose(-2, -1)
-            squares[0] += query.square().sum(-1, keepdim=True)
-            squares[1] += key.square().sum(-1, keepdim=True)
+            normed = norm(strip.near(image))
+            keys = strip.conv(F.conv2d(normed, self._key), self._key_filter, groups=channels)
+            strip.own(values).copy_(strip.conv(F.conv2d(normed, self._value), self._value_filter, groups=channels))
+            for index in range(batch):
+                query, key = pixels(guided[index : index + 1]).float(), pixels(keys[index : index + 1]).float()
+                squares[0, index] += query.square().sum(0)
+                squares[1, index] += key.square().sum(0)
+                scores[index] += self._products(query, key)
         lengths = squares.sqrt().clamp_min(1e-12).unflatten(2, (self._heads, -1))
-        weights = (scores / lengths[0] / lengths[1].transpose(-2, -1) * self._temperature).softmax(-1)
+        weights = scores.unflatten(1, (self._heads, -1)) / lengths[0][..., None] / lengths[1][..., None, :]
+        weights = (weights * self._temperature).softmax(-1)
         project = self._project.unflatten(1, (self._heads, -1)).transpose(0, 1)
         matrices = (project @ weights).transpose(1, 2).flatten(2).to(image.dtype)
         for picture, value, matrix in zip(image, values, matrices, strict=True):
             pixels(picture[None]).addmm_(pixels(value[None]), matrix.t())
         return image
+
+    def _products(self, query: Tensor, key: Tensor) -> Tensor:
+        """(pixels, C) float32 each: every channel of a head with every channel of the same head, (C, C / heads)."""
+        size = query.shape[1] // self._heads
+        return torch.cat([q.t() @ k for q, k in zip(query.split(size, dim=1), key.split(size, dim=1), strict=True)])
 
 
 class FeedForward:
@@ -227,17 +233,18 @@ class FeedForward:
 
     def __init__(self, network: Any, layout: Layout) -> None:
         self._layout = layout
-        self._expand = layout.weight(network.project_in.weight)
-        self._filter = layout.weight(network.dwconv.weight)
+        self._gate, self._content = _halves(network.project_in.weight, layout)
+        self._gate_filter, self._content_filter = _halves(network.dwconv.weight, layout)
         self._project = layout.weight(network.project_out.weight)
 
     def add_to(self, image: Tensor, norm: Norm) -> Tensor:
         """`image` + feed_forward(norm(`image`)), (B, C, H, W), in a new tensor."""
         result = torch.empty_like(image)
-        channels = self._expand.shape[0]
-        for strip in strips(image.shape[2], self._layout.rows(image.shape[3], channels), 1):
-            hidden = F.conv2d(norm(strip.near(image)), self._expand)
-            gate, content = strip.conv(hidden, self._filter, groups=channels).chunk(2, dim=1)
+        hidden = self._gate.shape[0]
+        for strip in strips(image.shape[2], self._layout.rows(image.shape[3], 4 * hidden), 1):
+            normed = norm(strip.near(image))
+            gate = strip.conv(F.conv2d(normed, self._gate), self._gate_filter, groups=hidden)
+            content = strip.conv(F.conv2d(normed, self._content), self._content_filter, groups=hidden)
             update = F.conv2d(F.gelu(gate).mul_(content), self._project)
             torch.add(strip.own(image), update, out=strip.own(result))
         return result
@@ -273,3 +280,9 @@ class MultiAttention:
             image = attention.add_to(image, self._norms[2 * index], guide)
             image = feed_forward.add_to(image, self._norms[2 * index + 1])
         return image
+
+
+def _halves(weight: Tensor, layout: Layout) -> tuple[Tensor, Tensor]:
+    """The two halves of a convolution's output channels."""
+    first, second = (layout.weight(half) for half in weight.detach().chunk(2))
+    return first, second

@@ -185,8 +185,7 @@ class Refinement:
         Returns:
             F_w^{i+1}, (1, C, H, W), and f^{i+1}, (T, 3n, H, W) float32.
         """
-        flow_masks = self._flows(features, flow_masks, centre)
-        aligned = self._aligned(features, flow_masks)
+        aligned, flow_masks = self._align(features, flow_masks, centre)
         fused = pixels(aligned) @ self._fuse
         del aligned
         if carried is not None:
@@ -199,29 +198,30 @@ class Refinement:
             image = attention(image, guides)
         return image, flow_masks
 
-    def _flows(self, features: list[Tensor], flow_masks: Tensor | None, centre: Tensor) -> Tensor:
-        """f^{i+1}; the guide's share of the first convolution is the same for all frames."""
-        guided = conv(centre, self._guide)
-        if flow_masks is None:
-            return self._flow.finish(conv(torch.cat(features), self._rest).add_(guided))
-        height, width = centre.shape[-2:]
-        shape = (len(features), height, width, self._dim + flow_masks.shape[1])
-        joined = torch.empty(shape, dtype=centre.dtype, device=centre.device).permute(0, 3, 1, 2)
-        for index, picture in enumerate(features):
-            warp_into(joined[index : index + 1, : self._dim], picture, flow_masks[index : index + 1])
-        joined[:, self._dim :] = flow_masks
-        hidden = conv(joined, self._rest).add_(guided)
-        return flow_masks + self._flow.finish(hidden)
+    def _align(self, features: list[Tensor], flow_masks: Tensor | None, centre: Tensor) -> tuple[Tensor, Tensor]:
+        """The features warped by the refined flow-mask pairs, frame after frame.
 
-    def _aligned(self, features: list[Tensor], flow_masks: Tensor) -> Tensor:
-        """The warped features of all frames as channels, the frame index running slowest: (1, T * C, H, W)."""
-        height, width = features[0].shape[-2:]
-        shape = (1, height, width, len(features) * self._dim)
-        aligned = torch.empty(shape, dtype=features[0].dtype, device=features[0].device).permute(0, 3, 1, 2)
+        Returns:
+            (1, T * C, H, W), the frame index running slowest, and f^{i+1}.
+        """
+        guided = conv(centre, self._guide)
+        dim = self._dim
+        aligned = _empty_picture(centre, len(features) * dim)
+        joined = None if flow_masks is None else _empty_picture(centre, dim + flow_masks.shape[1])
+        refined = []
         for index, picture in enumerate(features):
-            area = aligned[:, index * self._dim : (index + 1) * self._dim]
-            warp_into(area, picture, flow_masks[index : index + 1])
-        return aligned
+            # Both warps sample the same float32 copy, made once.
+            wide = picture.float().contiguous()
+            if flow_masks is None or joined is None:
+                fields = self._flow.finish(conv(picture, self._rest).add_(guided))
+            else:
+                known = flow_masks[index : index + 1]
+                warp_into(joined[:, :dim], wide, known)
+                joined[:, dim:] = known
+                fields = known + self._flow.finish(conv(joined, self._rest).add_(guided))
+            warp_into(aligned[:, index * dim : (index + 1) * dim], wide, fields)
+            refined.append(fields)
+        return aligned, torch.cat(refined)
 
     def _kernel_guide(self, kernel_features: Tensor, like: Tensor) -> Tensor:
         """k^{D,i}, (1, C, H, W)."""
@@ -230,6 +230,12 @@ class Refinement:
         for frame, matrix in zip(refined[1:], self._kernel_fuse[1:], strict=True):
             total.addmm_(pixels(frame[None]), matrix)
         return picture_of(total, like)
+
+
+def _empty_picture(like: Tensor, channels: int) -> Tensor:
+    """(1, channels, H, W), channels last, not filled."""
+    _, _, height, width = like.shape
+    return torch.empty((1, height, width, channels), dtype=like.dtype, device=like.device).permute(0, 3, 1, 2)
 
 
 def _frames_outermost(matrix: Tensor, num_frames: int) -> Tensor:
