@@ -24,17 +24,17 @@ _REPEATS = 8
 
 @dataclass(frozen=True, slots=True)
 class MatrixPeak:
-    """Best of several runs each, in multiply-adds per second."""
+    """Multiply-adds per second, the best of several runs each."""
 
-    convolution: float
+    convolution_macs_per_second: float
     """A channels-last 3x3 convolution of 90 to 90 channels."""
-    product: float
+    product_macs_per_second: float
     """A product of two square matrices."""
 
     @property
-    def best(self) -> float:
+    def best_macs_per_second(self) -> float:
         """The larger one."""
-        return max(self.convolution, self.product)
+        return max(self.convolution_macs_per_second, self.product_macs_per_second)
 
 
 def measure_matrix_peak(device: torch.device, precision: Precision) -> MatrixPeak:

@@ -63,7 +63,8 @@ class Restorer:
         self.padding: Padding = padding
         self.warnings: list[str] = []
         """What the user should know of the run, each said once."""
-        self._runner = _runner(engine, model, self.device, self.precision)
+        self.runner = _runner(engine, model, self.device, self.precision)
+        """The network as it runs, for whole pictures."""
 
     @property
     def scale(self) -> int:
@@ -83,12 +84,12 @@ class Restorer:
             DeviceError: memory does not even suffice for the smallest tile.
         """
         states: dict[int, Any] = {}
-        items = ((index, self._to_tensor(frame.image), frame) for index, frame in enumerate(frames))
+        items = ((index, self.upload(frame.image), frame) for index, frame in enumerate(frames))
         for window in sliding_windows(items, self.model.config.centre, padding=self.padding):
             for index in [index for index in states if all(index != item[0] for item in window)]:
                 del states[index]
             restored = self._restore_window(window, states)
-            yield replace(window[len(window) // 2][2], image=self._to_image(restored))
+            yield replace(window[len(window) // 2][2], image=self.download(restored))
 
     def _restore_window(self, window: Sequence[_Item], states: dict[int, Any]) -> Tensor:
         """(3, 4H, 4W); out of memory, tries again with smaller tiles until they are the smallest."""
@@ -112,8 +113,8 @@ class Restorer:
     def _whole(self, window: Sequence[_Item], states: dict[int, Any]) -> Tensor:
         for index, tensor, _ in window:
             if index not in states:
-                states[index] = self._runner.frame_state(tensor)
-        return self._runner.window([states[index] for index, _, _ in window])
+                states[index] = self.runner.frame_state(tensor)
+        return self.runner.window([states[index] for index, _, _ in window])
 
     def _tiled(self, window: Sequence[_Item], tile_size: int) -> Tensor:
         height, width = window[0][1].shape[-2:]
@@ -121,8 +122,8 @@ class Restorer:
         blender = TileBlender(height, width, scale=self.scale, overlap=overlap)
         for tile in plan_tiles(height, width, tile=tile_size, overlap=overlap):
             area = (..., slice(tile.top, tile.top + tile.height), slice(tile.left, tile.left + tile.width))
-            states = {index: self._runner.frame_state(tensor[area].contiguous()) for index, tensor, _ in window}
-            blender.add(tile, self._runner.window([states[index] for index, _, _ in window]))
+            states = {index: self.runner.frame_state(tensor[area].contiguous()) for index, tensor, _ in window}
+            blender.add(tile, self.runner.window([states[index] for index, _, _ in window]))
         return blender.result()
 
     def _first_tile(self, height: int, width: int) -> int:
@@ -146,12 +147,12 @@ class Restorer:
         self.warnings.append(text)
         log.warning(text)
 
-    def _to_tensor(self, image: np.ndarray) -> Tensor:
+    def upload(self, image: np.ndarray) -> Tensor:
         """(H, W, 3) RGB array to a (3, H, W) tensor on the device, in the network's colour order."""
         tensor = torch.from_numpy(np.ascontiguousarray(image)).to(self.device).permute(2, 0, 1)
         return (tensor.flip(0) if self.model.colour_order == "bgr" else tensor).contiguous()
 
-    def _to_image(self, restored: Tensor) -> np.ndarray:
+    def download(self, restored: Tensor) -> np.ndarray:
         """(3, H, W) tensor to an (H, W, 3) RGB array in [0, 1]."""
         ordered = restored.flip(0) if self.model.colour_order == "bgr" else restored
         return ordered.clamp(0, 1).permute(1, 2, 0).contiguous().cpu().numpy()

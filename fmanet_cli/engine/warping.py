@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from types import ModuleType
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -18,12 +21,49 @@ def warp_into(target: Tensor, features: Tensor, flow_masks: Tensor) -> None:
         features: (N, C, H, W).
         flow_masks: (N, 3n, H, W) float32: per pair flow x, flow y in pixels and the occlusion logit.
     """
+    fused = fused_kernels(target.device)
+    if fused is not None:
+        fused.warp_into(target, features, flow_masks)
+        return
     pairs = flow_masks.shape[1] // FLOW_MASK_CHANNELS
     for out, picture, fields in zip(target, features, flow_masks, strict=True):
         groups = picture.float().contiguous().unflatten(0, (pairs, -1))
         flows = fields.unflatten(0, (pairs, FLOW_MASK_CHANNELS))
         warped = backward_warp(groups, flows[:, :2]).mul_(flows[:, 2:].sigmoid())
         out.copy_(warped.flatten(0, 1))
+
+
+def warp_source(features: Tensor) -> Tensor:
+    """`features` as `warp_into` reads them fastest, for several warps of the same features."""
+    return features if fused_kernels(features.device) else features.float().contiguous()
+
+
+def upsample_into(target: Tensor, frames: Tensor, kernels: Tensor, *, first_row: int, residual: Tensor) -> None:
+    """Flow-guided dynamic upsampling of some rows, plus a residual.
+
+    Args:
+        target: (3, s * h, s * W) float32, any strides; overwritten.
+        frames: (T, 3, H, W) float32, warped and masked.
+        kernels: (T, s * s, k * k, h, W).
+        first_row: row of the frames that the kernels' first row belongs to.
+        residual: like `target`, and may be it.
+    """
+    fused = fused_kernels(target.device)
+    if fused is not None:
+        fused.dynamic_upsample_into(target, frames, kernels, first_row=first_row, residual=residual)
+        return
+    _, subpixels, taps, rows, _ = kernels.shape
+    patches = patches_of(frames, math.isqrt(taps), first_row, first_row + rows)
+    torch.add(dynamic_upsample_strip(patches, kernels.flatten(1, 2), math.isqrt(subpixels)), residual, out=target)
+
+
+def fused_kernels(device: torch.device) -> ModuleType | None:
+    """The Triton kernels where they run; elsewhere Triton is not even imported."""
+    if device.type != "cuda":
+        return None
+    from fmanet_cli.engine import kernels
+
+    return kernels if kernels.available(device) else None
 
 
 def dynamic_upsample_strip(patches: Tensor, kernels: Tensor, scale: int) -> Tensor:

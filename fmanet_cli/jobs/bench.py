@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from fmanet_cli import __version__
 from fmanet_cli.engine.device import choose_device, choose_precision, free_device_memory
 from fmanet_cli.engine.matrix_peak import MatrixPeak, measure_matrix_peak
 from fmanet_cli.errors import OptionError
@@ -85,6 +86,8 @@ class BenchReport:
 
     machine: Machine
     """Where."""
+    fmanet: str
+    """Version."""
     torch: str
     """Version."""
     date: str
@@ -96,7 +99,7 @@ class BenchReport:
     precision: str
     """`fp32`, `fp16` or `bf16`."""
     matrix_peak: MatrixPeak
-    """Multiply-adds per second of plain work."""
+    """The ceiling: plain work in this precision."""
     sizes: dict[str, SizeReport]
     """By `WIDTHxHEIGHT`."""
 
@@ -147,6 +150,7 @@ class Benchmark:
         yield BenchProgress(done, total, "done")
         self.report = BenchReport(
             machine=describe_machine(subject.device),
+            fmanet=__version__,
             torch=torch.__version__,
             date=began,
             model=subject.name,

@@ -12,7 +12,7 @@ from statistics import mean, median
 import numpy as np
 import torch
 
-from fmanet_cli.engine.device import Precision
+from fmanet_cli.engine.device import Precision, is_out_of_memory
 from fmanet_cli.engine.matrix_peak import MatrixPeak
 from fmanet_cli.engine.restorer import Restorer
 from fmanet_cli.errors import DeviceError
@@ -121,18 +121,30 @@ class SizeBench:
 
     def run(self) -> Iterator[str]:
         """Raises DeviceError where whole pictures do not fit into memory."""
-        subject = self._subject
         yield "memory"
-        self._memory = self._probe("streaming", subject.precision)
+        self._memory = self._probe("streaming", self._subject.precision)
         if not self._memory.fits:
-            raise DeviceError(
-                f"whole pictures of {self._width}x{self._height} do not fit into the memory of {subject.device}; "
-                "leave this size out"
-            )
+            raise self._too_large()
         self._reference_memory: ProbeResult | None = None
-        if subject.paired:
+        if self._subject.paired:
             yield "memory of the plain network"
             self._reference_memory = self._probe("reference", "fp32")
+        try:
+            yield from self._run_timed()
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            raise self._too_large() from error
+
+    def _too_large(self) -> DeviceError:
+        return DeviceError(
+            f"whole pictures of {self._width}x{self._height} do not fit into the memory of {self._subject.device}; "
+            "leave this size out"
+        )
+
+    def _run_timed(self) -> Iterator[str]:
+        """Everything but the memory."""
+        subject = self._subject
         with tempfile.TemporaryDirectory(prefix="fmanet-bench-") as folder:
             clip, target = Path(folder, "clip.mp4"), Path(folder, "restored.mp4")
             yield "decode"
@@ -192,6 +204,8 @@ class SizeBench:
             if progress.frames_done < self._subject.frames:
                 yield f"file to file, frame {progress.frames_done + 1} of {self._subject.frames}"
         assert job.report is not None
+        if job.report.tile:
+            raise self._too_large()
         self._whole_seconds = job.report.seconds
 
     def report(self, peak: MatrixPeak) -> SizeReport:
@@ -212,7 +226,7 @@ class SizeBench:
             model_seconds_per_frame=model_seconds,
             end_to_end_share=model_seconds / seconds,
             macs_per_second=rate,
-            share_of_matrix_peak=None if rate is None else rate / peak.best,
+            share_of_matrix_peak=None if rate is None else rate / peak.best_macs_per_second,
             reference=self._reference_report(),
         )
 

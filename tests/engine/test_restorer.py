@@ -76,14 +76,14 @@ def test_out_of_memory_repeats_the_window_in_smaller_tiles(
     tiny_model: FMANet, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     restorer = Restorer(tiny_model, device="cpu", precision="fp32", tile=0, tile_overlap=8)
-    windows = restorer._runner.window
+    windows = restorer.runner.window
 
     def window(states):
         if max(states[0].frame.shape[-2:]) > 50:
             raise torch.OutOfMemoryError("CUDA out of memory")
         return windows(states)
 
-    monkeypatch.setattr(restorer._runner, "window", window)
+    monkeypatch.setattr(restorer.runner, "window", window)
     frames = list(make_frames(5, 40, 90))
     with caplog.at_level(logging.WARNING):
         restored = list(restorer.restore(iter(frames)))
@@ -100,7 +100,7 @@ def test_no_memory_for_the_smallest_tile_is_an_error(tiny_model: FMANet, monkeyp
     def window(states):
         raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 1 bytes")
 
-    monkeypatch.setattr(restorer._runner, "window", window)
+    monkeypatch.setattr(restorer.runner, "window", window)
     with pytest.raises(DeviceError, match="not enough memory on cpu even for tiles of 32 pixels"):
         list(restorer.restore(make_frames(2, 40, 90)))
 
@@ -111,7 +111,7 @@ def test_other_errors_are_not_taken_for_memory(tiny_model: FMANet, monkeypatch: 
     def window(states):
         raise RuntimeError("shape mismatch")
 
-    monkeypatch.setattr(restorer._runner, "window", window)
+    monkeypatch.setattr(restorer.runner, "window", window)
     with pytest.raises(RuntimeError, match="shape mismatch"):
         list(restorer.restore(make_frames(1)))
 

@@ -85,7 +85,7 @@ def test_a_run_that_fails_leaves_nothing_behind(
     make_clip: MakeClip, tmp_path: Path, tiny_model: FMANet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     restorer = Restorer(tiny_model, device="cpu")
-    monkeypatch.setattr(restorer._runner, "window", lambda _states: 1 / 0)
+    monkeypatch.setattr(restorer.runner, "window", lambda _states: 1 / 0)
     folder = tmp_path / "out"
     folder.mkdir()
     with pytest.raises(ZeroDivisionError):

@@ -1,0 +1,72 @@
+"""`fmanet bench`: how fast and how large the network is on this machine."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from fmanet_cli.errors import OptionError
+
+
+@click.command("bench")
+@click.option("--size", "sizes", multiple=True, metavar="WxH", help="Input size, repeatable.  [default: by device]")
+@click.option("-n", "--model", metavar="NAME|PATH", help="Weights, random:paper or random:lite.  [default: the best]")
+@click.option("-d", "--device", metavar="NAME", default="auto", help="auto, cpu, cuda, cuda:N or mps.")
+@click.option(
+    "--precision", type=click.Choice(["auto", "fp32", "fp16", "bf16"]), default="auto", help="Of the network."
+)
+@click.option("--frames", type=click.IntRange(2), help="Length of the clip.  [default: 120 on CUDA, else 8]")
+@click.option("--against", type=click.Choice(["reference"]), help="The plain fp32 network, step by step in turn.")
+@click.option("--json", "report_path", metavar="FILE|-", help="Write every figure as JSON; - = standard output.")
+def command(
+    sizes: tuple[str, ...],
+    model: str | None,
+    device: str,
+    precision: str,
+    frames: int | None,
+    against: str | None,
+    report_path: str | None,
+) -> None:
+    """Measure frames per second, memory and multiply-adds on a clip made for it.
+
+    Every stage is timed alone, then the whole from file to file. Sizes are those of the input.
+
+    \b
+    Examples:
+      fmanet bench
+      fmanet bench --model random:paper --size 320x180 --against reference --json bench.json
+    """
+    if report_path not in (None, "-") and not Path(report_path).parent.is_dir():
+        raise OptionError(f"the folder for {report_path} does not exist: make it first")
+    from tqdm import tqdm
+
+    from fmanet_cli.cli.bench_table import print_bench
+    from fmanet_cli.evaluation.report import write_report
+    from fmanet_cli.jobs.bench import Benchmark, BenchSettings, parse_size
+    from fmanet_cli.weights.registry import best_installed
+
+    settings = BenchSettings(
+        model=model or best_installed(),
+        sizes=tuple(parse_size(size) for size in sizes),
+        device=device,
+        precision=precision,
+        frames=frames,
+        against=against,
+    )
+    bench = Benchmark(settings)
+    with tqdm(disable=None, leave=False, bar_format="{desc} |{bar}| {n_fmt}/{total_fmt} {elapsed}") as bar:
+        for progress in bench.run():
+            bar.total = progress.total
+            bar.set_description(progress.activity, refresh=False)
+            bar.update(progress.done - bar.n)
+            bar.refresh()
+    assert bench.report is not None
+    print_bench(bench.report, to_stderr=report_path == "-")
+    if report_path is not None:
+        text = json.dumps(bench.report.as_dict(), indent=1, allow_nan=False) + "\n"
+        if report_path == "-":
+            click.echo(text, nl=False)
+        else:
+            write_report(Path(report_path), text)

@@ -1,0 +1,90 @@
+"""Losses against values computed by hand."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pytest
+import torch
+from torch import Tensor
+
+from fmanet_cli.training.losses import LossWeights, degradation_loss, flow_loss, restoration_loss
+from fmanet_cli.training.windows import WindowBatch
+
+
+@dataclass
+class Predictions:
+    restored: Tensor
+    reconstruction: Tensor | None
+    warped_sharp: Tensor | None
+    warped_window: Tensor
+    flow_mask: Tensor
+    anchor_degradation: Tensor
+    anchor_restoration: Tensor
+
+
+def constant(value: float, *shape: int) -> Tensor:
+    return torch.full(shape, value)
+
+
+@pytest.fixture
+def batch() -> WindowBatch:
+    """Blurry 0.25, sharp 0.5; the flow is 2 pixels of which half is visible."""
+    valid = torch.ones(1, 1, 3, 4, 4)
+    valid[..., :2] = 0.0
+    return WindowBatch(
+        blurry=constant(0.25, 1, 3, 3, 4, 4),
+        sharp=constant(0.5, 1, 3, 3, 16, 16),
+        flow=constant(2.0, 1, 2, 3, 4, 4),
+        flow_valid=valid,
+    )
+
+
+@pytest.fixture
+def predictions() -> Predictions:
+    return Predictions(
+        restored=constant(0.4, 1, 3, 16, 16),
+        reconstruction=constant(0.3, 1, 3, 4, 4),
+        warped_sharp=constant(0.7, 1, 3, 3, 16, 16),
+        warped_window=constant(0.15, 1, 3, 3, 4, 4),
+        flow_mask=constant(1.5, 1, 3, 3, 4, 4),
+        anchor_degradation=constant(0.56, 1, 3, 3, 4, 4),
+        anchor_restoration=constant(0.52, 1, 3, 3, 4, 4),
+    )
+
+
+def test_stage_1_is_equation_8(batch, predictions):
+    loss = degradation_loss(predictions, predictions.anchor_degradation, batch, LossWeights())
+    assert float(loss.reconstruction) == pytest.approx(0.05)
+    assert float(loss.warped_sharp) == pytest.approx(0.2)
+    assert float(loss.flow) == pytest.approx(0.5)
+    assert float(loss.anchor) == pytest.approx(0.06, abs=1e-5)
+    assert float(loss.total) == pytest.approx(0.05 + 0.1 * 0.2 + 1e-4 * 0.5 + 0.1 * 0.06, abs=1e-6)
+
+
+def test_stage_2_is_equation_9(batch, predictions):
+    loss = restoration_loss(predictions, batch, LossWeights())
+    assert float(loss.restored) == pytest.approx(0.1)
+    assert float(loss.warped_window) == pytest.approx(0.1)
+    assert float(loss.anchor) == pytest.approx(0.02, abs=1e-5)
+    expected = 0.1 + 0.1 * 0.1 + 0.1 * 0.02 + 0.1 * (0.05 + 0.1 * 0.2 + 1e-4 * 0.5 + 0.1 * 0.06)
+    assert float(loss.total) == pytest.approx(expected, abs=1e-6)
+
+
+def test_terms_that_were_not_computed_are_zero(batch, predictions):
+    predictions.reconstruction = predictions.warped_sharp = None
+    loss = degradation_loss(predictions, predictions.anchor_degradation, batch, LossWeights(flow=0.0))
+    assert not loss.rebuilt
+    assert float(loss.total) == pytest.approx(0.1 * 0.06, abs=1e-6)
+
+
+def test_flow_counts_where_it_is_visible():
+    predicted, flow = torch.zeros(1, 2, 1, 1, 2), torch.tensor([[[[[1.0, 100.0]]], [[[3.0, 100.0]]]]])
+    valid = torch.tensor([[[[[1.0, 0.0]]]]])
+    assert float(flow_loss(predicted, flow, valid)) == pytest.approx(2.0)
+    assert float(flow_loss(predicted, flow, torch.zeros_like(valid))) == 0.0
+
+
+def test_weights_must_not_be_negative_or_undefined():
+    with pytest.raises(ValueError, match="flow must not be negative, got nan"):
+        LossWeights(flow=float("nan"))

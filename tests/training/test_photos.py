@@ -1,0 +1,126 @@
+"""Windows from photographs."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from fmanet_cli.errors import TrainingError
+from fmanet_cli.model.filtering import backward_warp
+from fmanet_cli.training.motion import MotionRange
+from fmanet_cli.training.photos import PhotoLibrary, PhotoOptions, PhotoWindows, load_photos
+from fmanet_cli.training.validation import enlarge, psnr
+from fmanet_cli.training.windows import downscale_window
+from fmanet_cli.video.images import write_image
+
+
+def photo(seed: int, side: int = 260) -> torch.Tensor:
+    """A photograph-like (3, side, side) uint8 picture: detail at several scales."""
+    generator = torch.Generator().manual_seed(seed)
+    image = torch.zeros(1, 3, side, side)
+    for cells in (8, 24, 64):
+        coarse = torch.rand(1, 3, cells, cells, generator=generator)
+        image += torch.nn.functional.interpolate(coarse, size=(side, side), mode="bicubic")
+    return (image[0] / 3 * 255).clamp(0, 255).to(torch.uint8)
+
+
+def windows(*, seed: int = 3, **options: object) -> PhotoWindows:
+    settings = PhotoOptions(**{"window_pixels": 16, "batch_windows": 4, "smallest_scale": 0.8, **options})
+    return PhotoWindows(PhotoLibrary([photo(seed) for seed in range(3)]), settings, seed=seed)
+
+
+def test_a_batch_depends_on_seed_and_number_alone():
+    first, again, other = windows().batch(5), windows().batch(5), windows().batch(6)
+    for name in ("blurry", "sharp", "flow", "flow_valid"):
+        assert torch.equal(getattr(first, name), getattr(again, name))
+    assert not torch.equal(first.blurry, other.blurry)
+    assert first.blurry.shape == (4, 3, 3, 16, 16)
+    assert first.sharp.shape == (4, 3, 3, 64, 64)
+
+
+def test_flow_of_the_middle_frame_is_zero_and_flow_warps_the_neighbours_onto_it():
+    source = windows(motion=MotionRange(slowest=6.0, fastest=12.0, still_share=0.0), batch_windows=6)
+    batch = source.batch(1)
+    assert torch.equal(batch.flow[:, :, 1], torch.zeros_like(batch.flow[:, :, 1]))
+    assert torch.equal(batch.flow_valid[:, :, 1], torch.ones_like(batch.flow_valid[:, :, 1]))
+    small = downscale_window(batch.sharp)
+    for neighbour in (0, 2):
+        seen = batch.flow_valid[:, :, neighbour]
+        warped = backward_warp(small[:, :, neighbour], batch.flow[:, :, neighbour])
+        unaligned = ((small[:, :, neighbour] - small[:, :, 1]).abs() * seen).sum()
+        aligned = ((warped - small[:, :, 1]).abs() * seen).sum()
+        assert float(seen.mean()) > 0.5
+        assert float(aligned) < 0.3 * float(unaligned)
+
+
+def test_without_motion_the_blurry_frame_is_the_shrunk_sharp_one():
+    still = windows(motion=MotionRange(still_share=1.0), artefact_share=0.0, foreground_shares=(1.0,)).batch(0)
+    assert float((still.blurry - downscale_window(still.sharp)).abs().max()) <= 0.5 / 255 + 1e-4
+
+
+def test_longer_exposure_blurs_more():
+    motion = MotionRange(slowest=10.0, fastest=12.0, still_share=0.0)
+    gains = []
+    for exposure in (0.05, 0.9):
+        batch = windows(motion=motion, exposure=(exposure, exposure), artefact_share=0.0).batch(2)
+        gains.append(float(psnr(enlarge(batch.blurry[:, :, 1]), batch.sharp[:, :, 1]).mean()))
+    assert gains[0] > gains[1] + 0.5
+
+
+def test_artefacts_go_to_the_asked_share_of_the_windows():
+    clean = windows(artefact_share=0.0).batch(4)
+    spoilt = windows(artefact_share=1.0).batch(4)
+    changed = (clean.blurry - spoilt.blurry).abs().amax((1, 2, 3, 4)) > 1 / 255
+    assert int(changed.sum()) >= 2
+    assert torch.equal(clean.sharp, spoilt.sharp)
+
+
+def test_flat_places_are_never_shown():
+    half_flat = photo(1)
+    half_flat[:, :, :150] = 128
+    library = PhotoLibrary([half_flat])
+    generator = torch.Generator().manual_seed(1)
+    for _ in range(20):
+        assert float(library.draw(80, 1.0, generator).std(dim=(1, 2)).min()) > 0.02
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda folder: None, "no photographs in .*; it needs files ending in .jpg"),
+        (lambda folder: (folder / "a.jpg").write_bytes(b"no picture"), "cannot read the photograph .*a.jpg"),
+        (
+            lambda folder: write_image(folder / "a.png", np.random.default_rng(0).random((40, 300, 3), np.float32)),
+            "all 1 photographs in .* are smaller than 200 pixels; use larger ones",
+        ),
+        (
+            lambda folder: write_image(folder / "a.png", np.full((220, 220, 3), 0.5, np.float32)),
+            "all 1 photographs in .* are flat",
+        ),
+    ],
+)
+def test_useless_folders_are_refused_in_one_line(tmp_path, make, message):
+    make(tmp_path)
+    with pytest.raises(TrainingError, match=message) as caught:
+        load_photos(tmp_path, smallest_side=200)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_folder_that_is_none_is_refused(tmp_path):
+    with pytest.raises(TrainingError, match="missing is not a folder"):
+        load_photos(tmp_path / "missing", smallest_side=200)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"sub_frames": 7}, "sub_frames must be odd and at least 9, got 7"),
+        ({"frames": 2}, "frames must be odd, got 2"),
+        ({"exposure": (0.5, 1.5)}, "exposure must be a range inside 0 to 1"),
+        ({"window_pixels": 4}, "window_pixels must be at least 8, got 4"),
+    ],
+)
+def test_impossible_options_are_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        PhotoOptions(**options)
