@@ -303,6 +303,13 @@ def test_other_encoders_keep_frames_and_times(
     assert info.bit_depth == bits
 
 
+def test_hevc_in_mp4_has_the_tag_that_players_know(tmp_path: Path) -> None:
+    make_clip(tmp_path / "s.mp4", count=2)
+    copy(tmp_path / "s.mp4", tmp_path / "a.mp4", encoder=EncoderOptions(codec="x265", preset="ultrafast"))
+    with av.open(str(tmp_path / "a.mp4")) as container:
+        assert container.streams.video[0].codec_context.codec_tag == "hvc1"
+
+
 def test_hdr_metadata_reaches_every_encoder_that_takes_it(tmp_path: Path) -> None:
     make_clip(tmp_path / "s.mp4", **KINDS["hdr.mp4"])
     _, old = frames_of(tmp_path / "s.mp4")

@@ -1,0 +1,297 @@
+"""Frames into a video file, an image sequence or a pipe."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+from types import TracebackType
+from typing import Protocol
+
+import av
+import numpy as np
+
+from fmanet_cli.errors import FmanetError, OptionError, VideoWriteError
+from fmanet_cli.video.containers import Container, container_of, named_container
+from fmanet_cli.video.decoding import ContainerSource
+from fmanet_cli.video.encoder import (
+    EncoderOptions,
+    VideoSettings,
+    carries_hdr_metadata,
+    choose_pixel_format,
+    encoder_settings_options,
+    find_codec,
+)
+from fmanet_cli.video.frame import DisplayMatrix, Frame, VideoInfo
+from fmanet_cli.video.images import encode_png
+from fmanet_cli.video.muxing import ContainerOutput
+from fmanet_cli.video.orientation import is_right_angled, oriented, swaps_sides
+from fmanet_cli.video.output import PartialSequence
+from fmanet_cli.video.pixels import pixel_layout
+from fmanet_cli.video.reader import VideoReader
+from fmanet_cli.video.sequence import is_sequence_pattern, sequence_file
+
+_DEFAULT_PIPE_CONTAINER = "matroska"
+
+
+class VideoWriter:
+    """Encodes frames as they come and carries everything else of the source over; a context manager.
+
+    The target appears under its name only when the ``with`` block ends without an exception.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        like: VideoInfo,
+        scale: int = 4,
+        size: tuple[int, int] | None = None,
+        encoder: EncoderOptions | None = None,
+        overwrite: bool = False,
+        audio: str = "copy",
+        strict: bool = False,
+        container: str | None = None,
+        source: VideoReader | None = None,
+    ):
+        """Prepare to write ``path``: a file, a pattern such as ``frames/%05d.png``, or ``-`` for standard output.
+
+        like: the source's facts; timestamps, tags, sound and other streams come from there.
+        scale: height and width of the frames against the source. size: (height, width) in pixels instead.
+        audio: ``copy``, ``aac`` or ``none``. strict: refuse when anything of the source would be lost.
+        container: FFmpeg's or a short name; by default what the suffix says, and matroska for standard output.
+        source: the reader, needed to copy the sound of standard input; the frames must come from it.
+
+        Raises OptionError for what cannot be honoured, OutputExistsError, and VideoWriteError for a useless target.
+        """
+        self.path = str(path)
+        self.warnings: list[str] = []
+        """What is lost or changed, one sentence each; complete when the writer is closed."""
+        self.frames_written = 0
+        """Frames taken so far."""
+        self.height, self.width = size or (like.height * scale, like.width * scale)
+        if self.height < 1 or self.width < 1:
+            raise OptionError(f"the output size must be at least 1x1, got {self.width}x{self.height}")
+        self._like = like
+        self._baked_matrix: DisplayMatrix | None = None
+        self._last_pts: int | None = None
+        self._is_closed = False
+        _refuse_same_file(self.path, like)
+        asked = encoder or EncoderOptions()
+        self._output: _Output
+        if self.path != "-" and container is None and is_sequence_pattern(self.path):
+            self._output = self._sequence_output(asked, overwrite=overwrite)
+        else:
+            self._output = self._container_output(asked, audio, container, source, overwrite=overwrite)
+        self.warnings.extend(self._output.warnings)
+        self._output.warnings.clear()
+        if strict and self.warnings:
+            raise OptionError(f"strict: {self.path} would lose something: {'; '.join(self.warnings)}")
+
+    def __enter__(self) -> VideoWriter:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is None:
+            self.close()
+        else:
+            self.abort()
+
+    @property
+    def shift_seconds(self) -> Fraction:
+        """What was added to every timestamp of the source; not 0 only for trimmed, negative and MPEG-TS starts."""
+        return self._output.shift_seconds
+
+    def write(self, frame: Frame) -> None:
+        """Encode one frame whose image has the output's size; frames come with rising timestamps.
+
+        Raises ValueError for a frame that does not belong here and VideoWriteError when encoding or writing fails.
+        """
+        self._check(frame)
+        image = frame.image if self._baked_matrix is None else oriented(frame.image, self._baked_matrix)
+        duration = frame.duration or max(1, round(1 / self._like.frame_rate / frame.time_base))
+        try:
+            if self._last_pts is None:
+                self._output.start(frame.pts)
+            self._output.write(image, pts=frame.pts, duration=duration)
+        except (av.error.FFmpegError, OSError, ValueError) as error:
+            self.abort()
+            raise _write_error(self.path, error) from error
+        self._last_pts = frame.pts
+        self.frames_written += 1
+
+    def close(self) -> None:
+        """Finish the file and give it its name. Raises VideoWriteError when there was no frame or writing fails."""
+        if self._is_closed:
+            return
+        if self._last_pts is None:
+            self.abort()
+            raise VideoWriteError(f"{self.path} was not written: there was no frame")
+        try:
+            self._output.finish()
+        except (av.error.FFmpegError, OSError, ValueError) as error:
+            self.abort()
+            raise _write_error(self.path, error) from error
+        self.warnings.extend(self._output.warnings)
+        self._is_closed = True
+
+    def abort(self) -> None:
+        """Stop and remove what was written; harmless when closed already."""
+        if not self._is_closed:
+            self._is_closed = True
+            self._output.discard()
+
+    def _check(self, frame: Frame) -> None:
+        if self._is_closed:
+            raise ValueError("the writer is closed")
+        if frame.image.shape[:2] != (self.height, self.width):
+            height, width = frame.image.shape[:2]
+            raise ValueError(f"frames must be {self.width}x{self.height}, got {width}x{height}")
+        if frame.time_base != self._like.time_base:
+            raise ValueError(f"frames must have time_base {self._like.time_base}, got {frame.time_base}")
+        if self._last_pts is not None and frame.pts <= self._last_pts:
+            raise ValueError(f"timestamps must rise, got pts {frame.pts} after {self._last_pts}")
+
+    def _sequence_output(self, asked: EncoderOptions, *, overwrite: bool) -> _SequenceOutput:
+        pattern = Path(self.path)
+        if pattern.suffix.lower() != ".png":
+            raise OptionError(f"image sequences are written as .png, got {pattern.name!r}")
+        if asked != EncoderOptions():
+            raise OptionError("codec, crf, preset and pix_fmt do not apply to an image sequence; leave them out")
+        self._bake_orientation(holds_rotation=False, name="an image sequence")
+        output = _SequenceOutput(pattern, overwrite=overwrite, bit_depth=16 if self._like.bit_depth > 8 else 8)
+        if len(self._like.streams) > 1:
+            output.warnings.append("sound and other streams are left out: an image sequence cannot hold them")
+        return output
+
+    def _container_output(
+        self, asked: EncoderOptions, audio: str, name: str | None, source: VideoReader | None, *, overwrite: bool
+    ) -> ContainerOutput:
+        is_pipe = self.path == "-"
+        if name is not None:
+            container = named_container(name)
+        else:
+            container = named_container(_DEFAULT_PIPE_CONTAINER) if is_pipe else container_of(Path(self.path))
+        matrix = self._bake_orientation(holds_rotation=container.holds_rotation, name=container.name)
+        settings = self._settings(asked, container)
+        opened = source.source if source is not None and self._like.is_pipe else None
+        return ContainerOutput(
+            None if is_pipe else Path(self.path),
+            container=container,
+            settings=settings,
+            like=self._like,
+            display_matrix=matrix,
+            audio=audio,
+            overwrite=overwrite,
+            source=opened if isinstance(opened, ContainerSource) else None,
+        )
+
+    def _bake_orientation(self, *, holds_rotation: bool, name: str) -> DisplayMatrix | None:
+        """The display matrix that the container shall carry; where it cannot, pixels are turned instead."""
+        matrix = self._like.display_matrix
+        if matrix is None or holds_rotation:
+            return matrix
+        if is_right_angled(matrix):
+            self._baked_matrix = matrix
+        else:
+            self.warnings.append(f"the rotation of the video is lost: {name} cannot hold it")
+        return None
+
+    def _settings(self, asked: EncoderOptions, container: Container) -> VideoSettings:
+        like = self._like
+        codec = find_codec(asked.codec or container.default_codec)
+        if codec.family not in container.families:
+            raise OptionError(
+                f"{container.name} cannot hold {codec.name}; it holds {', '.join(container.families)}, and matroska all"
+            )
+        turned = self._baked_matrix is not None and swaps_sides(self._baked_matrix)
+        height, width = (self.width, self.height) if turned else (self.height, self.width)
+        pix_fmt = choose_pixel_format(codec, asked.pix_fmt, bit_depth=like.bit_depth, height=height, width=width)
+        layout = pixel_layout(pix_fmt)
+        if asked.pix_fmt is None and layout.bits < min(like.bit_depth, 10):
+            self.warnings.append(f"{like.bit_depth} bits become {layout.bits}: {codec.name} has no more here")
+        aspect = like.sample_aspect_ratio * Fraction(like.width * self.height, self.width * like.height)
+        if turned:
+            aspect = 1 / aspect
+        if aspect != 1 and codec.family not in container.aspect_families:
+            self.warnings.append(
+                f"the pixel shape {aspect} is lost: {container.name} does not keep it for {codec.name}"
+            )
+        if not container.holds_colour_tags and codec.family != "h264":
+            self.warnings.append(f"the colour tags are lost: {container.name} cannot hold them")
+        if like.chapters and not container.holds_chapters:
+            self.warnings.append(f"{len(like.chapters)} chapters are lost: {container.name} cannot hold them")
+        if like.hdr is not None and not carries_hdr_metadata(codec):
+            self.warnings.append(f"the HDR mastering metadata is lost: {codec.name} does not take it")
+        return VideoSettings(
+            codec=codec,
+            options=encoder_settings_options(codec, asked, like.hdr),
+            height=height,
+            width=width,
+            pix_fmt=pix_fmt,
+            colour=replace(like.colour, chroma_location="left"),
+            time_base=like.time_base if container.has_timestamps else 1 / like.frame_rate,
+            frame_rate=like.frame_rate,
+            sample_aspect_ratio=aspect.limit_denominator(65535),
+        )
+
+
+class _Output(Protocol):
+    """What a writer needs of where it writes to."""
+
+    warnings: list[str]
+
+    @property
+    def shift_seconds(self) -> Fraction: ...
+
+    def start(self, first_pts: int) -> None: ...
+
+    def write(self, image: np.ndarray, *, pts: int, duration: int) -> None: ...
+
+    def finish(self) -> None: ...
+
+    def discard(self) -> None: ...
+
+
+class _SequenceOutput:
+    """Numbered PNG files."""
+
+    def __init__(self, pattern: Path, *, overwrite: bool, bit_depth: int):
+        self.warnings: list[str] = []
+        self.shift_seconds = Fraction(0)
+        self._partial = PartialSequence(pattern, overwrite=overwrite)
+        self._pattern = pattern
+        self._bit_depth = bit_depth
+        self._number = 0
+
+    def start(self, _first_pts: int) -> None:
+        self._partial.begin()
+
+    def write(self, image: np.ndarray, *, pts: int, duration: int) -> None:  # noqa: ARG002
+        self._number += 1
+        name = sequence_file(self._pattern, self._number).name
+        (self._partial.folder / name).write_bytes(encode_png(image, bit_depth=self._bit_depth))
+
+    def finish(self) -> None:
+        self._partial.commit()
+
+    def discard(self) -> None:
+        self._partial.discard()
+
+
+def _refuse_same_file(path: str, like: VideoInfo) -> None:
+    if path == "-" or like.is_pipe:
+        return
+    target, origin = Path(path), Path(like.path)
+    if target.exists() and origin.exists() and target.samefile(origin):
+        raise OptionError(f"{path} is the source itself; choose another output")
+    if path == like.path:
+        raise OptionError(f"{path} is the source itself; choose another output")
+
+
+def _write_error(path: str, error: Exception) -> FmanetError:
+    if isinstance(error, FmanetError):
+        return error
+    return VideoWriteError(f"{path} cannot be written: {getattr(error, 'strerror', None) or error}")
