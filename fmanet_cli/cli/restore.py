@@ -63,5 +63,7 @@ def _beside(name: str, suffix: str) -> Path:
     """The output that goes with an input when none is named."""
     if name == "-" or "%" in Path(name).name:
         raise click.UsageError("--output is needed when the input is a pipe or an image sequence")
+    from fmanet_cli.jobs.batch import writable_path
+
     path = Path(name)
-    return path.with_name(f"{path.stem}{suffix}{path.suffix}")
+    return writable_path(path.with_name(f"{path.stem}{suffix}{path.suffix}"))

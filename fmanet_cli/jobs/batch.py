@@ -10,6 +10,7 @@ from pathlib import Path
 from fmanet_cli.engine.restorer import Restorer
 from fmanet_cli.errors import FmanetError, OptionError
 from fmanet_cli.jobs.restore import RestoreJob, RestoreProgress, RestoreReport, RestoreSettings
+from fmanet_cli.video.containers import CONTAINERS
 
 VIDEO_SUFFIXES = frozenset({
     ".3gp", ".avi", ".flv", ".gif", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".mxf", ".nut",
@@ -78,7 +79,7 @@ def plan_folder(
         raise OptionError(
             f"no video matching {pattern!r} in {folder}; known suffixes: {' '.join(sorted(VIDEO_SUFFIXES))}"
         )
-    return _plan([(path, target / path.relative_to(folder)) for path in found], overwrite=overwrite)
+    return _plan([(path, writable_path(target / path.relative_to(folder))) for path in found], overwrite=overwrite)
 
 
 def plan_files(sources: Sequence[Path], folder: Path, *, suffix: str = "", overwrite: bool = False) -> list[BatchItem]:
@@ -87,7 +88,7 @@ def plan_files(sources: Sequence[Path], folder: Path, *, suffix: str = "", overw
     Raises:
         OptionError: two files would get the same target.
     """
-    items = _plan([(path, folder / f"{path.stem}{suffix}{path.suffix}") for path in sources], overwrite=True)
+    items = _plan([(path, writable_path(folder / f"{path.stem}{suffix}{path.suffix}")) for path in sources], overwrite=True)
     return [_refuse_existing(item) for item in items] if not overwrite else items
 
 
@@ -118,6 +119,12 @@ def _is_video(path: Path, folder: Path, *, recursive: bool, pattern: str) -> boo
         and fnmatch.fnmatch(path.name, pattern)
         and (recursive or path.parent == folder)
     )
+
+
+def writable_path(path: Path) -> Path:
+    """`path`, as .mkv where its own suffix means a container that is only read."""
+    written = {suffix for container in CONTAINERS for suffix in container.suffixes}
+    return path if path.suffix.lower() in written else path.with_suffix(".mkv")
 
 
 def _plan(pairs: list[tuple[Path, Path]], *, overwrite: bool) -> list[BatchItem]:

@@ -67,3 +67,10 @@ def test_bad_plans_are_refused(make_clip: MakeClip, tmp_path: Path) -> None:
         plan_files([clip, other], tmp_path / "out")
     with pytest.raises(OptionError, match="exists; use --overwrite"):
         plan_files([clip], clip.parent)
+
+
+def test_containers_that_are_only_read_become_matroska(tmp_path: Path) -> None:
+    for name in ("a.avi", "b.MP4", "c.gif"):
+        (tmp_path / name).touch()
+    items = plan_folder(tmp_path, tmp_path / "out")
+    assert [item.target.name for item in items] == ["a.mkv", "b.MP4", "c.mkv"]
