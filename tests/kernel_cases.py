@@ -1,7 +1,7 @@
 """The fused kernels against the plain code in float64, on any device; as a program, in Triton's interpreter.
 
-Prints one JSON object: the largest difference of each case. The interpreter is chosen while Triton is imported, so the
-cases run in a process of their own.
+Prints one JSON object: the largest difference of each case; for 8 bits, the share of values that differ. Triton chooses
+the interpreter while it is imported, so the cases run in a process of their own.
 """
 
 from __future__ import annotations
@@ -52,6 +52,7 @@ def cases() -> Iterator[tuple[str, Case]]:
     yield "upsample rounded fp32", _upsample("fp32", height=4, width=5, side=3, rounded=True)
     yield "warp frames fp32", _warp("fp32", channels=3, pairs=1, height=3, width=90)
     yield "warp planes fp32", _warp("fp32", channels=8, pairs=2, height=3, width=7, planes=True)
+    yield "warp widened fp16", _warp("fp16", channels=8, pairs=2, height=3, width=7, planes=True, wide=True)
     yield "warp column fp32", _warp("fp32", channels=4, pairs=2, height=5, width=1)
     yield "warp pixel fp32", _warp("fp32", channels=3, pairs=1, height=1, width=1)
     yield "upsample pixel fp32", _upsample("fp32", height=1, width=1)
@@ -68,19 +69,21 @@ def _random(*shape: int, seed: int) -> Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
-def _warp(dtype: str, *, channels: int, pairs: int, height: int, width: int, planes: bool = False) -> Case:
+def _warp(
+    dtype: str, *, channels: int, pairs: int, height: int, width: int, planes: bool = False, wide: bool = False
+) -> Case:
     def difference(device: torch.device) -> float:
-        features = _random(2, channels, height, width, seed=1).to(device, DTYPES[dtype])
+        features = _random(2, channels, height, width, seed=1).to(device, torch.float32 if wide else DTYPES[dtype])
         flow_masks = _random(2, 3 * pairs, height, width, seed=2).mul(3).to(device)
         if not planes:
             features = features.contiguous(memory_format=torch.channels_last)
             flow_masks = flow_masks.contiguous(memory_format=torch.channels_last)
-        wide = torch.full((2, height, width, channels + 5), 7, dtype=DTYPES[dtype], device=device).permute(0, 3, 1, 2)
-        kernels.warp_into(wide[:, 2:-3], features, flow_masks)
-        assert (wide[:, :2] == 7).all()
-        assert (wide[:, -3:] == 7).all()
+        joined = torch.full((2, height, width, channels + 5), 7, dtype=DTYPES[dtype], device=device).permute(0, 3, 1, 2)
+        kernels.warp_into(joined[:, 2:-3], features, flow_masks)
+        assert (joined[:, :2] == 7).all()
+        assert (joined[:, -3:] == 7).all()
         expected = warp_features(features.double().unsqueeze(2), flow_masks.double().unsqueeze(2)).squeeze(2)
-        return largest(wide[:, 2:-3], expected)
+        return largest(joined[:, 2:-3], expected)
 
     return difference
 
@@ -123,7 +126,9 @@ def _upsample(
                 residual=added[:, large] if residual else None,
                 clamp=clamp,
             )
-        return largest(target / 255, (expected * 255).round() / 255) if rounded else largest(target, expected)
+        if rounded:
+            return (target != (expected * 255).round()).double().mean().item()
+        return largest(target, expected)
 
     return difference
 

@@ -13,6 +13,10 @@ Precision = Literal["fp32", "fp16", "bf16"]
 DTYPES: dict[str, torch.dtype] = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
 
+OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED")
+"""How libraries below torch say that memory does not suffice."""
+
+
 def choose_device(name: str = "auto") -> torch.device:
     """`auto` takes CUDA, then MPS, then the CPU; anything else must be there.
 
@@ -74,7 +78,14 @@ def is_out_of_memory(error: BaseException) -> bool:
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
     text = str(error)
-    return isinstance(error, RuntimeError) and ("out of memory" in text or "can't allocate memory" in text)
+    return isinstance(error, RuntimeError) and any(words in text for words in OUT_OF_MEMORY)
+
+
+def full_float32(device: torch.device, precision: Precision) -> None:
+    """Makes fp32 mean float32 on CUDA too, where convolutions would round their inputs to 10 bits (TF32)."""
+    if device.type == "cuda" and precision == "fp32":
+        torch.backends.cudnn.allow_tf32 = False
+        torch.backends.cuda.matmul.allow_tf32 = False
 
 
 def free_device_memory(device: torch.device) -> None:

@@ -211,9 +211,9 @@ def _warp_program(  # type: ignore[no-untyped-def]
     x = column + tl.load(field, mask=inside, other=0.0).to(tl.float32)
     y = row.to(tl.float32) + tl.load(field + masks_c, mask=inside, other=0.0).to(tl.float32)
     occlusion = tl.sigmoid(tl.load(field + 2 * masks_c, mask=inside, other=0.0).to(tl.float32))
-    # Far outside is zero however far, and a number that no integer holds must not be converted to one.
-    x = tl.minimum(tl.maximum(x, -2.0), width + 1.0)
-    y = tl.minimum(tl.maximum(y, -2.0), height + 1.0)
+    # Far outside is zero however far; what no integer holds (NaN too) must not be converted to one.
+    x = tl.where((x > -2) & (x < width + 1), x, -2.0)
+    y = tl.where((y > -2) & (y < height + 1), y, -2.0)
     # The plain sampling grid has nowhere to point to in a picture of one column or row.
     x = tl.where(width == 1, 0.0, x)
     y = tl.where(height == 1, 0.0, y)

@@ -12,7 +12,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fmanet_cli.engine.device import Precision, choose_device, choose_precision, free_device_memory, is_out_of_memory
+from fmanet_cli.engine.device import (
+    Precision,
+    choose_device,
+    choose_precision,
+    free_device_memory,
+    full_float32,
+    is_out_of_memory,
+)
 from fmanet_cli.engine.memory import largest_tile
 from fmanet_cli.engine.runner import ReferenceRunner, WindowRunner
 from fmanet_cli.engine.streaming import StreamingRunner
@@ -63,6 +70,7 @@ class Restorer:
         self.padding: Padding = padding
         self.warnings: list[str] = []
         """What the user should know of the run, each said once."""
+        full_float32(self.device, self.precision)
         self.runner = _runner(engine, model, self.device, self.precision)
         """The network as it runs, for whole pictures."""
 

@@ -23,7 +23,7 @@ from fmanet_cli.engine.parts import (
     pixels,
     strips,
 )
-from fmanet_cli.engine.warping import dynamic_upsample_strip, patches_of, warp_into
+from fmanet_cli.engine.warping import upsample_into, warp_into, warp_source
 from fmanet_cli.model.config import IMAGE_CHANNELS
 from fmanet_cli.model.filtering import backward_warp
 from fmanet_cli.model.fmanet import FMANet
@@ -211,7 +211,7 @@ class Refinement:
         refined = []
         for index, picture in enumerate(features):
             # Both warps sample the same float32 copy, made once.
-            wide = picture.float().contiguous()
+            wide = warp_source(picture)
             if flow_masks is None or joined is None:
                 fields = self._flow.finish(conv(picture, self._rest).add_(guided))
             else:
@@ -335,15 +335,15 @@ class RestorationHead:
         config, scale = self._config, self._config.scale
         height, width = warped.shape[-2:]
         result = window.new_empty(IMAGE_CHANNELS, height * scale, width * scale)
+        # Two convolutions at low resolution, one at twice and two at four times its size: three rows in all.
+        for strip in strips(height, self._layout.rows(width, 3 * config.dim * scale**2), 3):
+            result[:, strip.start * scale : strip.stop * scale] = self._residual(warped, strip)
         kernel_channels = config.num_frames * scale**2 * config.restoration_taps
         for strip in strips(height, self._layout.rows(width, 3 * kernel_channels), 2):
             hidden = activate(strip.conv(_split_frames(strip.near(warped), config.num_frames), self._kernels[0]))
-            kernels = strip.conv(hidden, self._kernels[1])
-            patches = patches_of(window, config.restoration_kernel_size, strip.start, strip.stop)
-            result[:, strip.start * scale : strip.stop * scale] = dynamic_upsample_strip(patches, kernels, scale)
-        # Two convolutions at low resolution, one at twice and two at four times its size: three rows in all.
-        for strip in strips(height, self._layout.rows(width, 3 * config.dim * scale**2), 3):
-            result[:, strip.start * scale : strip.stop * scale] += self._residual(warped, strip)
+            kernels = strip.conv(hidden, self._kernels[1]).unflatten(1, (scale**2, config.restoration_taps))
+            rows = result[:, strip.start * scale : strip.stop * scale]
+            upsample_into(rows, window, kernels, first_row=strip.start, residual=rows)
         return result
 
     def _residual(self, warped: Tensor, strip: Strip) -> Tensor:

@@ -20,10 +20,11 @@ NAMES = [name for name, _ in kernel_cases.cases()]
 
 
 def tolerance(name: str) -> float:
-    """By what is rounded in between: 8 bits of the output, the warped features' own dtype, float32 sums."""
+    """By what is rounded in between."""
     kernel, *_, dtype = name.split()
     if "rounded" in name:
-        return 1.001 / 255
+        # A float32 sum may fall on the other side of a half.
+        return 0.005
     if kernel == "network":
         return 1e-4
     # Half a step of 16-bit numbers below 8; float32 coordinates. Upsampling sums in float32 whatever the kernels are.
