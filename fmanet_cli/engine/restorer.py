@@ -66,6 +66,8 @@ class Restorer:
         self.precision = choose_precision(precision, self.device)
         self.tile = _checked_tile(tile, tile_overlap)
         """Tile side in low-resolution pixels; 0 = whole pictures, None = as large as memory allows."""
+        self.asked_tile = self.tile
+        """`tile` as it was asked for."""
         self.tile_overlap = tile_overlap
         self.padding: Padding = padding
         self.warnings: list[str] = []
@@ -79,11 +81,13 @@ class Restorer:
         """Output size over input size."""
         return self.model.config.scale
 
-    def restore(self, frames: Iterable[Frame]) -> Iterator[Frame]:
-        """Yields one restored frame for each frame, in order, with its timestamps.
+    def restore(self, frames: Iterable[Frame], *, first: int = 0) -> Iterator[Frame]:
+        """Yields one restored frame for each frame from number `first` on, in order, with its timestamps.
 
         Args:
-            frames: all of one size; read one window ahead, never kept longer than a window.
+            frames: all of one size; read one window ahead, never kept longer than a window. No window reaches across a
+                frame with `starts_shot`: each shot is restored as if it were alone.
+            first: frames before it are seen as neighbours only, so that a run can go on where another one ended.
 
         Returns:
             Frames whose image is (4H, 4W, 3) float32 RGB in [0, 1].
@@ -93,7 +97,12 @@ class Restorer:
         """
         states: dict[int, Any] = {}
         items = ((index, self.upload(frame.image), frame) for index, frame in enumerate(frames))
-        for window in sliding_windows(items, self.model.config.centre, padding=self.padding):
+        windows = sliding_windows(
+            items, self.model.config.centre, padding=self.padding, starts_run=lambda item: item[2].starts_shot
+        )
+        for window in windows:
+            if window[len(window) // 2][0] < first:
+                continue
             for index in [index for index in states if all(index != item[0] for item in window)]:
                 del states[index]
             restored = self._restore_window(window, states)

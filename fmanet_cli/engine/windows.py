@@ -1,9 +1,9 @@
-"""Sliding windows over a stream, one for every item, the first and the last included."""
+"""Sliding windows over a stream, one for every item, the first and the last of each run included."""
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Literal, TypeVar
 
 from fmanet_cli.errors import OptionError
@@ -12,16 +12,25 @@ Item = TypeVar("Item")
 Padding = Literal["reflect", "repeat"]
 
 
-def sliding_windows(items: Iterable[Item], radius: int, *, padding: Padding = "reflect") -> Iterator[tuple[Item, ...]]:
+def sliding_windows(
+    items: Iterable[Item],
+    radius: int,
+    *,
+    padding: Padding = "reflect",
+    starts_run: Callable[[Item], bool] | None = None,
+) -> Iterator[tuple[Item, ...]]:
     """Yields one window of `2 * radius + 1` items centred on each item, in order.
 
-    At the ends, `reflect` mirrors at the end item without doubling it and `repeat` repeats the end item. Holds one
-    window in memory and reads `radius` items ahead.
+    At the ends, `reflect` mirrors at the end item without doubling it and `repeat` repeats the end item. An item for
+    which `starts_run` is true ends the run before it: no window holds items of two runs. Holds one window in memory
+    and reads `radius` items ahead.
 
     >>> ["".join(window) for window in sliding_windows("abcd", 1)]
     ['bab', 'abc', 'bcd', 'cdc']
     >>> ["".join(window) for window in sliding_windows("abcd", 1, padding="repeat")]
     ['aab', 'abc', 'bcd', 'cdd']
+    >>> ["".join(window) for window in sliding_windows("abcDef", 1, starts_run=str.isupper)]
+    ['bab', 'abc', 'bcb', 'eDe', 'Def', 'efe']
 
     Raises:
         OptionError: `radius` is negative or `padding` is unknown.
@@ -31,22 +40,31 @@ def sliding_windows(items: Iterable[Item], radius: int, *, padding: Padding = "r
     held: deque[Item] = deque(maxlen=2 * radius + 1)
     count = centre = 0
     for item in items:
+        if count and starts_run is not None and starts_run(item):
+            yield from _last_windows(held, count, centre, radius, padding)
+            held.clear()
+            count = centre = 0
         held.append(item)
         count += 1
         if count > radius:
-            yield _window(held, count, centre, radius, padding, ended=False)
+            yield _window(held, count, centre, radius, padding, last=None)
             centre += 1
-    while centre < count:
-        yield _window(held, count, centre, radius, padding, ended=True)
-        centre += 1
+    yield from _last_windows(held, count, centre, radius, padding)
+
+
+def _last_windows(
+    held: deque[Item], count: int, centre: int, radius: int, padding: Padding
+) -> Iterator[tuple[Item, ...]]:
+    """The windows from item `centre` to the end of a run of `count` items."""
+    for index in range(centre, count):
+        yield _window(held, count, index, radius, padding, last=count - 1)
 
 
 def _window(
-    held: deque[Item], count: int, centre: int, radius: int, padding: Padding, *, ended: bool
+    held: deque[Item], count: int, centre: int, radius: int, padding: Padding, *, last: int | None
 ) -> tuple[Item, ...]:
-    """The window around item `centre`; `held` are the newest of `count` items."""
+    """The window around item `centre`; `held` are the newest of `count` items, `last` the end where it is known."""
     first = count - len(held)
-    last = count - 1 if ended else None
     return tuple(held[inside(index, last, padding) - first] for index in range(centre - radius, centre + radius + 1))
 
 

@@ -25,6 +25,8 @@ class Frame:
     """Seconds per tick."""
     duration: int = 0
     """How long it is shown, in ticks of ``time_base``; 0 = unknown."""
+    starts_shot: bool = False
+    """Whether a cut lies before it, so that nothing may be mixed with the frames before."""
 
     def __post_init__(self) -> None:
         if self.image.ndim != 3 or self.image.shape[2] != 3 or self.image.dtype != np.float32:
@@ -142,6 +144,8 @@ class VideoInfo:
     """Tags of the container."""
     stream_metadata: dict[str, str] = field(default_factory=dict)
     """Tags of the video stream that stay true for a restored copy: language, title, handler name, time code."""
+    disposition: int = 0
+    """FFmpeg's flags of the video stream, such as 1 = default."""
 
     def __post_init__(self) -> None:
         if self.height < 1 or self.width < 1:

@@ -42,6 +42,21 @@ def test_reads_only_as_far_ahead_as_a_window_reaches() -> None:
     assert taken == [0, 1, 2]
 
 
+@pytest.mark.parametrize(
+    ("items", "radius", "padding", "expected"),
+    [
+        ("abcDef", 1, "reflect", ["bab", "abc", "bcb", "eDe", "Def", "efe"]),
+        ("abcDef", 1, "repeat", ["aab", "abc", "bcc", "DDe", "Def", "eff"]),
+        ("abcDe", 2, "reflect", ["cbabc", "babcb", "abcba", "DeDeD", "eDeDe"]),
+        ("aBC", 1, "reflect", ["aaa", "BBB", "CCC"]),
+        ("Ab", 1, "reflect", ["bAb", "AbA"]),
+    ],
+)
+def test_no_window_reaches_into_another_run(items: str, radius: int, padding: str, expected: list[str]) -> None:
+    windows = sliding_windows(items, radius, padding=padding, starts_run=str.isupper)
+    assert ["".join(window) for window in windows] == expected
+
+
 def test_unknown_padding_is_refused() -> None:
     with pytest.raises(OptionError, match="padding reflect or repeat, got 1 and 'zero'"):
         list(sliding_windows("abc", 1, padding="zero"))
