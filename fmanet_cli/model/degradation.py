@@ -30,10 +30,10 @@ class DegradationOutputs:
 
     passed_on: DegradationFeatures
     """What Net^R receives."""
-    reconstruction: Tensor
-    """(B, 3, H, W): the blurry centre frame rebuilt from the sharp window."""
-    warped_sharp: Tensor
-    """(B, 3, T, sH, sW): the sharp frames warped to the centre frame and masked."""
+    reconstruction: Tensor | None
+    """(B, 3, H, W): the blurry centre frame rebuilt from the sharp window; None without one."""
+    warped_sharp: Tensor | None
+    """(B, 3, T, sH, sW): the sharp frames warped to the centre frame and masked; None without them."""
     flow_mask: Tensor
     """f^Y: (B, 3, T, H, W), image flow-mask pair."""
     anchor: Tensor
@@ -69,20 +69,23 @@ class DegradationNetwork(nn.Module):
         kernel_logits = self.d_conv(channels_to_frames(state.warped, self.config.num_frames))
         return DegradationFeatures(state.features, state.flow_masks, kernel_logits)
 
-    def forward_training(self, window: Tensor, sharp_window: Tensor) -> DegradationOutputs:
+    def forward_training(self, window: Tensor, sharp_window: Tensor | None) -> DegradationOutputs:
         """Also runs the heads that only the losses need.
 
         Args:
             window: (B, 3, T, H, W), blurry low-resolution frames.
-            sharp_window: (B, 3, T, sH, sW), the sharp frames of the same moments.
+            sharp_window: (B, 3, T, sH, sW), the sharp frames of the same moments; None saves the reconstruction.
         """
         passed_on = self(window)
         scale = self.config.scale
         flow_mask = self.f_conv(passed_on.flow_masks)
-        warped_sharp, coverage = warp_sharp_window(sharp_window, flow_mask, scale)
+        reconstruction = warped_sharp = None
+        if sharp_window is not None:
+            warped_sharp, coverage = warp_sharp_window(sharp_window, flow_mask, scale)
+            reconstruction = dynamic_downsampling(warped_sharp, coverage, passed_on.kernel_logits, scale)
         return DegradationOutputs(
             passed_on=passed_on,
-            reconstruction=dynamic_downsampling(warped_sharp, coverage, passed_on.kernel_logits, scale),
+            reconstruction=reconstruction,
             warped_sharp=warped_sharp,
             flow_mask=flow_mask,
             anchor=self.a_conv(passed_on.features),

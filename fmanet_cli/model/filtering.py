@@ -122,7 +122,7 @@ def dynamic_downsampling(sharp_window: Tensor, coverage: Tensor, kernel_logits: 
     logits = at_least_float32(kernel_logits)
     kernels = logits.transpose(1, 2).flatten(1, 2).softmax(dim=1).view(batch * frames, 1, taps, height * width)
     images = torch.cat((sharp_window, coverage), dim=1).transpose(1, 2).flatten(0, 1).to(kernels.dtype)
-    patches = F.unfold(F.pad(images, (margin,) * 4, mode="replicate"), side, stride=scale)
+    patches = F.unfold(repeat_edges(images, margin), side, stride=scale)
     sums = (patches.unflatten(1, (-1, taps)) * kernels).sum(dim=2)
     sums = sums.view(batch, frames, -1, height, width).sum(dim=1)
     return sums[:, :-1] / (sums[:, -1:] + 1e-8)
@@ -147,10 +147,23 @@ def dynamic_upsampling(window: Tensor, kernel_values: Tensor, scale: int) -> Ten
     side = int(taps**0.5)
     margin = side // 2
     kernels = at_least_float32(kernel_values).transpose(1, 2).unflatten(2, (subpixels, taps))
-    kernels = kernels - kernels.mean(dim=(1, 3), keepdim=True) + 1 / (taps * frames)
+    # Shifting all taps of a pixel adds the sum of its neighbourhood, which is far smaller than the kernels.
+    shift = 1 / (taps * frames) - kernels.mean(dim=(1, 3))
     images = window.transpose(1, 2).flatten(0, 1).to(kernels.dtype)
-    patches = F.unfold(F.pad(images, (margin,) * 4, mode="replicate"), side)
+    patches = F.unfold(repeat_edges(images, margin), side)
     patches = patches.view(batch, frames, channels, taps, height, width)
     with torch.autocast(window.device.type, enabled=False):
         pixels = torch.einsum("btckhw,btskhw->bcshw", patches, kernels)
+        pixels = pixels + patches.sum(dim=(1, 3)).unsqueeze(2) * shift.unsqueeze(1)
     return F.pixel_shuffle(pixels.flatten(1, 2), scale)
+
+
+def repeat_edges(images: Tensor, margin: int) -> Tensor:
+    """(N, C, H, W) to (N, C, H + 2 margin, W + 2 margin): replicate padding.
+
+    The backward pass of `F.pad(mode="replicate")` returns another memory format than torch.compile expects.
+    """
+    top, bottom = images[..., :1, :], images[..., -1:, :]
+    images = torch.cat((top.expand(-1, -1, margin, -1), images, bottom.expand(-1, -1, margin, -1)), dim=-2)
+    left, right = images[..., :1], images[..., -1:]
+    return torch.cat((left.expand(-1, -1, -1, margin), images, right.expand(-1, -1, -1, margin)), dim=-1)

@@ -29,10 +29,10 @@ class TrainingOutputs:
 
     restored: Tensor
     """(B, 3, sH, sW): the sharp centre frame, not clamped."""
-    reconstruction: Tensor
-    """(B, 3, H, W): the blurry centre frame rebuilt by flow-guided dynamic downsampling."""
-    warped_sharp: Tensor
-    """(B, 3, T, sH, sW): the sharp window warped to its centre frame and masked."""
+    reconstruction: Tensor | None
+    """(B, 3, H, W): the blurry centre frame rebuilt by flow-guided dynamic downsampling; None without a sharp window."""
+    warped_sharp: Tensor | None
+    """(B, 3, T, sH, sW): the sharp window warped to its centre frame and masked; None without one."""
     warped_window: Tensor
     """(B, 3, T, H, W): the blurry window warped to its centre frame and masked."""
     flow_mask: Tensor
@@ -69,12 +69,12 @@ class FMANet(nn.Module):
         """
         return self.restoration_network(window, self.degradation_learning_network(window)).restored
 
-    def forward_training(self, window: Tensor, sharp_window: Tensor) -> TrainingOutputs:
+    def forward_training(self, window: Tensor, sharp_window: Tensor | None) -> TrainingOutputs:
         """Restores and runs every head that the losses need.
 
         Args:
             window: (B, 3, T, H, W), blurry low-resolution frames.
-            sharp_window: (B, 3, T, 4H, 4W), the sharp frames of the same moments.
+            sharp_window: (B, 3, T, 4H, 4W), the sharp frames of the same moments; None saves rebuilding the blur.
         """
         degradation = self.degradation_learning_network.forward_training(window, sharp_window)
         restoration = self.restoration_network(window, degradation.passed_on)

@@ -42,7 +42,7 @@ class SimpleWindows:
         return WindowBatch(downscale_window(sharp), sharp, flow, torch.ones(self.windows, 1, 3, 8, 8))
 
 
-def tiny_recipe(*, steps: int = 6, learning_rate: float = 2e-3, **changes: object) -> Recipe:
+def tiny_recipe(*, steps: int = 6, learning_rate: float = 2e-3, batch_windows: int = 2) -> Recipe:
     return Recipe(
         name="tiny",
         config=TINY,
@@ -51,9 +51,8 @@ def tiny_recipe(*, steps: int = 6, learning_rate: float = 2e-3, **changes: objec
             Stage(number=2, steps=steps, learning_rate=learning_rate, schedule="cosine", warm_up_steps=2),
         ),
         window_pixels=8,
-        batch_windows=2,
+        batch_windows=batch_windows,
         weights=LossWeights(flow=0.01),
-        **changes,  # type: ignore[arg-type]
     )
 
 

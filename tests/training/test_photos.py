@@ -88,7 +88,7 @@ def test_flat_places_are_never_shown():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda folder: None, "no photographs in .*; it needs files ending in .jpg"),
+        (lambda folder: folder.stat(), "no photographs in .*; it needs files ending in .jpg"),
         (lambda folder: (folder / "a.jpg").write_bytes(b"no picture"), "cannot read the photograph .*a.jpg"),
         (
             lambda folder: write_image(folder / "a.png", np.random.default_rng(0).random((40, 300, 3), np.float32)),

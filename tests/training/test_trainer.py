@@ -20,7 +20,11 @@ from tests.training.conftest import TINY, SimpleWindows, tiny_recipe
 def trainer(folder: Path, *, source=None, recipe=None, validation=(), **options) -> Trainer:
     run = RunOptions(**{"folder": folder, "half_precision": False, "prefetched_batches": 0, "save_every": 4, **options})
     return Trainer(
-        random_model(TINY, seed=1), source or SimpleWindows(), recipe or tiny_recipe(), run, validation_windows=validation
+        random_model(TINY, seed=1),
+        source or SimpleWindows(),
+        recipe or tiny_recipe(),
+        run,
+        validation_windows=validation,
     )
 
 
@@ -59,7 +63,9 @@ def test_stage_1_moves_the_degradation_network_alone(tmp_path):
     before = random_model(TINY, seed=1).state_dict()
     run = trainer(tmp_path, stages=(1,))
     list(run.run())
-    changed = {name.split(".")[0] for name, value in run.model.state_dict().items() if not torch.equal(value, before[name])}
+    changed = {
+        name.split(".")[0] for name, value in run.model.state_dict().items() if not torch.equal(value, before[name])
+    }
     assert changed == {"degradation_learning_network"}
 
 
@@ -89,7 +95,9 @@ class BrokenAfter(SimpleWindows):
 def test_a_lasting_nan_stops_the_run_and_keeps_the_good_checkpoint(tmp_path):
     run = trainer(tmp_path, source=BrokenAfter(9), recipe=tiny_recipe(steps=40), save_every=1, stages=(2,))
     steps = 0
-    with pytest.raises(TrainingError, match="loss of stage 2 is not finite since step 10; the last good checkpoint stays"):
+    with pytest.raises(
+        TrainingError, match="loss of stage 2 is not finite since step 10; the last good checkpoint stays"
+    ):
         for report in run.run():
             steps += not report.skipped
     assert steps == 9

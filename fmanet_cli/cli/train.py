@@ -1,0 +1,143 @@
+"""``fmanet train``: train a network from photographs, clips or REDS."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from fmanet_cli.training.recipes import Recipe
+    from fmanet_cli.training.session import Session, SourceKind
+    from fmanet_cli.training.trainer import StepReport
+
+_FOLDER = click.Path(file_okay=False, path_type=Path)
+_STAGES = {"1": (1,), "2": (2,), "both": (1, 2)}
+
+
+@click.command("train")
+@click.option("--recipe", "recipe_name", default="lite", show_default=True, help="lite or paper.")
+@click.option("--photos", type=_FOLDER, help="Folder of sharp photographs, which are set in motion.")
+@click.option("--videos", type=_FOLDER, help="Folder of sharp clips.")
+@click.option("--reds", type=_FOLDER, help="REDS in the authors' folder layout, with their flows.")
+@click.option("-o", "--output", type=_FOLDER, required=True, help="Folder for weights, state, logs and pictures.")
+@click.option("--validate", type=_FOLDER, help="Folder of photographs to validate on.")
+@click.option("--init", metavar="NAME|FILE", help="Weights to start from.  [default: random]")
+@click.option("--resume", is_flag=True, help="Go on with the run in the output folder.")
+@click.option(
+    "--stage", type=click.Choice(list(_STAGES)), default="both", show_default=True, help="Which stages to run."
+)
+@click.option("--steps", type=click.IntRange(1), help="Steps of each stage.  [default: the recipe's]")
+@click.option(
+    "--minutes", type=click.FloatRange(0, min_open=True), help="End after this time; schedules follow the clock."
+)
+@click.option("--learning-rate", type=click.FloatRange(0, min_open=True), help="[default: the recipe's]")
+@click.option("--windows", type=click.IntRange(1), help="Windows in a batch.  [default: the recipe's]")
+@click.option("--window-size", type=click.IntRange(8), help="Low-resolution pixels.  [default: the recipe's]")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
+@click.option("-d", "--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N or mps.")
+@click.option("--precision", type=click.Choice(["bf16", "fp32"]), default="bf16", show_default=True)
+@click.option(
+    "--processes", type=click.IntRange(1), default=1, show_default=True, help="Processes that share a batch (CPU)."
+)
+@click.option("--compile", "compiled", is_flag=True, help="Compile the step: minutes at first, then a third faster.")
+@click.option("--save-every", type=click.IntRange(1), default=200, show_default=True, help="Steps.")
+@click.option("--validate-every", type=click.IntRange(1), default=500, show_default=True, help="Steps.")
+@click.option("--picture-every", type=click.IntRange(0), default=1000, show_default=True, help="Steps; 0 = none.")
+@click.option("--tensorboard", is_flag=True, help="Also log for TensorBoard.")
+@click.option("-q", "--quiet", is_flag=True, help="No bar.")
+def command(quiet: bool, **options: Any) -> None:
+    """Train a network from photographs or video.
+
+    The averaged weights are in weights.safetensors of the output folder, ready for --model.
+
+    \b
+    Example:
+      fmanet train --recipe lite --photos photos/ --validate held-out/ -o run/ --minutes 90
+    """
+    from fmanet_cli.training.session import train
+
+    session = _build_session(options)
+    _show(train(session), session, quiet=quiet)
+    click.echo(f"weights in {session.run.folder / 'weights.safetensors'}", err=True)
+
+
+def _build_session(options: dict[str, Any]) -> Session:
+    from fmanet_cli.training.session import Session
+    from fmanet_cli.training.trainer import RunOptions
+
+    sources: dict[SourceKind, Path | None] = {
+        "photos": options["photos"],
+        "video": options["videos"],
+        "reds": options["reds"],
+    }
+    given = {kind: folder for kind, folder in sources.items() if folder is not None}
+    if len(given) != 1:
+        raise click.UsageError("give exactly one of --photos, --videos and --reds")
+    [(kind, folder)] = given.items()
+    run = RunOptions(
+        folder=options["output"],
+        seed=options["seed"],
+        stages=_STAGES[options["stage"]],
+        minutes=options["minutes"],
+        save_every=options["save_every"],
+        validate_every=options["validate_every"],
+        half_precision=options["precision"] == "bf16",
+        compiled=options["compiled"],
+    )
+    return Session(
+        recipe=_adapt_recipe(options),
+        run=run,
+        source_kind=kind,
+        source_folder=folder,
+        validation_folder=options["validate"],
+        init=options["init"],
+        resume=options["resume"],
+        device=options["device"],
+        processes=options["processes"],
+        tensorboard=options["tensorboard"],
+        picture_every=options["picture_every"],
+    )
+
+
+def _adapt_recipe(options: dict[str, Any]) -> Recipe:
+    from fmanet_cli.training.recipes import find_recipe
+
+    recipe = find_recipe(options["recipe_name"])
+    stage_changes = {"steps": options["steps"], "learning_rate": options["learning_rate"]}
+    stage_changes = {name: value for name, value in stage_changes.items() if value is not None}
+    changes = {"batch_windows": options["windows"], "window_pixels": options["window_size"]}
+    changes = {name: value for name, value in changes.items() if value is not None}
+    stages = tuple(dataclasses.replace(stage, **stage_changes) for stage in recipe.stages)
+    return dataclasses.replace(recipe, stages=stages, **changes)
+
+
+def _show(reports: Iterator[StepReport], session: Session, *, quiet: bool) -> None:
+    """One bar for each stage; validations and left-out steps in lines of their own."""
+    from tqdm import tqdm
+
+    steps: dict[int, int] = {stage.number: stage.steps for stage in session.recipe.stages}
+    bar, shown = None, 0
+    try:
+        for report in reports:
+            if report.stage != shown:
+                if bar is not None:
+                    bar.close()
+                shown = report.stage
+                bar = tqdm(total=steps[shown], desc=f"stage {shown}", unit="step", disable=quiet or None)
+            assert bar is not None
+            bar.update(report.step - bar.n)
+            bar.set_postfix(loss=f"{float(report.loss.total):.4f}", done=f"{report.progress:.0%}", refresh=False)
+            if report.skipped:
+                bar.write(f"step {report.step} left out: its gradient is not finite", file=sys.stderr)
+            if report.validation is not None:
+                checked = report.validation
+                text = f"step {report.step}: {checked.psnr:.2f} dB, {checked.gain:+.2f} dB against bicubic"
+                bar.write(text, file=sys.stderr)
+    finally:
+        if bar is not None:
+            bar.close()

@@ -1,0 +1,126 @@
+"""Logs of a training run: CSV files that any program reads, and TensorBoard where it is wanted."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+from typing import Any
+
+from fmanet_cli.errors import TrainingError
+from fmanet_cli.training.losses import RestorationLoss
+from fmanet_cli.training.trainer import StepReport
+
+STEPS_NAME = "steps.csv"
+VALIDATION_NAME = "validation.csv"
+
+_STEP_COLUMNS = (
+    "stage",
+    "step",
+    "seconds",
+    "learning_rate",
+    "gradient_norm",
+    "skipped",
+    "total",
+    "restored",
+    "warped_window",
+    "anchor_restoration",
+    "reconstruction",
+    "warped_sharp",
+    "flow",
+    "anchor_degradation",
+)
+_VALIDATION_COLUMNS = ("stage", "step", "seconds", "psnr", "bicubic_psnr", "gain")
+
+
+def step_values(report: StepReport) -> dict[str, float]:
+    """The figures of one step by column name; terms that the stage does not have are missing."""
+    loss = report.loss
+    degradation = loss.degradation if isinstance(loss, RestorationLoss) else loss
+    values = {
+        "stage": report.stage,
+        "step": report.step,
+        "seconds": round(report.seconds, 3),
+        "learning_rate": report.learning_rate,
+        "gradient_norm": report.gradient_norm,
+        "skipped": int(report.skipped),
+        "total": float(loss.total),
+    }
+    if isinstance(loss, RestorationLoss):
+        values |= {
+            "restored": float(loss.restored),
+            "warped_window": float(loss.warped_window),
+            "anchor_restoration": float(loss.anchor),
+        }
+    if degradation.rebuilt:
+        values |= {"reconstruction": float(degradation.reconstruction), "warped_sharp": float(degradation.warped_sharp)}
+    return values | {"flow": float(degradation.flow), "anchor_degradation": float(degradation.anchor)}
+
+
+class RunLog:
+    """Appends steps and validations to CSV files in the run's folder, and to TensorBoard if asked."""
+
+    def __init__(self, folder: Path, *, tensorboard: bool = False) -> None:
+        """Open the logs. Raises ``TrainingError`` when TensorBoard is asked for and not installed."""
+        self._writer = check_tensorboard()(str(folder / "tensorboard")) if tensorboard else None
+        self._steps = _Table(folder / STEPS_NAME, _STEP_COLUMNS)
+        self._validations = _Table(folder / VALIDATION_NAME, _VALIDATION_COLUMNS)
+
+    def __enter__(self) -> RunLog:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._steps.close()
+        self._validations.close()
+        if self._writer is not None:
+            self._writer.close()
+
+    def write(self, report: StepReport) -> None:
+        """Log one step and its validation."""
+        values = step_values(report)
+        self._steps.append(values)
+        tag = f"stage{report.stage}"
+        if self._writer is not None:
+            for name in values.keys() - {"stage", "step"}:
+                self._writer.add_scalar(f"{tag}/{name}", values[name], report.step)
+        checked = report.validation
+        if checked is None:
+            return
+        self._validations.append(
+            {
+                "stage": report.stage,
+                "step": report.step,
+                "seconds": round(report.seconds, 3),
+                "psnr": checked.psnr,
+                "bicubic_psnr": checked.bicubic_psnr,
+                "gain": checked.gain,
+            }
+        )
+        if self._writer is not None:
+            self._writer.add_scalar(f"{tag}/validation_gain_db", checked.gain, report.step)
+
+
+class _Table:
+    def __init__(self, path: Path, columns: tuple[str, ...]) -> None:
+        new = not path.exists()
+        self._file = path.open("a", newline="", encoding="utf-8")
+        self._rows = csv.DictWriter(self._file, columns, restval="")
+        if new:
+            self._rows.writeheader()
+
+    def append(self, values: dict[str, float]) -> None:
+        self._rows.writerow(values)
+        self._file.flush()
+
+    def close(self) -> None:
+        self._file.close()
+
+
+def check_tensorboard() -> Any:
+    """The TensorBoard writer class. Raises ``TrainingError`` when TensorBoard is not installed."""
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError as error:
+        raise TrainingError(
+            "TensorBoard is not installed: install fmanet-cli[train] or leave out --tensorboard"
+        ) from error
+    return SummaryWriter

@@ -1,0 +1,166 @@
+"""The losses of both training stages (paper Eq. 8 and 9)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from fmanet_cli.training.windows import WindowBatch, downscale_window
+
+
+@dataclass(frozen=True, slots=True)
+class LossWeights:
+    """The factors of paper Eq. 8 and 9, with the values of the authors' configuration."""
+
+    warped_sharp: float = 0.1
+    """lambda 1: sharp frames warped to the middle one."""
+    flow: float = 1e-4
+    """lambda 2: optical flow, in low-resolution pixels."""
+    anchor_degradation: float = 0.1
+    """lambda 3: temporal anchor of Net^D."""
+    warped_window: float = 0.1
+    """lambda 4: blurry frames warped to the middle one."""
+    anchor_restoration: float = 0.1
+    """lambda 5: temporal anchor of Net^R."""
+    degradation: float = 0.1
+    """lambda 6: the whole of Eq. 8 inside Eq. 9."""
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            if not getattr(self, field.name) >= 0:
+                raise ValueError(f"{field.name} must not be negative, got {getattr(self, field.name)}")
+
+
+class DegradationPredictions(Protocol):
+    """What Eq. 8 compares; both kinds of training outputs of the network have it."""
+
+    @property
+    def reconstruction(self) -> Tensor | None:
+        """(B, 3, H, W): the blurry middle frame rebuilt from the sharp window; None where it was not computed."""
+
+    @property
+    def warped_sharp(self) -> Tensor | None:
+        """(B, 3, T, 4H, 4W); None where it was not computed."""
+
+    @property
+    def flow_mask(self) -> Tensor:
+        """(B, 3, T, H, W)."""
+
+
+class RestorationPredictions(DegradationPredictions, Protocol):
+    """What Eq. 9 compares."""
+
+    @property
+    def restored(self) -> Tensor:
+        """(B, 3, 4H, 4W)."""
+
+    @property
+    def warped_window(self) -> Tensor:
+        """(B, 3, T, H, W)."""
+
+    @property
+    def anchor_degradation(self) -> Tensor:
+        """(B, 3, T, H, W)."""
+
+    @property
+    def anchor_restoration(self) -> Tensor:
+        """(B, 3, T, H, W)."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class DegradationLoss:
+    """Eq. 8 and its terms, each a scalar tensor before its factor."""
+
+    total: Tensor
+    reconstruction: Tensor
+    warped_sharp: Tensor
+    flow: Tensor
+    anchor: Tensor
+    rebuilt: bool
+    """Whether the first two terms were computed; they are 0 otherwise."""
+
+    def detach(self) -> DegradationLoss:
+        """The same values without the graph that made them."""
+        return DegradationLoss(
+            total=self.total.detach(),
+            reconstruction=self.reconstruction.detach(),
+            warped_sharp=self.warped_sharp.detach(),
+            flow=self.flow.detach(),
+            anchor=self.anchor.detach(),
+            rebuilt=self.rebuilt,
+        )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RestorationLoss:
+    """Eq. 9 and its terms, each a scalar tensor before its factor."""
+
+    total: Tensor
+    restored: Tensor
+    warped_window: Tensor
+    anchor: Tensor
+    degradation: DegradationLoss
+
+    def detach(self) -> RestorationLoss:
+        """The same values without the graph that made them."""
+        return RestorationLoss(
+            total=self.total.detach(),
+            restored=self.restored.detach(),
+            warped_window=self.warped_window.detach(),
+            anchor=self.anchor.detach(),
+            degradation=self.degradation.detach(),
+        )
+
+
+def degradation_loss(
+    predictions: DegradationPredictions, anchor: Tensor, batch: WindowBatch, weights: LossWeights
+) -> DegradationLoss:
+    """Stage 1, paper Eq. 8. The sum over frames is a mean, as in the authors' code.
+
+    ``anchor`` is Net^D's temporal anchor, (B, 3, T, H, W). Terms whose prediction was not computed are 0.
+    """
+    middle = batch.sharp.shape[2] // 2
+    reconstruction = warped_sharp = batch.blurry.new_zeros(())
+    if predictions.reconstruction is not None:
+        reconstruction = F.l1_loss(predictions.reconstruction.float(), batch.blurry[:, :, middle])
+    if predictions.warped_sharp is not None:
+        centre = batch.sharp[:, :, middle : middle + 1].expand_as(batch.sharp)
+        warped_sharp = F.l1_loss(predictions.warped_sharp.float(), centre)
+    flow = flow_loss(predictions.flow_mask[:, :2].float(), batch.flow, batch.flow_valid)
+    anchor_term = F.l1_loss(anchor.float(), downscale_window(batch.sharp))
+    total = (
+        reconstruction
+        + weights.warped_sharp * warped_sharp
+        + weights.flow * flow
+        + weights.anchor_degradation * anchor_term
+    )
+    return DegradationLoss(
+        total, reconstruction, warped_sharp, flow, anchor_term, rebuilt=predictions.reconstruction is not None
+    )
+
+
+def restoration_loss(predictions: RestorationPredictions, batch: WindowBatch, weights: LossWeights) -> RestorationLoss:
+    """Stage 2, paper Eq. 9."""
+    middle = batch.sharp.shape[2] // 2
+    restored = F.l1_loss(predictions.restored.float(), batch.sharp[:, :, middle])
+    centre = batch.blurry[:, :, middle : middle + 1].expand_as(batch.blurry)
+    warped_window = F.l1_loss(predictions.warped_window.float(), centre)
+    anchor = F.l1_loss(predictions.anchor_restoration.float(), downscale_window(batch.sharp))
+    degradation = degradation_loss(predictions, predictions.anchor_degradation, batch, weights)
+    total = (
+        restored
+        + weights.warped_window * warped_window
+        + weights.anchor_restoration * anchor
+        + weights.degradation * degradation.total
+    )
+    return RestorationLoss(total, restored, warped_window, anchor, degradation)
+
+
+def flow_loss(predicted: Tensor, flow: Tensor, valid: Tensor) -> Tensor:
+    """Mean absolute difference of two (B, 2, T, H, W) flows where ``valid`` (B, 1, T, H, W) is 1, else 0."""
+    difference = (predicted - flow).abs() * valid
+    return difference.sum() / (2.0 * valid.sum()).clamp(min=torch.finfo(torch.float32).tiny)

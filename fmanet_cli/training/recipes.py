@@ -1,0 +1,102 @@
+"""Recipes: everything that decides what a training run does, kept as data."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Literal
+
+from fmanet_cli.errors import OptionError
+from fmanet_cli.model.config import LITE, PAPER, FMANetConfig
+from fmanet_cli.training.losses import LossWeights
+
+Schedule = Literal["halving", "cosine"]
+
+HALVED_AT = (0.70, 0.85, 0.95)
+"""Shares of a stage after which the paper halves its learning rate (section 4)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """One of the two training stages: 1 trains Net^D alone (paper Eq. 8), 2 trains both networks (Eq. 9)."""
+
+    number: Literal[1, 2]
+    steps: int
+    """Optimiser steps."""
+    learning_rate: float
+    """Highest learning rate."""
+    schedule: Schedule
+    """``halving`` at 70, 85 and 95 % of the stage, or ``cosine`` down to a hundredth."""
+    warm_up_steps: int = 0
+    """Steps of linear growth from zero to the highest learning rate."""
+
+    def __post_init__(self) -> None:
+        if self.steps < 1 or self.warm_up_steps < 0 or not self.learning_rate > 0:
+            raise ValueError(
+                f"a stage needs steps and a learning rate above zero, got {self.steps} and {self.learning_rate}"
+            )
+
+    def learning_rate_at(self, step: int, progress: float) -> float:
+        """The learning rate of ``step`` (from 0) at ``progress`` (0 to 1) through the stage."""
+        warm = min((step + 1) / self.warm_up_steps, 1.0) if self.warm_up_steps else 1.0
+        if self.schedule == "halving":
+            return warm * self.learning_rate * 0.5 ** sum(progress >= share for share in HALVED_AT)
+        return warm * self.learning_rate * (0.01 + 0.99 * 0.5 * (1.0 + math.cos(math.pi * min(progress, 1.0))))
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """A network and the way to train it."""
+
+    name: str
+    config: FMANetConfig
+    stages: tuple[Stage, ...]
+    window_pixels: int
+    """Side of the square low-resolution windows."""
+    batch_windows: int
+    """Windows in a batch."""
+    weights: LossWeights = field(default_factory=LossWeights)
+    """Factors of the losses."""
+    reconstruction_every: int = 1
+    """Stage 2 rebuilds the blurry frame and warps the sharp ones, the dearest terms of Eq. 8, in every n-th step."""
+    window_uses: int = 1
+    """How often a window is shown, each time in another orientation, where windows are made on a CPU."""
+    gradient_norm: float = 1.0
+    """Gradients are scaled down to at most this norm."""
+    ema_decay: float = 0.999
+    """Share of the averaged weights that one step keeps."""
+
+
+PAPER_RECIPE = Recipe(
+    name="paper",
+    config=PAPER,
+    stages=(
+        Stage(number=1, steps=300_000, learning_rate=2e-4, schedule="halving"),
+        Stage(number=2, steps=300_000, learning_rate=2e-4, schedule="halving"),
+    ),
+    window_pixels=64,
+    batch_windows=8,
+)
+
+LITE_RECIPE = Recipe(
+    name="lite",
+    config=LITE,
+    stages=(
+        Stage(number=1, steps=1_000, learning_rate=1.5e-3, schedule="cosine", warm_up_steps=100),
+        Stage(number=2, steps=12_000, learning_rate=1.5e-3, schedule="cosine", warm_up_steps=100),
+    ),
+    window_pixels=32,
+    batch_windows=8,
+    weights=LossWeights(flow=0.01),
+    reconstruction_every=4,
+    window_uses=4,
+)
+
+RECIPES = {recipe.name: recipe for recipe in (PAPER_RECIPE, LITE_RECIPE)}
+
+
+def find_recipe(name: str) -> Recipe:
+    """The recipe of that name. Raises ``OptionError`` for another name."""
+    if name not in RECIPES:
+        raise OptionError(f"there is no recipe {name!r}; choose from {', '.join(RECIPES)}")
+    return RECIPES[name]

@@ -1,0 +1,174 @@
+"""A whole training run from settings: network, windows, processes, logs and pictures."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import math
+from collections.abc import Generator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+
+from fmanet_cli.engine.device import choose_device
+from fmanet_cli.errors import OptionError
+from fmanet_cli.model.fmanet import FMANet, random_model
+from fmanet_cli.training.logs import RunLog, check_tensorboard
+from fmanet_cli.training.photos import PhotoOptions, PhotoWindows, load_photos
+from fmanet_cli.training.pictures import draw_step
+from fmanet_cli.training.prefetch import Reused
+from fmanet_cli.training.recipes import Recipe
+from fmanet_cli.training.reds import RedsOptions, RedsWindows
+from fmanet_cli.training.replicas import joined, replica
+from fmanet_cli.training.state import STATE_NAME
+from fmanet_cli.training.trainer import RunOptions, StepReport, Trainer
+from fmanet_cli.training.validation import fixed_windows
+from fmanet_cli.training.video import VideoOptions, VideoWindows, load_spans
+from fmanet_cli.training.windows import WindowBatch, WindowSource
+from fmanet_cli.video.images import write_image
+from fmanet_cli.weights.checkpoint import load_model
+
+SourceKind = Literal["photos", "video", "reds"]
+
+VALIDATION_PIXELS = 48
+VALIDATION_BATCHES = 8
+_VALIDATION_SEED = 77
+_WINDOWS_BETWEEN_USES = 64
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Session:
+    """Everything that decides a run. It can be sent to other processes."""
+
+    recipe: Recipe
+    run: RunOptions
+    source_kind: SourceKind
+    source_folder: Path
+    """Folder of photographs, of clips, or of REDS."""
+    validation_folder: Path | None = None
+    """Folder of photographs that are never trained on; None leaves validation out."""
+    init: str | None = None
+    """Name or file of the weights to start from; None starts from random ones."""
+    resume: bool = False
+    """Go on with the run in its folder."""
+    device: str = "auto"
+    """As in ``choose_device``."""
+    processes: int = 1
+    """Processes that share the batch; more than one only on a CPU, where it beats as many threads."""
+    tensorboard: bool = False
+    """Also log for TensorBoard."""
+    picture_every: int = 1000
+    """Steps between two pictures; 0 draws none."""
+
+    def __post_init__(self) -> None:
+        if self.processes < 1 or self.recipe.batch_windows % self.processes:
+            raise OptionError(
+                f"the batch of {self.recipe.batch_windows} windows cannot be shared by {self.processes} processes"
+            )
+        if self.resume and self.init is not None:
+            raise OptionError("--resume goes on with its own weights; leave out --init or --resume")
+
+
+def train(session: Session) -> Generator[StepReport, None, None]:
+    """Run a session and yield a report after each step. Raises children of ``FmanetError``."""
+    device = choose_device(session.device)
+    if session.processes > 1 and device.type != "cpu":
+        raise OptionError(f"several processes train on the CPU only, got {device}; leave out --processes")
+    if session.tensorboard:
+        check_tensorboard()
+    folder = session.run.folder
+    if not session.resume and (folder / STATE_NAME).exists():
+        raise OptionError(f"{folder} already holds a run; give --resume to go on or another folder")
+    folder.mkdir(parents=True, exist_ok=True)
+    with joined(session.processes, train_share, session):
+        yield from _train_logged(session, device)
+
+
+def train_share(session: Session) -> None:
+    """The part of a run that a further process does."""
+    for _ in build_trainer(session, choose_device(session.device)).run():
+        pass
+
+
+def _train_logged(session: Session, device: torch.device) -> Generator[StepReport, None, None]:
+    trainer = build_trainer(session, device)
+    folder = session.run.folder
+    with RunLog(folder, tensorboard=session.tensorboard) as log, contextlib.closing(trainer.run()) as reports:
+        for report in reports:
+            log.write(report)
+            if session.picture_every and report.stage == 2 and report.step % session.picture_every == 0:
+                write_image(folder / f"step{report.step:06d}.png", draw_step(trainer.averaged, report.batch))
+            yield report
+
+
+def build_trainer(session: Session, device: torch.device) -> Trainer:
+    """The trainer of this process, resumed if asked."""
+    if device.type == "cpu" and session.processes > 1:
+        torch.set_num_threads(max(1, torch.get_num_threads() // session.processes))
+    recipe = session.recipe
+    model = random_model(recipe.config, seed=session.run.seed) if session.init is None else _load_init(session)
+    on_device = device.type != "cpu" and session.source_kind == "photos"
+    run = session.run
+    if on_device or session.processes > 1:
+        run = dataclasses.replace(run, prefetched_batches=0)
+    trainer = Trainer(
+        model,
+        build_source(session, device if on_device else torch.device("cpu")),
+        recipe,
+        run,
+        device=device,
+        validation_windows=build_validation(session, device) if replica()[0] == 0 else (),
+    )
+    if session.resume:
+        trainer.resume()
+    return trainer
+
+
+def build_source(session: Session, device: torch.device) -> WindowSource:
+    """The windows of a session; those from photographs are made on ``device``."""
+    recipe, seed, folder = session.recipe, session.run.seed, session.source_folder
+    size, count, frames = recipe.window_pixels, recipe.batch_windows // session.processes, recipe.config.num_frames
+    if session.source_kind == "reds":
+        return RedsWindows(folder, RedsOptions(window_pixels=size, batch_windows=count, frames=frames), seed=seed)
+    source: WindowSource
+    if session.source_kind == "video":
+        clips = VideoOptions(window_pixels=size, batch_windows=count, frames=frames)
+        source = VideoWindows(load_spans(folder, smallest_side=clips.sharp_pixels, seed=seed), clips, seed=seed)
+    else:
+        photos = PhotoOptions(window_pixels=size, batch_windows=count, frames=frames)
+        library = load_photos(folder, smallest_side=photos.texture_pixels, device=device)
+        source = PhotoWindows(library, photos, seed=seed)
+    uses = math.gcd(recipe.window_uses, count)
+    if uses > 1 and device.type == "cpu":
+        return Reused(source, times=uses, spacing=max(2, _WINDOWS_BETWEEN_USES // count), seed=seed)
+    return source
+
+
+def build_validation(session: Session, device: torch.device) -> list[WindowBatch]:
+    """Fixed clean windows from held-out photographs."""
+    if session.validation_folder is None:
+        return []
+    options = PhotoOptions(
+        window_pixels=VALIDATION_PIXELS,
+        frames=session.recipe.config.num_frames,
+        sub_frames=17,
+        artefact_share=0.0,
+    )
+    library = load_photos(session.validation_folder, smallest_side=options.texture_pixels)
+    windows = fixed_windows(PhotoWindows(library, options, seed=_VALIDATION_SEED), batches=VALIDATION_BATCHES)
+    return [batch.to(device) for batch in windows]
+
+
+def _load_init(session: Session) -> FMANet:
+    assert session.init is not None
+    model = load_model(session.init)
+    if model.config != session.recipe.config:
+        raise OptionError(
+            f"{session.init} is another network than recipe {session.recipe.name} trains; "
+            "choose the recipe that fits or leave out --init"
+        )
+    if model.colour_order != "rgb":
+        raise OptionError(f"{session.init} expects {model.colour_order} colours and training uses rgb; it cannot go on")
+    return model

@@ -1,0 +1,191 @@
+"""Training windows from sharp clips: neighbouring frames, interpolated along their motion, are averaged into blur."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+
+from fmanet_cli.errors import TrainingError, VideoReadError
+from fmanet_cli.evaluation.exposure import average_in_linear_light, blur_clip
+from fmanet_cli.training.windows import SCALE, WindowBatch, batch_generator, detail, downscale_window
+from fmanet_cli.video.reader import VideoReader
+
+VIDEO_SUFFIXES = (".mp4", ".mkv", ".mov", ".webm", ".avi", ".m4v")
+SPAN_FRAMES = 16
+"""Neighbouring frames that are kept together."""
+
+_FLAT_DETAIL = 0.015
+_TRIES = 8
+_CONSISTENT_PIXELS = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class VideoOptions:
+    """How windows are made from clips."""
+
+    window_pixels: int = 32
+    """Side of the square low-resolution window."""
+    batch_windows: int = 8
+    """Windows in a batch."""
+    frames: int = 3
+    """Frames in a window; odd."""
+    strides: tuple[int, ...] = (1, 2, 3)
+    """Source frames between two frames of a window; one is drawn for each window."""
+    exposure: tuple[float, float] = (0.3, 1.0)
+    """Range of the exposure as a share of the time between two frames of a window."""
+    interpolate: bool = True
+    """Average frames interpolated along the motion too; otherwise the source frames alone."""
+
+    def __post_init__(self) -> None:
+        if self.frames % 2 == 0 or self.frames < 1:
+            raise ValueError(f"frames must be odd, got {self.frames}")
+        if not 0.0 <= self.exposure[0] <= self.exposure[1] <= 1.0:
+            raise ValueError(f"exposure must be a range inside 0 to 1, got {self.exposure}")
+        longest = (self.frames + 1) * max(self.strides) + 2
+        if longest > SPAN_FRAMES:
+            raise ValueError(f"a window may need {longest} source frames, more than {SPAN_FRAMES}; use smaller strides")
+
+    @property
+    def sharp_pixels(self) -> int:
+        """Side of the square high-resolution window."""
+        return self.window_pixels * SCALE
+
+
+class VideoWindows:
+    """Windows from spans of sharp frames (a ``WindowSource``). Optical flow is estimated on the sharp frames."""
+
+    def __init__(self, spans: Sequence[np.ndarray], options: VideoOptions, *, seed: int) -> None:
+        """Take spans of (N, H, W, 3) uint8 RGB frames."""
+        self.spans = spans
+        self.options = options
+        self.seed = seed
+
+    def batch(self, index: int) -> WindowBatch:
+        """Batch ``index``, on the CPU."""
+        generator = batch_generator(self.seed, index)
+        windows = [self._window(generator) for _ in range(self.options.batch_windows)]
+        blurred, sharp, flow, valid = (torch.stack(parts) for parts in zip(*windows, strict=True))
+        blurry = torch.round(downscale_window(blurred) * 255.0) / 255.0
+        return WindowBatch(blurry=blurry, sharp=sharp, flow=flow, flow_valid=valid)
+
+    def _window(self, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        options = self.options
+        for attempt in range(_TRIES):
+            draws = torch.rand(6, generator=generator).tolist()
+            span = self.spans[int(draws[0] * len(self.spans))]
+            stride = options.strides[int(draws[1] * len(options.strides))]
+            exposure = options.exposure[0] + (options.exposure[1] - options.exposure[0]) * draws[2]
+            frames = self._cut(span, stride, exposure, draws[3:])
+            sharpness = detail(torch.from_numpy(frames[0]).permute(2, 0, 1) / 255.0)
+            if float(sharpness.mean()) > _FLAT_DETAIL or attempt == _TRIES - 1:
+                break
+        pairs = list(self._expose(frames, stride, exposure))[: options.frames]
+        blurred, sharp = (_to_window(images) for images in zip(*pairs, strict=True))
+        flow, valid = _estimate_flow([pair[1] for pair in pairs])
+        return blurred, sharp, flow, valid
+
+    def _cut(self, span: np.ndarray, stride: int, exposure: float, draws: Sequence[float]) -> np.ndarray:
+        reach = int(np.ceil(stride * exposure / 2))
+        needed = (self.options.frames - 1) * stride + 2 * reach + 1
+        size = self.options.sharp_pixels
+        first, top, left = (
+            int(draw * (free + 1))
+            for draw, free in zip(draws, (len(span) - needed, span.shape[1] - size, span.shape[2] - size), strict=True)
+        )
+        return span[first : first + needed, top : top + size, left : left + size]
+
+    def _expose(self, frames: np.ndarray, stride: int, exposure: float) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        if self.options.interpolate:
+            yield from blur_clip(frames, stride=stride, exposure=exposure)
+            return
+        reach = int(np.ceil(stride * exposure / 2))
+        during = int(stride * exposure / 2)
+        for middle in range(reach, len(frames) - reach, stride):
+            yield average_in_linear_light(frames[middle - during : middle + during + 1]), frames[middle]
+
+
+def load_spans(folder: str | Path, *, smallest_side: int, spans_per_clip: int = 4, seed: int = 0) -> list[np.ndarray]:
+    """Read the clips of a folder and keep some spans of 16 frames of each: (16, H, W, 3) uint8 RGB.
+
+    Raises ``TrainingError`` when the folder has no clips, when one cannot be read, and when all are too short or small.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise TrainingError(f"{folder} is not a folder; give a folder of videos")
+    paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in VIDEO_SUFFIXES)
+    if not paths:
+        raise TrainingError(f"no videos in {folder}; it needs files ending in {', '.join(VIDEO_SUFFIXES)}")
+    with ThreadPoolExecutor(max_workers=2) as pool:
+        clips = list(pool.map(lambda path: _read_spans(path, smallest_side, spans_per_clip, seed), paths))
+    spans = [span for clip in clips for span in clip]
+    if not spans:
+        raise TrainingError(
+            f"all {len(paths)} videos in {folder} are shorter than {SPAN_FRAMES} frames or smaller than "
+            f"{smallest_side} pixels; use longer and larger ones"
+        )
+    return spans
+
+
+def _read_spans(path: Path, smallest_side: int, count: int, seed: int) -> list[np.ndarray]:
+    """Reservoir sampling over the spans of a clip, so that a long clip needs no more memory than a short one."""
+    choose = random.Random(f"{seed} {path.name}")
+    kept: list[np.ndarray] = []
+    seen = 0
+    frames: list[np.ndarray] = []
+    try:
+        with VideoReader(path) as reader:
+            for frame in reader:
+                if min(frame.image.shape[:2]) < smallest_side:
+                    return []
+                frames.append(np.round(frame.image * 255.0).astype(np.uint8))
+                if len(frames) < SPAN_FRAMES:
+                    continue
+                place = len(kept) if len(kept) < count else choose.randrange(seen + 1)
+                if place < count:
+                    kept[place : place + 1] = [np.stack(frames)]
+                seen += 1
+                frames = []
+    except VideoReadError as error:
+        raise TrainingError(f"cannot read the video {path}: {error}; remove or replace it") from error
+    return kept
+
+
+def _to_window(images: Sequence[np.ndarray]) -> Tensor:
+    return torch.from_numpy(np.stack(images)).permute(3, 0, 1, 2).float() / 255.0
+
+
+def _estimate_flow(sharp: Sequence[np.ndarray]) -> tuple[Tensor, Tensor]:
+    """(2, T, H, W) flow in low-resolution pixels and (1, T, H, W) where flow there and back agree."""
+    estimator = cv2.DISOpticalFlow.create(cv2.DISOpticalFlow_PRESET_MEDIUM)
+    grey = [cv2.cvtColor(image, cv2.COLOR_RGB2GRAY) for image in sharp]
+    middle = len(grey) // 2
+    height, width = grey[0].shape
+    rows, columns = np.mgrid[:height, :width].astype(np.float32)
+    flows, valid = [], []
+    for number, image in enumerate(grey):
+        if number == middle:
+            flow, agrees = np.zeros((height, width, 2), np.float32), np.ones((height, width), np.float32)
+        else:
+            flow = estimator.calc(grey[middle], image, None)  # type: ignore[call-overload]
+            back = estimator.calc(image, grey[middle], None)  # type: ignore[call-overload]
+            returned = cv2.remap(
+                back,
+                columns + flow[..., 0],
+                rows + flow[..., 1],
+                cv2.INTER_LINEAR,
+                borderMode=cv2.BORDER_CONSTANT,
+                borderValue=(1e6, 1e6),
+            )
+            agrees = (np.linalg.norm(flow + returned, axis=-1) < _CONSISTENT_PIXELS).astype(np.float32)
+        small = (width // SCALE, height // SCALE)
+        flows.append(cv2.resize(flow, small, interpolation=cv2.INTER_AREA) / SCALE)
+        valid.append((cv2.resize(agrees, small, interpolation=cv2.INTER_AREA) > 0.5).astype(np.float32))
+    return torch.from_numpy(np.stack(flows)).permute(3, 0, 1, 2), torch.from_numpy(np.stack(valid))[None]

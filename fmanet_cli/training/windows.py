@@ -1,0 +1,101 @@
+"""Training windows: what every source of training data hands to the trainer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+SCALE = 4
+"""High-resolution pixels per low-resolution pixel, along each axis."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class WindowBatch:
+    """A batch of training windows, all tensors on one device.
+
+    Images are RGB in [0, 1], gamma-coded as in a file. T is odd; the middle frame is the one to restore.
+    """
+
+    blurry: Tensor
+    """(B, 3, T, H, W) float: the blurry low-resolution frames, the network's input."""
+    sharp: Tensor
+    """(B, 3, T, 4H, 4W) float: the sharp frames at the middle of each exposure."""
+    flow: Tensor
+    """(B, 2, T, H, W) float, low-resolution pixels, channels (x, y): from the middle frame to frame t."""
+    flow_valid: Tensor
+    """(B, 1, T, H, W) float, 1 where ``flow`` is known and the pixel is visible in frame t, else 0."""
+
+    def __post_init__(self) -> None:
+        batch, _, frames, height, width = self.blurry.shape
+        expected = {
+            "blurry": (batch, 3, frames, height, width),
+            "sharp": (batch, 3, frames, SCALE * height, SCALE * width),
+            "flow": (batch, 2, frames, height, width),
+            "flow_valid": (batch, 1, frames, height, width),
+        }
+        for name, shape in expected.items():
+            if tuple(getattr(self, name).shape) != shape:
+                raise ValueError(f"{name} must have shape {shape}, got {tuple(getattr(self, name).shape)}")
+
+    def to(self, device: torch.device) -> WindowBatch:
+        """The same batch on ``device``."""
+        return WindowBatch(
+            blurry=self.blurry.to(device, non_blocking=True),
+            sharp=self.sharp.to(device, non_blocking=True),
+            flow=self.flow.to(device, non_blocking=True),
+            flow_valid=self.flow_valid.to(device, non_blocking=True),
+        )
+
+
+class WindowSource(Protocol):
+    """Makes batches of windows. A batch depends on its number alone, so that a resumed run sees the same ones."""
+
+    def batch(self, index: int) -> WindowBatch:
+        """Batch number ``index`` (0 or more); the same number gives the same batch."""
+        ...
+
+
+def batch_generator(seed: int, index: int) -> torch.Generator:
+    """A CPU generator for batch ``index`` of a run seeded with ``seed``; neighbouring numbers are unrelated."""
+    mixed = (seed * 0x9E3779B97F4A7C15 + index * 0xD1B54A32D192ED03 + 0x632BE59BD9B4E019) & (2**63 - 1)
+    generator = torch.Generator()
+    generator.manual_seed(mixed)
+    return generator
+
+
+def downscale(images: Tensor) -> Tensor:
+    """(N, C, 4H, 4W) to (N, C, H, W): antialiased bicubic (a = -0.5) as in REDS, clamped to [0, 1]."""
+    height, width = images.shape[-2] // SCALE, images.shape[-1] // SCALE
+    return F.interpolate(images, size=(height, width), mode="bicubic", align_corners=False, antialias=True).clamp(
+        0.0, 1.0
+    )
+
+
+def downscale_window(window: Tensor) -> Tensor:
+    """(B, C, T, 4H, 4W) to (B, C, T, H, W) with ``downscale``."""
+    batch, channels, frames, height, width = window.shape
+    images = window.transpose(1, 2).reshape(batch * frames, channels, height, width)
+    small = downscale(images)
+    return small.reshape(batch, frames, channels, height // SCALE, width // SCALE).transpose(1, 2).contiguous()
+
+
+def to_linear(image: Tensor) -> Tensor:
+    """Gamma-coded [0, 1] to linear light, with the exponent 2.2."""
+    return image.clamp(0.0, 1.0) ** 2.2
+
+
+def to_gamma(image: Tensor) -> Tensor:
+    """Linear light to gamma-coded [0, 1], with the exponent 1 / 2.2."""
+    return image.clamp(0.0, 1.0) ** (1.0 / 2.2)
+
+
+def detail(image: Tensor, *, block_pixels: int = 32) -> Tensor:
+    """(3, H, W) in [0, 1] to (H // block, W // block): mean absolute difference of neighbouring pixels."""
+    luma = image.mean(0, keepdim=True)
+    across = (luma[:, :-1, 1:] - luma[:, :-1, :-1]).abs()
+    down = (luma[:, 1:, :-1] - luma[:, :-1, :-1]).abs()
+    return F.avg_pool2d(F.pad(across + down, (0, 1, 0, 1))[None], block_pixels)[0, 0]

@@ -1,0 +1,59 @@
+"""``fmanet train`` from the command line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from click.testing import CliRunner, Result
+
+from fmanet_cli.cli.main import main
+from fmanet_cli.video.images import write_image
+from fmanet_cli.weights.checkpoint import read_header
+
+
+def run(*arguments: object) -> Result:
+    return CliRunner().invoke(main, ["train", *map(str, arguments)])
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    coarse = torch.rand(1, 3, 60, 60, generator=torch.Generator().manual_seed(1))
+    image = torch.nn.functional.interpolate(coarse, size=(200, 200), mode="bicubic").clamp(0, 1)
+    write_image(folder / "a.png", image[0].permute(1, 2, 0).numpy())
+    return folder
+
+
+def test_two_steps_of_lite_from_its_embedded_weights(photos, tmp_path):
+    out = tmp_path / "run"
+    result = run(
+        *("--photos", photos, "-o", out, "--init", "lite", "--stage", "2", "--steps", 2, "--windows", 1),
+        *("--window-size", 16, "--learning-rate", 1e-4, "--device", "cpu", "--precision", "fp32", "-q"),
+    )
+    assert result.exit_code == 0, result.output
+    assert "weights in" in result.output
+    assert "recipe lite, stage 2, 2 steps, seed 0" in read_header(out / "weights.safetensors").metadata.training
+
+
+def test_no_photographs_is_one_line(tmp_path):
+    (tmp_path / "empty").mkdir()
+    result = run("--photos", tmp_path / "empty", "-o", tmp_path / "run", "--device", "cpu")
+    assert result.exit_code == 1
+    assert result.output.startswith("error: no photographs in ")
+    assert len(result.output.strip().splitlines()) == 1
+
+
+def test_exactly_one_source_is_asked_for(photos, tmp_path):
+    for sources in ((), ("--photos", photos, "--videos", photos)):
+        result = run(*sources, "-o", tmp_path / "run")
+        assert result.exit_code == 2
+        assert "give exactly one of --photos, --videos and --reds" in result.output
+
+
+def test_an_unknown_recipe_is_refused(photos, tmp_path):
+    result = run("--photos", photos, "-o", tmp_path / "run", "--recipe", "huge")
+    assert result.exit_code == 2
+    assert "there is no recipe 'huge'; choose from paper, lite" in result.output

@@ -1,0 +1,114 @@
+"""Whole runs from settings."""
+
+from __future__ import annotations
+
+import csv
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from fmanet_cli.errors import OptionError, TrainingError
+from fmanet_cli.model.fmanet import random_model
+from fmanet_cli.training.session import Session, train
+from fmanet_cli.training.trainer import RunOptions
+from fmanet_cli.video.images import read_image, write_image
+from fmanet_cli.weights.checkpoint import CheckpointMetadata, load_model, save_checkpoint
+from tests.training.conftest import TINY, tiny_recipe
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    generator = torch.Generator().manual_seed(1)
+    for number in range(2):
+        coarse = torch.rand(1, 3, 60, 60, generator=generator)
+        image = torch.nn.functional.interpolate(coarse, size=(330, 330), mode="bicubic").clamp(0, 1)
+        write_image(folder / f"{number}.png", image[0].permute(1, 2, 0).numpy())
+    return folder
+
+
+def session(photos: Path, folder: Path, **changes: object) -> Session:
+    run_names = {"stages", "minutes", "save_every", "validate_every", "seed"}
+    run = {name: changes.pop(name) for name in run_names & changes.keys()}
+    settings = {
+        "recipe": tiny_recipe(steps=3),
+        "run": RunOptions(**{"folder": folder, "half_precision": False, "prefetched_batches": 0, **run}),
+        "source_kind": "photos",
+        "source_folder": photos,
+        "device": "cpu",
+        **changes,
+    }
+    return Session(**settings)
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    with path.open(encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def test_a_run_leaves_weights_logs_and_pictures(photos, tmp_path, monkeypatch):
+    monkeypatch.setattr("fmanet_cli.training.session.VALIDATION_BATCHES", 1)
+    out = tmp_path / "run"
+    reports = list(train(session(photos, out, validation_folder=photos, validate_every=2, picture_every=2)))
+    assert [(report.stage, report.step) for report in reports] == [(1, 1), (1, 2), (1, 3), (2, 1), (2, 2), (2, 3)]
+    steps = rows(out / "steps.csv")
+    assert [row["stage"] for row in steps] == ["1"] * 3 + ["2"] * 3
+    assert float(steps[-1]["total"]) == pytest.approx(float(reports[-1].loss.total))
+    assert steps[0]["restored"] == "" and float(steps[-1]["restored"]) > 0
+    checked = rows(out / "validation.csv")
+    assert [row["step"] for row in checked] == ["2", "3"]
+    assert float(checked[0]["gain"]) == pytest.approx(float(checked[0]["psnr"]) - float(checked[0]["bicubic_psnr"]))
+    picture = read_image(out / "step000002.png")
+    assert picture.shape == (2 * (32 + 4), 7 * (32 + 4), 3)
+    assert float(np.std(picture)) > 0.05
+    assert load_model(out / "weights.safetensors").config == TINY
+
+
+def test_a_second_run_in_the_same_folder_must_resume(photos, tmp_path):
+    first = list(train(session(photos, tmp_path / "run", stages=(2,))))
+    with pytest.raises(OptionError, match="already holds a run; give --resume to go on or another folder"):
+        list(train(session(photos, tmp_path / "run", stages=(2,))))
+    longer = session(photos, tmp_path / "run", stages=(2,), resume=True, recipe=tiny_recipe(steps=5))
+    assert [report.step for report in train(longer)] == [4, 5]
+    assert len(rows(tmp_path / "run/steps.csv")) == len(first) + 2
+
+
+def test_a_run_starts_from_given_weights(photos, tmp_path):
+    path = tmp_path / "start.safetensors"
+    save_checkpoint(path, random_model(TINY, seed=8), metadata=CheckpointMetadata(licence="MIT", source="test"))
+    recipe = tiny_recipe(steps=1, learning_rate=1e-9)
+    list(train(session(photos, tmp_path / "run", init=str(path), recipe=recipe, stages=(2,))))
+    written, given = load_model(tmp_path / "run/weights.safetensors"), load_model(path)
+    for mine, theirs in zip(written.parameters(), given.parameters(), strict=True):
+        torch.testing.assert_close(mine, theirs, atol=1e-7, rtol=0)
+    with pytest.raises(OptionError, match="random:lite is another network than recipe tiny trains"):
+        list(train(session(photos, tmp_path / "other", init="random:lite")))
+
+
+def test_two_processes_train_as_one_with_the_whole_batch_would(photos, tmp_path):
+    reports = list(train(session(photos, tmp_path / "run", processes=2, stages=(2,))))
+    assert [report.step for report in reports] == [1, 2, 3]
+    assert reports[0].batch.blurry.shape[0] == 1
+    alone = list(train(session(photos, tmp_path / "alone", stages=(2,), recipe=tiny_recipe(steps=3, batch_windows=1))))
+    assert float(alone[0].loss.total) == pytest.approx(float(reports[0].loss.total), rel=1e-5)
+    assert float(alone[-1].loss.total) != pytest.approx(float(reports[-1].loss.total), rel=1e-5)
+
+
+def test_tensorboard_is_written_or_refused(photos, tmp_path, monkeypatch):
+    pytest.importorskip("tensorboard")
+    list(train(session(photos, tmp_path / "run", tensorboard=True, stages=(2,))))
+    assert list((tmp_path / "run/tensorboard").iterdir())
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    with pytest.raises(TrainingError, match="TensorBoard is not installed: install fmanet-cli"):
+        list(train(session(photos, tmp_path / "other", tensorboard=True)))
+
+
+def test_contradictions_are_refused(photos, tmp_path):
+    with pytest.raises(OptionError, match="the batch of 2 windows cannot be shared by 3 processes"):
+        session(photos, tmp_path, processes=3)
+    with pytest.raises(OptionError, match="--resume goes on with its own weights"):
+        session(photos, tmp_path, resume=True, init="lite")
