@@ -59,6 +59,12 @@ class VideoWriteError(FmanetError, OSError):
     exit_code = 7
 
 
+class ResumeError(FmanetError):
+    """An interrupted run cannot be gone on with, or another run is at work on the same output."""
+
+    exit_code = 2
+
+
 class TrainingError(FmanetError):
     """Training cannot start or cannot go on."""
 

@@ -20,6 +20,8 @@ COMMANDS = {
     "weights": "List, download, import, verify and remove weights.",
     "evaluate": "Measure PSNR, SSIM and tOF against the truth.",
     "train": "Train a network from photographs or video.",
+    "verify": "Prove that a restored copy has everything of its source.",
+    "probe": "Say what is in a file and what restoring it would lose.",
     "bench": "Measure speed and memory on this machine.",
 }
 """Command names and the one line that `fmanet --help` shows, so that it need not import them."""

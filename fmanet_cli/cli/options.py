@@ -77,18 +77,32 @@ def writing_options(command: Command) -> Command:
             "--color", "--colour", "colour", metavar="NAME", default="auto", help="Read pixels as bt709, bt601-full ..."
         ),
         click.option(
+            "--scene-detect",
+            metavar="auto|off|FILE",
+            default="auto",
+            help="Shots are restored apart; FILE: the first frame of each, one number on a line.",
+        ),
+        click.option(
+            "--scene-threshold", type=float, metavar="N", help="Of auto; smaller finds more cuts.  [default: 0.25]"
+        ),
+        click.option(
             "--on-error",
             type=click.Choice(["stop", "continue"]),
             default="stop",
             help="At damaged input: keep the good frames?",
         ),
+        click.option(
+            "--resume/--no-resume", default=True, help="Go on where an interrupted run of this command ended."
+        ),
         click.option("--strict", is_flag=True, help="Refuse what the target cannot keep."),
+        click.option("--verify/--no-verify", default=True, help="Hold the finished file against its source."),
         click.option("-y", "--overwrite", is_flag=True, help="Replace existing targets."),
     )
 
 
 def build_settings(options: dict[str, Any]) -> RestoreSettings:
     """Takes the values of `writing_options` out of `options`."""
+    from fmanet_cli.engine.shots import DEFAULT_THRESHOLD
     from fmanet_cli.jobs.restore import RestoreSettings
     from fmanet_cli.video.encoder import EncoderOptions
 
@@ -105,14 +119,27 @@ def build_settings(options: dict[str, Any]) -> RestoreSettings:
         pix_fmt=options.pop("pix_fmt"),
         extra=extra,
     )
+    threshold = options.pop("scene_threshold")
     return RestoreSettings(
         encoder=encoder,
+        scene_detect=options.pop("scene_detect"),
+        scene_threshold=DEFAULT_THRESHOLD if threshold is None else threshold,
         scale=int(options.pop("scale")),
         start_seconds=options.pop("start"),
         end_seconds=options.pop("end"),
         **{
             name: options.pop(name)
-            for name in ("size", "audio", "deinterlace", "colour", "on_error", "strict", "overwrite")
+            for name in (
+                "size",
+                "audio",
+                "deinterlace",
+                "colour",
+                "on_error",
+                "resume",
+                "strict",
+                "verify",
+                "overwrite",
+            )
         },
     )
 

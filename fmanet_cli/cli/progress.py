@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Generator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -11,13 +12,21 @@ import click
 if TYPE_CHECKING:
     from fmanet_cli.jobs.batch import BatchEvent, BatchResult
     from fmanet_cli.jobs.restore import RestoreReport
+    from fmanet_cli.jobs.verification import VerificationResult
 
 
-def show_batch(events: Iterable[BatchEvent], *, quiet: bool, count: int) -> list[BatchResult]:
-    """Runs a batch with one bar for each video; the results in order."""
+USAGE_EXIT_CODE = 2
+"""Of errors that the same command would meet again."""
+
+
+def show_batch(
+    events: Generator[BatchEvent, None, None], *, quiet: bool, count: int, bars: bool = True
+) -> list[BatchResult]:
+    """Runs a batch with one bar for each video, or without; the results in order."""
     from tqdm import tqdm
 
     results: list[BatchResult] = []
+    event: BatchEvent | None = None
     bar = None
     try:
         for event in events:
@@ -28,9 +37,10 @@ def show_batch(events: Iterable[BatchEvent], *, quiet: bool, count: int) -> list
                     )
                     bar = tqdm(
                         total=event.progress.frames_expected,
+                        initial=event.progress.frames_done,
                         desc=label,
                         unit="frame",
-                        disable=quiet or None,
+                        disable=quiet or not bars or None,
                         file=sys.stderr,
                     )
                 bar.update(event.progress.frames_done - bar.n)
@@ -40,6 +50,11 @@ def show_batch(events: Iterable[BatchEvent], *, quiet: bool, count: int) -> list
                     bar = None
                 results.append(event.result)
                 _say_result(event.result, quiet=quiet, alone=count == 1)
+    except KeyboardInterrupt:
+        events.close()
+        if event is not None:
+            _say_kept(event.item.target)
+        raise
     finally:
         if bar is not None:
             bar.close()
@@ -49,9 +64,18 @@ def show_batch(events: Iterable[BatchEvent], *, quiet: bool, count: int) -> list
 def _say_result(result: BatchResult, *, quiet: bool, alone: bool) -> None:
     if result.error is not None and not alone:
         click.echo(f"error: {result.item.source}: {' '.join(str(result.error).split())}", err=True)
+    if result.error is not None and result.error.exit_code != USAGE_EXIT_CODE:
+        _say_kept(result.item.target)
     if result.report is not None and not quiet:
         for warning in result.report.warnings:
             click.echo(f"warning: {warning}", err=True)
+
+
+def _say_kept(target: Path) -> None:
+    from fmanet_cli.jobs.journal import kept_frames
+
+    if frames := kept_frames(target):
+        click.echo(f"{frames} frames of {target} are kept; run the same command again to go on", err=True)
 
 
 def print_summary(report: RestoreReport) -> None:
@@ -63,15 +87,25 @@ def print_summary(report: RestoreReport) -> None:
     (width, height), (new_width, new_height) = report.source_size, report.target_size
     rows = {
         "output": report.target,
-        "frames": f"{report.frames} at {width}x{height} to {new_width}x{new_height}",
+        "frames": f"{report.frames} at {width}x{height} to {new_width}x{new_height}"
+        + (f", {report.frames_resumed} of them from an interrupted run" if report.frames_resumed else ""),
+        **({} if report.shots is None else {"shots": str(report.shots)}),
         "time": f"{report.seconds:.1f} s, {report.frames_per_second:.2f} frames/s",
         "model": report.model,
         "device": f"{report.device}, {report.precision}"
         + (f", tiles of {report.tile}" if report.tile else ", whole pictures"),
+        **({} if report.verification is None else {"verified": _verified_text(report.verification)}),
     }
     for name, value in rows.items():
         table.add_row(f"[bold]{name}[/bold]", value.replace("[", r"\["))
     Console(stderr=True, soft_wrap=True).print(table)
+
+
+def _verified_text(verification: VerificationResult) -> str:
+    """How many things were compared, and what the container could not hold."""
+    lost = [row.what for row in verification.losses]
+    compared = f"{len(verification.rows)} things compared with the source in {verification.seconds:.1f} s"
+    return compared + (f"; not kept: {', '.join(lost)}" if lost else "")
 
 
 def print_batch_table(results: list[BatchResult]) -> None:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from fmanet_cli.engine.restorer import Restorer
+from fmanet_cli.engine.shots import is_cut_list
 from fmanet_cli.errors import FmanetError, OptionError
 from fmanet_cli.jobs.restore import RestoreJob, RestoreProgress, RestoreReport, RestoreSettings
+from fmanet_cli.jobs.verification import VerificationResult
 from fmanet_cli.video.containers import CONTAINERS
 
 VIDEO_SUFFIXES = frozenset({
@@ -41,6 +43,8 @@ class BatchResult:
     """Of a finished run."""
     error: FmanetError | None = None
     """Why it failed."""
+    verification: VerificationResult | None = None
+    """How the output stood to the source, where that is why it failed."""
 
     @property
     def state(self) -> str:
@@ -88,14 +92,22 @@ def plan_files(sources: Sequence[Path], folder: Path, *, suffix: str = "", overw
     Raises:
         OptionError: two files would get the same target.
     """
-    items = _plan([(path, writable_path(folder / f"{path.stem}{suffix}{path.suffix}")) for path in sources], overwrite=True)
+    items = _plan(
+        [(path, writable_path(folder / f"{path.stem}{suffix}{path.suffix}")) for path in sources], overwrite=True
+    )
     return [_refuse_existing(item) for item in items] if not overwrite else items
 
 
 def run_batch(
     items: Sequence[BatchItem], restorer: Restorer, *, settings: RestoreSettings, model_name: str = ""
-) -> Iterator[BatchEvent]:
-    """Restores every item that is not skipped; yields the progress of each and its end."""
+) -> Generator[BatchEvent, None, None]:
+    """Restores every item that is not skipped; yields the progress of each and its end.
+
+    Raises:
+        OptionError: several videos, but one list of cuts.
+    """
+    if len(items) > 1 and is_cut_list(settings.scene_detect):
+        raise OptionError(f"the cuts in {settings.scene_detect} belong to one video, got {len(items)}")
     for item in items:
         if item.skip_reason:
             yield BatchEvent(item, result=BatchResult(item))
@@ -106,7 +118,7 @@ def run_batch(
             for progress in job.run():
                 yield BatchEvent(item, progress=progress)
         except FmanetError as error:
-            yield BatchEvent(item, result=BatchResult(item, error=error))
+            yield BatchEvent(item, result=BatchResult(item, error=error, verification=job.verification))
         else:
             yield BatchEvent(item, result=BatchResult(item, report=job.report))
 

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from fmanet_cli.errors import OptionError
 
-_ALL_FLAGS = frozenset({"default", "forced", "original", "dub", "comment", "hearing_impaired", "visual_impaired"})
+ALL_FLAGS = frozenset({"default", "forced", "original", "dub", "comment", "hearing_impaired", "visual_impaired"})
+"""Marks of streams that are kept where the container can, in FFmpeg's words."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +39,7 @@ class Container:
     """Whether tags of the file survive."""
     holds_titles: bool = True
     """Whether titles of streams survive."""
-    held_flags: frozenset[str] = _ALL_FLAGS
+    held_flags: frozenset[str] = ALL_FLAGS
     """Marks of streams that survive, in FFmpeg's words."""
     holds_last_duration: bool = True
     """Whether the file says how long the last frame is shown."""
@@ -91,7 +92,7 @@ CONTAINERS = (
         holds_attachments=True,
         audio_codec="aac",
         text_codec="subrip",
-        held_flags=_ALL_FLAGS - {"dub"},
+        held_flags=ALL_FLAGS - {"dub"},
     ),
     Container(
         "webm",
@@ -133,7 +134,6 @@ CONTAINERS = (
         (".y4m",),
         ("rawvideo",),
         default_codec="rawvideo",
-        aspect_families=("rawvideo",),
         holds_colour_tags=False,
         holds_metadata=False,
         has_timestamps=False,

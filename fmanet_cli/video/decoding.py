@@ -115,6 +115,7 @@ class ContainerSource:
             chapters=probe.chapters_of(container),
             metadata=dict(container.metadata),
             stream_metadata=probe.kept_stream_metadata(container, stream),
+            disposition=int(stream.disposition),
         )
 
     def pictures(self, start_seconds: Fraction | None) -> Iterator[av.VideoFrame]:

@@ -227,13 +227,29 @@ def add_video_stream(container: av.container.OutputContainer, settings: VideoSet
     context = stream.codec_context
     context.time_base = settings.time_base
     context.flags |= int(av.codec.context.Flags.frame_duration)
+    _tag(stream, settings, container.format.name)
+    return stream
+
+
+def add_encoded_stream(
+    container: av.container.OutputContainer, settings: VideoSettings, encoded: av.VideoStream
+) -> av.VideoStream:
+    """Add a video stream for packets that were encoded before with the same settings; ``encoded`` is one of theirs."""
+    stream = container.add_stream_from_template(encoded, opaque=True)
+    stream.time_base = settings.time_base
+    stream.codec_context.framerate = settings.frame_rate
+    _tag(stream, settings, container.format.name)
+    return stream
+
+
+def _tag(stream: av.VideoStream, settings: VideoSettings, container_name: str) -> None:
+    context = stream.codec_context
     context.colorspace, context.color_range = settings.colour.matrix, 2 if settings.colour.full_range else 1
     context.color_primaries, context.color_trc = settings.colour.primaries, settings.colour.transfer
     if settings.sample_aspect_ratio != 1:
         context.sample_aspect_ratio = settings.sample_aspect_ratio
-    if settings.codec.family == "hevc" and container.format.name in ("mp4", "mov"):
+    if settings.codec.family == "hevc" and container_name in ("mp4", "mov"):
         context.codec_tag = "hvc1"
-    return stream
 
 
 def _hdr_parameters(codec: str, hdr: HdrMetadata | None) -> dict[str, str]:

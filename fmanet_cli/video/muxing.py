@@ -18,7 +18,7 @@ from fmanet_cli.errors import OptionError
 from fmanet_cli.video.containers import Container
 from fmanet_cli.video.copying import Route, StreamCopier
 from fmanet_cli.video.decoding import ContainerSource
-from fmanet_cli.video.encoder import VideoSettings, add_video_stream
+from fmanet_cli.video.encoder import VideoSettings, add_encoded_stream, add_video_stream
 from fmanet_cli.video.encoding import VideoEncoder
 from fmanet_cli.video.frame import DisplayMatrix, VideoInfo
 from fmanet_cli.video.opening import open_input
@@ -32,7 +32,7 @@ from fmanet_cli.video.streams import (
     samples_for,
     scan_packets,
 )
-from fmanet_cli.video.tagging import kept_tags, muxer_options, shifted_chapters, unusual_tags
+from fmanet_cli.video.tagging import kept_tags, muxer_options, shifted_chapters, stream_tags, unusual_tags
 
 _PIPED_CONTAINERS = ("matroska", "webm", "nut", "mpegts", "yuv4mpegpipe")
 _CONTAINERS_WITHOUT_ORIGIN = ("mpegts", "mpeg", "avi")
@@ -56,8 +56,11 @@ class ContainerOutput:
         audio: str,
         overwrite: bool,
         source: ContainerSource | None,
+        partial_folder: Path | None = None,
     ):
         """Plan the streams and rehearse the whole output in memory; target None means standard output.
+
+        partial_folder: where the file lies until it is committed, by default beside the target.
 
         Raises OptionError when encoder and container do not go together.
         """
@@ -65,13 +68,14 @@ class ContainerOutput:
             raise OptionError(
                 f"{container.name} cannot be written to a pipe; use one of {', '.join(_PIPED_CONTAINERS)}"
             )
-        self._partial = PartialFile(target, overwrite=overwrite) if target is not None else None
+        self._partial = PartialFile(target, overwrite=overwrite, folder=partial_folder) if target else None
         self._container, self._settings, self._like, self._matrix = container, settings, like, display_matrix
         self._source = source
         self.warnings: list[str] = []
         self._input: av.container.InputContainer | None = None
         self._output: av.container.OutputContainer | None = None
         self._copier: StreamCopier | None = None
+        self._encoder: VideoEncoder | None = None
         self._dts_end = Fraction(0)
         self._shift = Fraction(0)
         self._muxer_shift = Fraction(0)
@@ -88,16 +92,20 @@ class ContainerOutput:
         """What is added to every timestamp of the source."""
         return self._shift + self._muxer_shift
 
-    def start(self, first_pts: int) -> None:
-        """Open the output; ``first_pts`` is that of the first frame, in the source's time."""
+    def start(self, first_pts: int, *, encoded: av.VideoStream | None = None) -> None:
+        """Open the output; ``first_pts`` is that of the first frame, in the source's time.
+
+        encoded: a stream of packets for ``write_packets``; None when pictures will be written.
+        """
         self._first_pts = first_pts
         self._set_shift(first_pts)
         if self._input is None and self._plan.streams and self._source is None:
             self._input = open_input(self._like.path)
         opened_input = self._source.container if self._source is not None else self._input
         target: Any = str(self._partial.path) if self._partial is not None else sys.stdout.buffer
-        self._output, video, routes = self._opened(target, self._plan, opened_input)
-        self._encoder = VideoEncoder(video, self._settings)
+        self._output, self._video, routes = self._opened(target, self._plan, opened_input, encoded)
+        if encoded is None:
+            self._encoder = VideoEncoder(self._video, self._settings)
         trim_start = None
         if self._like.trim_start_seconds is not None:
             trim_start = first_pts * self._like.time_base
@@ -121,12 +129,18 @@ class ContainerOutput:
             self._largest_drift = max(self._largest_drift, abs(drift))
             pts, duration = self._written, 1
         self._written += 1
+        assert self._encoder is not None
         self._mux_video(self._encoder.encode(image, pts=pts, duration=duration))
 
+    def write_packets(self, packets: Iterable[av.Packet]) -> None:
+        """Mux the packets of the whole video, whose timestamps are the source's, and copy the rest beside it."""
+        self._mux_video(self._moved(packet) for packet in packets)
+
     def finish(self) -> None:
-        """Write everything that is left, close the file and give it its name."""
+        """Write everything that is left and close the file."""
         assert self._output is not None and self._copier is not None
-        self._mux_video(self._encoder.finish())
+        if self._encoder is not None:
+            self._mux_video(self._encoder.finish())
         self._mux_others(None)
         self._output.close()
         self.warnings.extend(self._copier.warnings)
@@ -137,8 +151,20 @@ class ContainerOutput:
                 f"timestamps are up to {float(self._largest_drift):.3f} s off: {self._container.name} has a fixed rate"
             )
         self._close_input()
+
+    @property
+    def partial_path(self) -> Path | None:
+        """Where the file lies until it is committed; None for standard output."""
+        return self._partial.path if self._partial is not None else None
+
+    def commit(self) -> None:
+        """Give the finished file its name."""
         if self._partial is not None:
             self._partial.commit()
+
+    def set_aside(self) -> Path | None:
+        """Keep the finished file under another name than its target's."""
+        return self._partial.set_aside() if self._partial is not None else None
 
     def discard(self) -> None:
         """Stop and leave nothing behind."""
@@ -152,6 +178,12 @@ class ContainerOutput:
         self._close_input()
         if self._partial is not None:
             self._partial.discard()
+
+    def _moved(self, packet: av.Packet) -> av.Packet:
+        shift = round(self._shift / self._settings.time_base)
+        assert packet.pts is not None and packet.dts is not None
+        packet.pts, packet.dts, packet.stream = packet.pts + shift, packet.dts + shift, self._video
+        return packet
 
     def _mux_video(self, packets: Iterable[av.Packet]) -> None:
         assert self._output is not None and self._copier is not None
@@ -200,7 +232,8 @@ class ContainerOutput:
         if tags and any(is_cover(container.streams[planned.index]) for planned in plan.streams):
             self.warnings.append(f"tags {', '.join(tags)} are lost: {self._container.name} has them or cover art")
         self._earliest_sound = self._earliest_sound_seconds(plan, container, samples)
-        self._muxer_shift = self._expected_muxer_shift(self._earliest_sound)
+        # Matroska takes the priming of Opus as a delay of the codec.
+        self._muxer_shift = self._expected_muxer_shift(_earliest_copied_sound(plan, container, samples, ("opus",)))
         if self._source is not None:
             self._source.keep_packets({planned.index for planned in plan.streams})
         else:
@@ -237,7 +270,11 @@ class ContainerOutput:
             ) from error
 
     def _opened(
-        self, target: Any, plan: StreamPlan, opened_input: av.container.InputContainer | None
+        self,
+        target: Any,
+        plan: StreamPlan,
+        opened_input: av.container.InputContainer | None,
+        encoded: av.VideoStream | None = None,
     ) -> tuple[av.container.OutputContainer, av.VideoStream, dict[int, Route]]:
         sources: dict[int, Any] = {}
         if opened_input is not None:
@@ -253,7 +290,10 @@ class ContainerOutput:
         )
         output = av.open(target, "w", format=self._container.name, container_options=options)
         try:
-            video = add_video_stream(output, self._settings)
+            if encoded is None:
+                video = add_video_stream(output, self._settings)
+            else:
+                video = add_encoded_stream(output, self._settings, encoded)
             if self._matrix is not None and self._container.holds_rotation:
                 video.set_display_matrix(list(self._matrix))
             routes = {}
@@ -264,7 +304,7 @@ class ContainerOutput:
                 output.add_attachment(attachment.name, attachment.mime_type, attachment.content)
             self._add_tags(output, video)
             output.start_encoding()
-            if refused := dict(video.codec_context.options):
+            if encoded is None and (refused := dict(video.codec_context.options)):
                 raise OptionError(f"{self._settings.codec.name} has no option {', '.join(sorted(refused))}")
         except BaseException:
             with contextlib.suppress(Exception):
@@ -275,7 +315,8 @@ class ContainerOutput:
     def _add_tags(self, output: av.container.OutputContainer, video: av.VideoStream) -> None:
         if self._container.holds_metadata:
             output.metadata.update(kept_tags(self._like))
-            video.metadata.update(self._like.stream_metadata)
+            video.metadata.update(stream_tags(self._like.stream_metadata, self._container.name))
+        video.disposition = av.stream.Disposition(self._like.disposition)
         if self._container.holds_chapters and self._like.chapters:
             output.set_chapters(shifted_chapters(self._like, self.shift_seconds))
 
@@ -289,7 +330,7 @@ class ContainerOutput:
             self._shift = -min(ticks * like.time_base, first)
         elif first < 0:
             self._shift = -first
-        early = self._earliest_sound + self._shift
+        early = self._earliest_sound + (0 if like.trim_start_seconds is not None else self._shift)
         if early < 0 and not self._container.takes_negative_times:
             ticks = math.ceil(-early / like.time_base)
             self._shift += ticks * like.time_base
@@ -297,21 +338,19 @@ class ContainerOutput:
     def _earliest_sound_seconds(
         self, plan: StreamPlan, container: av.container.InputContainer, samples: dict[int, list[av.Packet]]
     ) -> Fraction:
-        """When primed AAC starts before 0; 0 when nothing does."""
-        earliest = Fraction(0)
+        """When sound starts before 0, as primed AAC does; 0 when none does. A part has no packets before its start."""
+        is_part = self._like.trim_start_seconds is not None
+        earliest = Fraction(0) if is_part else _earliest_copied_sound(plan, container, samples)
         for planned in plan.streams:
             source: Any = container.streams[planned.index]
-            packets = samples.get(planned.index, [])
             if planned.codec == "aac":
                 earliest = min(earliest, Fraction(-_AAC_PRIMING_SAMPLES, source.rate))
-            elif planned.how == "copy" and packets and codec_name(source) == "aac":
-                base = to_fraction(packets[0].time_base)
-                if packets[0].pts is not None and base is not None:
-                    earliest = min(earliest, packets[0].pts * base)
         return earliest
 
     def _expected_muxer_shift(self, earliest: Fraction) -> Fraction:
         """What the Matroska muxer before FFmpeg 9 adds to all streams when sound of an MP4 starts before 0."""
+        if self._like.trim_start_seconds is not None:
+            return Fraction(0)
         moves = self._container.name in ("matroska", "webm") and _LIBAVFORMAT_MAJOR < _SHIFT_FREE_LIBAVFORMAT
         return Fraction(round(-earliest * 1000), 1000) if moves and "mp4" in self._like.container else Fraction(0)
 
@@ -330,6 +369,24 @@ class ContainerOutput:
         if self._input is not None:
             self._input.close()
             self._input = None
+
+
+def _earliest_copied_sound(
+    plan: StreamPlan,
+    container: av.container.InputContainer,
+    samples: dict[int, list[av.Packet]],
+    excepted: tuple[str, ...] = (),
+) -> Fraction:
+    """When copied sound starts before 0, but for some codecs; 0 when none does."""
+    earliest = Fraction(0)
+    for planned in plan.streams:
+        packets = samples.get(planned.index, [])
+        source: Any = container.streams[planned.index]
+        if planned.how == "copy" and packets and source.type == "audio" and codec_name(source) not in excepted:
+            base = to_fraction(packets[0].time_base)
+            if packets[0].pts is not None and base is not None:
+                earliest = min(earliest, packets[0].pts * base)
+    return earliest
 
 
 class _Taken:

@@ -244,7 +244,7 @@ def stream_infos(container: av.container.InputContainer) -> tuple[StreamInfo, ..
             kind=stream.type or "unknown",
             codec=codec_name(stream),
             language=stream.metadata.get("language", ""),
-            title=stream.metadata.get("title", "") or stream.metadata.get("filename", ""),
+            title=stream_title(stream),
             is_cover=is_cover(stream),
         )
         for stream in container.streams
@@ -264,9 +264,21 @@ def chapters_of(container: av.container.InputContainer) -> tuple[Chapter, ...]:
 
 def kept_stream_metadata(container: av.container.InputContainer, stream: av.VideoStream) -> dict[str, str]:
     """Tags of the video stream that stay true for a restored copy; a time code may be on its own track."""
-    kept = {key: value for key, value in stream.metadata.items() if key in ("language", "title", "handler_name")}
+    kept = kept_marks(stream)
     codes = [s.metadata["timecode"] for s in (stream, *container.streams) if "timecode" in s.metadata]
     return kept | ({"timecode": codes[0]} if codes else {})
+
+
+def kept_marks(stream: Any) -> dict[str, str]:
+    """Language, title and handler name of a stream; MP4 calls the title a name."""
+    kept = {key: value for key, value in stream.metadata.items() if key in ("language", "title", "handler_name")}
+    return kept | ({"title": title} if (title := stream_title(stream)) else {})
+
+
+def stream_title(stream: Any) -> str:
+    """Title of a stream, or the file name of an attachment; empty when it has none."""
+    titles = (stream.metadata.get(key, "") for key in ("title", "name", "filename"))
+    return next((title for title in titles if title), "")
 
 
 def codec_name(stream: Any) -> str:

@@ -11,9 +11,10 @@ from typing import Any
 import av
 
 from fmanet_cli.errors import OptionError
-from fmanet_cli.video.containers import Container
+from fmanet_cli.video.containers import ALL_FLAGS, Container
 from fmanet_cli.video.frame import StreamInfo
-from fmanet_cli.video.probe import codec_name, is_cover
+from fmanet_cli.video.probe import codec_name, is_cover, kept_marks, stream_title
+from fmanet_cli.video.tagging import stream_tags
 
 TEXT_TIME_BASE = Fraction(1, 1000)
 """Of subtitles that are converted, in seconds."""
@@ -25,7 +26,6 @@ _TEXT_CODECS = {"srt", "subrip", "ass", "ssa", "mov_text", "webvtt", "text"}
 _USUAL_LAYOUT = {1: "mono", 2: "stereo", 6: "5.1", 8: "7.1"}
 _REHEARSED_PACKETS = 10
 _SCANNED_PACKETS = 400
-_KEPT_TAGS = ("language", "title", "handler_name")
 _IMAGE_KINDS = {"mjpeg": ("jpg", "image/jpeg"), "png": ("png", "image/png")}
 
 
@@ -104,6 +104,8 @@ def plan_streams(
             attachments.append(how)
         if warning:
             warnings.append(warning)
+        if isinstance(how, PlannedStream) and (marks := _lost_marks(stream, container)):
+            warnings.append(f"{describe(stream)} loses its {marks}: {container.name} cannot hold them")
     return StreamPlan(tuple(planned), tuple(attachments), tuple(warnings))
 
 
@@ -152,7 +154,7 @@ def add_planned(output: av.container.OutputContainer, planned: PlannedStream, so
         new = output.add_stream(planned.codec)
         new.codec_context.subtitle_header = source.codec_context.subtitle_header or b"[Script Info]\n"
         new.codec_context.time_base = new.time_base = TEXT_TIME_BASE
-    new.metadata.update({key: value for key, value in source.metadata.items() if key in _KEPT_TAGS})
+    new.metadata.update(stream_tags(kept_marks(source), output.format.name))
     new.disposition = source.disposition
     return new
 
@@ -176,6 +178,14 @@ def samples_for(packets: Iterable[av.Packet], new: Any) -> Iterator[av.Packet]:
         copy.time_base = packet.time_base
         copy.stream = new
         yield copy
+
+
+def _lost_marks(stream: Any, container: Container) -> str:
+    """What a container does not keep of the title and flags of a stream; being the default one is no loss."""
+    flags = [flag.name or "" for flag in av.stream.Disposition if stream.disposition & flag]
+    lost = [flag for flag in flags if flag in ALL_FLAGS - {"default"} - container.held_flags]
+    titles = ["title"] if stream_title(stream) and not container.holds_titles else []
+    return ", ".join([*titles, *lost])
 
 
 def _plan_attachment(stream: Any, container: Container) -> tuple[Attachment | None, str]:

@@ -15,6 +15,12 @@ _USUAL_MP4_TAGS = {
     "title", "artist", "album", "album_artist", "composer", "date", "comment", "copyright", "description",
     "synopsis", "genre", "show", "episode_id", "network", "lyrics", "track", "disc", "creation_time", "grouping",
 }  # fmt: skip
+_QUICKTIME_LANGUAGES = {
+    "bod": "tib", "cym": "wel", "deu": "ger", "ell": "gre", "eus": "baq", "fas": "iri", "hye": "arm", "isl": "ice",
+    "kat": "geo", "mkd": "mac", "msa": "may", "mya": "bur", "nld": "dut", "sqi": "alb", "swe": "sve", "zho": "chi",
+    "fre": "fra", "cze": "ces", "rum": "ron", "slo": "slk", "per": "iri",
+}  # fmt: skip
+"""ISO 639-2 code -> the only one of the same language that the QuickTime muxer takes."""
 _CHAPTER_TIME_BASE = Fraction(1, 1_000_000)
 _LARGEST_TIMESCALE = (1 << 31) - 1
 
@@ -22,6 +28,14 @@ _LARGEST_TIMESCALE = (1 << 31) - 1
 def kept_tags(like: VideoInfo) -> dict[str, str]:
     """Tags of the file that stay true for a restored copy."""
     return {key: value for key, value in like.metadata.items() if key.lower() not in _OWN_TAGS}
+
+
+def stream_tags(tags: dict[str, str], container_name: str) -> dict[str, str]:
+    """Tags of a stream in the words of a container."""
+    language = tags.get("language")
+    if container_name == "mov" and language in _QUICKTIME_LANGUAGES:
+        return tags | {"language": _QUICKTIME_LANGUAGES[language]}
+    return tags
 
 
 def unusual_tags(like: VideoInfo) -> list[str]:

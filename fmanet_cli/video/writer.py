@@ -24,12 +24,15 @@ from fmanet_cli.video.encoder import (
 )
 from fmanet_cli.video.frame import DisplayMatrix, Frame, VideoInfo
 from fmanet_cli.video.images import encode_png
+from fmanet_cli.video.joining import SegmentedOutput
 from fmanet_cli.video.muxing import ContainerOutput
 from fmanet_cli.video.orientation import is_right_angled, oriented, swaps_sides
 from fmanet_cli.video.output import PartialSequence
 from fmanet_cli.video.pixels import pixel_layout
 from fmanet_cli.video.reader import VideoReader
+from fmanet_cli.video.segments import SegmentFolder, can_be_segmented
 from fmanet_cli.video.sequence import is_sequence_pattern, sequence_file
+from fmanet_cli.video.tagging import kept_tags
 
 _DEFAULT_PIPE_CONTAINER = "matroska"
 
@@ -53,6 +56,7 @@ class VideoWriter:
         strict: bool = False,
         container: str | None = None,
         source: VideoReader | None = None,
+        segments: SegmentFolder | None = None,
     ):
         """Prepare to write ``path``: a file, a pattern such as ``frames/%05d.png``, or ``-`` for standard output.
 
@@ -61,6 +65,8 @@ class VideoWriter:
         audio: ``copy``, ``aac`` or ``none``. strict: refuse when anything of the source would be lost.
         container: FFmpeg's or a short name; by default what the suffix says, and matroska for standard output.
         source: the reader, needed to copy the sound of standard input; the frames must come from it.
+        segments: where closed pieces of the video are kept until the end, so that a crash does not lose them. Frames
+            that are there already count as written; `write` goes on after them. Raw video is written without.
 
         Raises OptionError for what cannot be honoured, OutputExistsError, and VideoWriteError for a useless target.
         """
@@ -75,9 +81,11 @@ class VideoWriter:
         self._like = like
         self._baked_matrix: DisplayMatrix | None = None
         self._last_pts: int | None = None
+        self._is_finished = False
         self._is_closed = False
         _refuse_same_file(self.path, like)
         asked = encoder or EncoderOptions()
+        self._segments = segments
         self._output: _Output
         if self.path != "-" and container is None and is_sequence_pattern(self.path):
             self._output = self._sequence_output(asked, overwrite=overwrite)
@@ -94,9 +102,10 @@ class VideoWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if kind is None:
-            self.close()
-        else:
+        try:
+            if kind is None:
+                self.close()
+        finally:
             self.abort()
 
     @property
@@ -122,10 +131,12 @@ class VideoWriter:
         self._last_pts = frame.pts
         self.frames_written += 1
 
-    def close(self) -> None:
-        """Finish the file and give it its name. Raises VideoWriteError when there was no frame or writing fails."""
-        if self._is_closed:
-            return
+    def finish(self) -> str | None:
+        """Write everything and leave it under a temporary name, so that it can be checked before ``close``.
+
+        Returns that name, or a pattern for an image sequence; None for standard output. Raises VideoWriteError when
+        there was no frame or writing fails.
+        """
         if self._last_pts is None:
             self.abort()
             raise VideoWriteError(f"{self.path} was not written: there was no frame")
@@ -135,7 +146,23 @@ class VideoWriter:
             self.abort()
             raise _write_error(self.path, error) from error
         self.warnings.extend(self._output.warnings)
+        self._is_finished = True
+        partial = self._output.partial_path
+        return None if partial is None else str(partial)
+
+    def close(self) -> None:
+        """Finish the file and give it its name. Raises VideoWriteError when there was no frame or writing fails."""
+        if self._is_closed:
+            return
+        if not self._is_finished:
+            self.finish()
+        self._output.commit()
         self._is_closed = True
+
+    def set_aside(self) -> str:
+        """Keep a finished file that is not fit for its name under one that says so; returns that name."""
+        self._is_closed = True
+        return str(self._output.set_aside())
 
     def abort(self) -> None:
         """Stop and remove what was written; harmless when closed already."""
@@ -168,7 +195,7 @@ class VideoWriter:
 
     def _container_output(
         self, asked: EncoderOptions, audio: str, name: str | None, source: VideoReader | None, *, overwrite: bool
-    ) -> ContainerOutput:
+    ) -> ContainerOutput | SegmentedOutput:
         is_pipe = self.path == "-"
         if name is not None:
             container = named_container(name)
@@ -177,7 +204,8 @@ class VideoWriter:
         matrix = self._bake_orientation(holds_rotation=container.holds_rotation, name=container.name)
         settings = self._settings(asked, container)
         opened = source.source if source is not None and self._like.is_pipe else None
-        return ContainerOutput(
+        segments = self._segments if container.has_timestamps and can_be_segmented(settings.codec) else None
+        output = ContainerOutput(
             None if is_pipe else Path(self.path),
             container=container,
             settings=settings,
@@ -186,7 +214,13 @@ class VideoWriter:
             audio=audio,
             overwrite=overwrite,
             source=opened if isinstance(opened, ContainerSource) else None,
+            partial_folder=segments.folder if segments is not None else None,
         )
+        if segments is None:
+            return output
+        self.frames_written = segments.frame_count
+        self._last_pts = segments.pts[-1] if segments.segments else None
+        return SegmentedOutput(output, segments, settings)
 
     def _bake_orientation(self, *, holds_rotation: bool, name: str) -> DisplayMatrix | None:
         """The display matrix that the container shall carry; where it cannot, pixels are turned instead."""
@@ -221,6 +255,8 @@ class VideoWriter:
             )
         if not container.holds_colour_tags and codec.family != "h264":
             self.warnings.append(f"the colour tags are lost: {container.name} cannot hold them")
+        if not container.holds_metadata and (tags := kept_tags(like)):
+            self.warnings.append(f"{len(tags)} tags of the file are lost: {container.name} cannot hold them")
         if like.chapters and not container.holds_chapters:
             self.warnings.append(f"{len(like.chapters)} chapters are lost: {container.name} cannot hold them")
         if like.hdr is not None and not carries_hdr_metadata(codec):
@@ -252,6 +288,13 @@ class _Output(Protocol):
 
     def finish(self) -> None: ...
 
+    @property
+    def partial_path(self) -> Path | None: ...
+
+    def commit(self) -> None: ...
+
+    def set_aside(self) -> Path | None: ...
+
     def discard(self) -> None: ...
 
 
@@ -275,7 +318,17 @@ class _SequenceOutput:
         (self._partial.folder / name).write_bytes(encode_png(image, bit_depth=self._bit_depth))
 
     def finish(self) -> None:
+        pass
+
+    @property
+    def partial_path(self) -> Path | None:
+        return self._partial.folder / self._pattern.name
+
+    def commit(self) -> None:
         self._partial.commit()
+
+    def set_aside(self) -> Path | None:
+        return self._partial.set_aside()
 
     def discard(self) -> None:
         self._partial.discard()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,6 +11,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from fmanet_cli.cli.main import main
+from fmanet_cli.engine.streaming import StreamingRunner
+from fmanet_cli.jobs.restore import RestoreSettings
 from fmanet_cli.model.fmanet import FMANet
 from fmanet_cli.video.reader import VideoReader
 from fmanet_cli.weights.checkpoint import CheckpointMetadata, save_checkpoint
@@ -40,6 +44,24 @@ def test_one_file(make_clip: MakeClip, tmp_path: Path, weights: str) -> None:
     assert "4 at 32x24 to 128x96" in result.stderr
     assert "tiny.safetensors" in result.stderr
     assert result.stdout == ""
+
+
+def test_a_list_of_cuts(make_clip: MakeClip, tmp_path: Path, weights: str) -> None:
+    cuts = tmp_path / "cuts.txt"
+    cuts.write_text("1\n3\n")
+    words = ["restore", make_clip(count=4), "-o", tmp_path / "sharp.mp4", "--model", weights]
+    result = fmanet(*words, "--scene-detect", cuts)
+    assert result.exit_code == 0, result.output
+    assert re.search(r"shots +3\b", result.stderr)
+    assert "shots" not in fmanet(*words, "-y", "--scene-detect", "off").stderr
+    cuts.write_text("1\nthree\n")
+    result = fmanet(*words, "-y", "--scene-detect", cuts)
+    assert result.exit_code == 2
+    assert "cuts.txt, line 2: 'three' is no frame number" in result.stderr
+    clips = [make_clip(f"in/{name}.mp4", count=1) for name in "ab"]
+    result = fmanet("restore", *clips, "-o", f"{tmp_path}/out/", "--model", weights, "--scene-detect", cuts)
+    assert result.exit_code == 2
+    assert "cuts.txt belong to one video, got 2" in result.stderr
 
 
 def test_a_path_alone_means_restore_beside_the_input(make_clip: MakeClip, tmp_path: Path, weights: str) -> None:
@@ -83,6 +105,9 @@ def test_batch_exits_1_when_one_failed_and_0_when_all_are_done(
         (["-o", "o.mp4", "--precision", "fp16", "--device", "cpu"], 5, "fp16 needs a GPU"),
         (["-o", "o.mp4", "--model", "lity"], 4, "lite"),
         (["-o", "o.mp4", "--tile", "7"], 2, "at least 32 pixels, got 7"),
+        (["-o", "o.mp4", "--scene-threshold", "0"], 2, "the scene threshold must be a positive number"),
+        (["-o", "o.mp4", "--scene-detect", "cuts.txt", "--start", "1"], 2, "cannot be used with a start at 1.0 s"),
+        (["-o", "o.mp4", "--scene-detect", "cuts.txt"], 2, "cannot read the list of cuts cuts.txt: No such file"),
         (["-o", "o.mp4", "-e", "tune"], 2, "--encoder-option must be KEY=VALUE, got 'tune'"),
         (["-o", "o.mp4", "--codec", "h999"], 2, "h999"),
         (["-o", "o.xyz"], 2, "xyz"),
@@ -108,3 +133,33 @@ def test_missing_and_unreadable_inputs_exit_3(tmp_path: Path, weights: str) -> N
         assert result.exit_code == 3
         assert name in result.stderr
         assert not (tmp_path / "o.mp4").exists()
+
+
+def test_ctrl_c_says_how_to_go_on(
+    make_clip: MakeClip, tmp_path: Path, weights: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ["restore", make_clip(count=20), "-o", tmp_path / "sharp.mp4", "--model", weights, "--precision", "fp32"]
+    window, calls = StreamingRunner.window, []
+
+    def press_ctrl_c(self: StreamingRunner, states: object) -> object:
+        calls.append(0)
+        if len(calls) == 16:
+            raise KeyboardInterrupt
+        return window(self, states)
+
+    small = functools.partial(RestoreSettings, segment_frames=8)
+    monkeypatch.setattr("fmanet_cli.jobs.restore.RestoreSettings", small)
+    monkeypatch.setattr(StreamingRunner, "window", press_ctrl_c)
+    result = fmanet(*words)
+    assert result.exit_code == 130
+    assert f"8 frames of {tmp_path / 'sharp.mp4'} are kept; run the same command again to go on" in result.stderr
+    assert result.stderr.splitlines()[-1] == "interrupted"
+    assert not (tmp_path / "sharp.mp4").exists()
+    monkeypatch.setattr(StreamingRunner, "window", window)
+    refused = fmanet(*words, "--crf", 30)
+    assert refused.exit_code == 2
+    assert "options.encoder.crf was None and is 30.0" in refused.stderr.splitlines()[-1]
+    result = fmanet(*words)
+    assert result.exit_code == 0, result.output
+    assert count_frames(tmp_path / "sharp.mp4") == 20
+    assert re.search(r"frames +20 .*, 8 of them from an interrupted run", result.stderr)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -39,6 +40,18 @@ def test_each_window_is_the_plain_network_on_its_frames(tiny_model: FMANet) -> N
         with torch.no_grad():
             expected = tiny_model(torch.from_numpy(window)[None])[0].clamp(0, 1).permute(1, 2, 0).numpy()
         np.testing.assert_allclose(frame.image, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("first", [1, 4, 6, 7])
+def test_going_on_in_the_middle_gives_the_same_pictures(tiny_model: FMANet, first: int) -> None:
+    frames = list(make_frames(7))
+    frames[5] = replace(frames[5], starts_shot=True)
+    restorer = Restorer(tiny_model, device="cpu", precision="fp32")
+    expected = list(restorer.restore(frames))[first:]
+    found = list(restorer.restore(frames, first=first))
+    assert [frame.pts for frame in found] == [frame.pts for frame in frames[first:]]
+    for frame, truth in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(frame.image, truth.image)
 
 
 def test_networks_trained_in_bgr_see_bgr(tiny_model: FMANet) -> None:

@@ -65,6 +65,31 @@ def test_asked_sizes(
         assert (reader.info.width, reader.info.height) == size
 
 
+def test_shots_are_restored_apart(make_clip: MakeClip, tmp_path: Path, tiny_model: FMANet) -> None:
+    source, cuts = make_clip(count=5), tmp_path / "cuts.txt"
+    cuts.write_text("2\n7\n")
+    restorer = Restorer(tiny_model, device="cpu", precision="fp32")
+    target = tmp_path / "frames" / "%03d.png"
+    target.parent.mkdir()
+    report = restore_video(source, target, restorer, settings=RestoreSettings(scene_detect=str(cuts)))
+    assert report.shots == 2
+    assert report.warnings == (f"1 of the cuts in {cuts} lie beyond the 5 frames of the video",)
+    with VideoReader(source) as reader:
+        frames = list(reader)
+    expected = [frame.image for half in (frames[:2], frames[2:]) for frame in restorer.restore(half)]
+    with VideoReader(target) as reader:
+        for picture, truth in zip(reader, expected, strict=True):
+            np.testing.assert_allclose(picture.image, truth, atol=0.5 / 255 + 1e-4)
+
+
+@pytest.mark.parametrize(("scene_detect", "shots"), [("auto", 1), ("off", None)])
+def test_the_report_counts_shots(
+    make_clip: MakeClip, tmp_path: Path, tiny_model: FMANet, scene_detect: str, shots: int | None
+) -> None:
+    settings = RestoreSettings(scene_detect=scene_detect)
+    assert restore_video(make_clip(), tmp_path / "out.mp4", tiny_model, settings=settings).shots == shots
+
+
 def test_progress_counts_every_frame(make_clip: MakeClip, tmp_path: Path, tiny_model: FMANet) -> None:
     job = RestoreJob(make_clip(count=4), tmp_path / "out.mp4", Restorer(tiny_model, device="cpu"))
     assert [step.frames_done for step in job.run()] == [0, 1, 2, 3, 4]

@@ -1,0 +1,105 @@
+"""Progress for programs: one JSON object a line on standard error."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from fmanet_cli.errors import FmanetError
+
+if TYPE_CHECKING:
+    from fmanet_cli.jobs.batch import BatchEvent, BatchItem, BatchResult
+    from fmanet_cli.jobs.restore import RestoreProgress
+
+_LEAST_SECONDS_BETWEEN_LINES = 0.1
+
+
+def say(event: str, **fields: Any) -> None:
+    """One line with the name of an event and what belongs to it."""
+    click.echo(json.dumps({"event": event, **fields}), err=True)
+
+
+@contextlib.contextmanager
+def errors_as_lines(*, active: bool) -> Iterator[None]:
+    """Turns an own error into a line and its exit code, where that is asked for."""
+    try:
+        yield
+    except FmanetError as error:
+        if not active or os.environ.get("FMANET_DEBUG"):
+            raise
+        say("error", message=_one_line(error), exit_code=error.exit_code)
+        raise click.exceptions.Exit(error.exit_code) from error
+
+
+def stream_batch(events: Iterable[BatchEvent]) -> list[BatchResult]:
+    """Runs a batch and says what happens: `start`, `progress` (at most ten a second) and `end` of every video."""
+    results: list[BatchResult] = []
+    current: BatchItem | None = None
+    began = said = 0.0
+    for event in events:
+        now = time.monotonic()
+        if event.progress is not None:
+            is_last = event.progress.frames_done == event.progress.frames_expected
+            if event.item is not current:
+                current, began, said = event.item, now, now
+                _say_start(event.item, event.progress)
+            elif now - said >= _LEAST_SECONDS_BETWEEN_LINES or is_last:
+                said = now
+                _say_progress(event.item, event.progress, seconds=now - began)
+        if event.result is not None:
+            results.append(event.result)
+            _say_end(event.result)
+    return results
+
+
+def _say_start(item: BatchItem, progress: RestoreProgress) -> None:
+    say("start", source=str(item.source), target=str(item.target), frames_expected=progress.frames_expected)
+
+
+def _say_progress(item: BatchItem, progress: RestoreProgress, *, seconds: float) -> None:
+    rate = progress.frames_done / seconds if seconds > 0 else None
+    left = None
+    if rate and progress.frames_expected is not None:
+        left = max(0, progress.frames_expected - progress.frames_done) / rate
+    say(
+        "progress",
+        source=str(item.source),
+        frames_done=progress.frames_done,
+        frames_expected=progress.frames_expected,
+        seconds=round(seconds, 3),
+        frames_per_second=None if rate is None else round(rate, 4),
+        seconds_left=None if left is None else round(left, 1),
+    )
+
+
+def _say_end(result: BatchResult) -> None:
+    fields: dict[str, Any] = {"source": str(result.item.source), "target": str(result.item.target)}
+    if result.report is not None:
+        report = result.report
+        fields |= {
+            "frames": report.frames,
+            "seconds": round(report.seconds, 3),
+            "warnings": list(report.warnings),
+            "verified": None if report.verification is None else not report.verification.differences,
+        }
+    elif result.error is not None:
+        differences = result.verification.differences if result.verification is not None else ()
+        fields |= {
+            "error": _one_line(result.error),
+            "exit_code": result.error.exit_code,
+            "differences": [asdict(row) for row in differences],
+        }
+    else:
+        fields["reason"] = result.item.skip_reason
+    say("end", state=result.state, **fields)
+
+
+def _one_line(error: FmanetError) -> str:
+    return " ".join(str(error).split())

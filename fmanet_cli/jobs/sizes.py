@@ -1,0 +1,37 @@
+"""The size of an output, from a factor or from what was asked by name."""
+
+from __future__ import annotations
+
+import re
+
+from fmanet_cli.errors import OptionError
+
+SIZE_NAMES = {"480p": 480, "720p": 720, "1080p": 1080, "1440p": 1440, "2160p": 2160, "4k": 2160}
+"""Name -> height in pixels."""
+
+
+def check_size(size: str | None) -> None:
+    """Refuses what is neither `WxH` nor a name.
+
+    Raises:
+        OptionError: the size is not understood.
+    """
+    if size is not None and size.lower() not in SIZE_NAMES and not re.fullmatch(r"\d+x\d+", size):
+        raise OptionError(f"size must be WIDTHxHEIGHT or one of {', '.join(SIZE_NAMES)}, got {size!r}")
+
+
+def output_size(height: int, width: int, *, scale: int, size: str | None) -> tuple[int, int]:
+    """(height, width) of the output; both even where a named height decides the width.
+
+    Raises:
+        OptionError: the asked size has no pixels.
+    """
+    if size is None:
+        return height * scale, width * scale
+    named = SIZE_NAMES.get(size.lower())
+    if named is not None:
+        return named, max(2, round(width * named / height / 2) * 2)
+    asked_width, asked_height = (int(side) for side in size.split("x"))
+    if not asked_width or not asked_height:
+        raise OptionError(f"size must be at least 1x1, got {size}")
+    return asked_height, asked_width

@@ -1,0 +1,246 @@
+"""Everything that can be seen of a file without restoring it, and what a target container would lose of it."""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import av
+
+from fmanet_cli.errors import OptionError
+from fmanet_cli.video.containers import CONTAINERS, Container, container_of
+from fmanet_cli.video.decoding import ContainerSource
+from fmanet_cli.video.frame import VideoInfo
+from fmanet_cli.video.opening import open_input
+from fmanet_cli.video.packets import FilePackets, StreamPackets
+from fmanet_cli.video.probe import codec_name, declared_tags, is_cover, stream_title
+from fmanet_cli.video.reader import VideoReader
+from fmanet_cli.video.sequence import is_sequence_pattern
+from fmanet_cli.video.streams import StreamPlan, plan_streams, scan_packets
+from fmanet_cli.video.writer import VideoWriter
+
+IMAGE_SEQUENCE = Container(
+    "an image sequence",
+    (".png",),
+    (),
+    holds_colour_tags=False,
+    holds_metadata=False,
+    holds_titles=False,
+    held_flags=frozenset(),
+    holds_last_duration=False,
+    has_timestamps=False,
+)
+"""Numbered PNG files, which hold pictures and nothing else."""
+
+_UNSAID = (0, 2)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Track:
+    """One stream of a file."""
+
+    index: int
+    """Position in the container."""
+    kind: str
+    """``audio``, ``subtitle``, ``cover``, ``attachment``, ``video``, ``data``, or ``timing`` for the tracks that MP4
+    makes of chapters and time codes."""
+    codec: str
+    """Codec name, empty when unknown."""
+    language: str = ""
+    """ISO 639 code; empty when not said or undetermined."""
+    title: str = ""
+    """Title, or the file name of an attachment."""
+    flags: tuple[str, ...] = ()
+    """Dispositions such as ``default`` and ``forced``."""
+    packets: StreamPackets | None = None
+    """Of streams that have packets."""
+    digest: str = ""
+    """SHA-256 of an attachment's or a stream's content; empty when unknown."""
+
+    def __str__(self) -> str:
+        details = ", ".join(text for text in (self.codec, self.language) if text)
+        return f"{self.kind} stream {self.index}" + (f" ({details})" if details else "")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StatedColour:
+    """The colour tags that a file really carries, in the codes of ITU-T H.273; None where it says nothing."""
+
+    matrix: int | None
+    """Matrix coefficients."""
+    full_range: bool | None
+    """Whether black is code 0."""
+    primaries: int | None
+    """Colour primaries."""
+    transfer: int | None
+    """Transfer characteristics."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Losses:
+    """What restoring a file into one container would not keep."""
+
+    container: str
+    """FFmpeg's name of the container."""
+    lost: tuple[str, ...] = ()
+    """What would be lost or changed, one sentence each."""
+    refusal: str = ""
+    """Why it cannot be written there at all; empty when it can."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LibraryVersions:
+    """Versions of the media libraries."""
+
+    av: str
+    """Of PyAV."""
+    ffmpeg: dict[str, str] = field(default_factory=dict)
+    """Of FFmpeg's libraries."""
+
+
+def library_versions() -> LibraryVersions:
+    """What decodes and encodes here."""
+    libraries = {name: ".".join(map(str, version)) for name, version in av.library_versions.items()}
+    return LibraryVersions(av=av.__version__, ffmpeg=libraries)
+
+
+def container_of_file(info: VideoInfo) -> Container:
+    """The container of an existing file, by its content and where that is ambiguous by its name.
+
+    A format that is not among ``CONTAINERS`` counts as one that keeps everything.
+    """
+    if info.container == "image2":
+        return IMAGE_SEQUENCE
+    names = info.container.split(",")
+    fitting = [container for container in CONTAINERS if container.name in names]
+    try:
+        named = container_of(Path(info.path))
+    except OptionError:
+        named = None
+    if named in fitting:
+        return named
+    if fitting:
+        return fitting[0]
+    return Container(
+        names[0],
+        (),
+        (),
+        holds_rotation=True,
+        holds_chapters=True,
+        holds_attachments=True,
+        holds_covers=True,
+        audio_codec="aac",
+    )
+
+
+def tracks_of(info: VideoInfo, packets: FilePackets) -> tuple[Track, ...]:
+    """Every stream of a file, the main video too; none for image sequences."""
+    if info.container == "image2":
+        return ()
+    with open_input(info.path) as container:
+        has_chapter_track = "mov" in info.container.split(",") and bool(info.chapters)
+        return tuple(
+            _track(stream, packets.streams.get(stream.index), has_chapter_track=has_chapter_track)
+            for stream in container.streams
+        )
+
+
+def stated_colour_of(info: VideoInfo) -> StatedColour:
+    """The tags of the first frame, and where it has none those of the container; nothing is guessed."""
+    if info.container == "image2":
+        return StatedColour(matrix=None, full_range=None, primaries=None, transfer=None)
+    with open_input(info.path) as container:
+        stream = container.streams[info.stream_index]
+        assert isinstance(stream, av.VideoStream)
+        declared = declared_tags(stream)
+        frame = next(iter(container.decode(stream)), None)
+    own: Any = frame
+    value_range = int(own.color_range) if own is not None and int(own.color_range) else declared.range
+    if own is not None and own.format.name.startswith("yuvj"):
+        value_range = 2
+    return StatedColour(
+        matrix=_stated(own, "colorspace", declared.matrix),
+        full_range=None if not value_range else value_range == 2,
+        primaries=_stated(own, "color_primaries", declared.primaries),
+        transfer=_stated(own, "color_trc", declared.transfer),
+    )
+
+
+def stream_plan(info: VideoInfo, container: Container, *, audio: str) -> StreamPlan:
+    """What the writer would do with the other streams of a file in a container."""
+    others = {stream.index for stream in info.streams if stream.index != info.stream_index}
+    if not others or container is IMAGE_SEQUENCE:
+        return StreamPlan()
+    with open_input(info.path) as opened:
+        samples = scan_packets(opened, others)
+        return plan_streams(
+            opened.streams,
+            main_index=info.stream_index,
+            container=container,
+            audio=audio,
+            sample_packets=samples,
+        )
+
+
+def find_losses(reader: VideoReader, container: Container, *, scale: int, audio: str = "copy") -> Losses:
+    """What the writer warns of before it writes ``reader``'s video into a container; nothing is written.
+
+    Raises OptionError for an unknown way with sound.
+    """
+    name = "frame_%05d.png" if container is IMAGE_SEQUENCE else f"probe{container.suffixes[0]}"
+    source = reader if isinstance(reader.source, ContainerSource) and reader.info.is_pipe else None
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            writer = VideoWriter(Path(folder) / name, like=reader.info, scale=scale, audio=audio, source=source)
+        except OptionError as error:
+            return Losses(container=container.name, refusal=str(error))
+        writer.abort()
+    return Losses(container=container.name, lost=(*reader.warnings, *writer.warnings))
+
+
+def target_container(target: str | None, path: str) -> Container:
+    """The container of a short name such as ``mkv`` or ``png``, by default that of a source's suffix, else Matroska.
+
+    Raises OptionError for a name that is not known.
+    """
+    named = Path(path) if target is None else Path(f"x.{target.lower().lstrip('.')}")
+    if named.suffix.lower() == ".png" and (target is not None or is_sequence_pattern(path)):
+        return IMAGE_SEQUENCE
+    for container in CONTAINERS:
+        if named.suffix.lower() in container.suffixes or (target or "").lower() == container.name:
+            return container
+    if target is None:
+        return container_of(Path("x.mkv"))
+    known = ", ".join(suffix[1:] for container in CONTAINERS for suffix in container.suffixes)
+    raise OptionError(f"target {target!r} is not known; use one of {known}, png")
+
+
+def _track(stream: Any, packets: StreamPackets | None, *, has_chapter_track: bool) -> Track:
+    digest = packets.digest if packets is not None else ""
+    if stream.type == "attachment":
+        digest = hashlib.sha256(bytes(stream.data or b"")).hexdigest()
+    language = stream.metadata.get("language", "")
+    codec = codec_name(stream) or getattr(stream, "name", None) or ""
+    kind = "cover" if is_cover(stream) else stream.type or "data"
+    if kind == "data" and ("timecode" in stream.metadata or (has_chapter_track and codec == "bin_data")):
+        kind = "timing"
+    return Track(
+        index=stream.index,
+        kind=kind,
+        codec=codec,
+        language="" if language == "und" else language,
+        title=stream_title(stream),
+        flags=tuple(flag.name or "" for flag in av.stream.Disposition if stream.disposition & flag),
+        packets=packets,
+        digest=digest,
+    )
+
+
+def _stated(frame: Any, name: str, declared: int) -> int | None:
+    own = int(getattr(frame, name)) if frame is not None else 2
+    value = own if own not in _UNSAID else declared
+    # Matrix 0 is RGB, which says nothing of Y'CbCr; 0 elsewhere is reserved.
+    return None if value in _UNSAID else value
