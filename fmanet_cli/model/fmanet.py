@@ -30,7 +30,7 @@ class TrainingOutputs:
     restored: Tensor
     """(B, 3, sH, sW): the sharp centre frame, not clamped."""
     reconstruction: Tensor | None
-    """(B, 3, H, W): the blurry centre frame rebuilt by flow-guided dynamic downsampling; None without a sharp window."""
+    """(B, 3, H, W): the blurry centre frame rebuilt by dynamic downsampling; None without a sharp window."""
     warped_sharp: Tensor | None
     """(B, 3, T, sH, sW): the sharp window warped to its centre frame and masked; None without one."""
     warped_window: Tensor
