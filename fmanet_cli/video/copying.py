@@ -93,7 +93,7 @@ class StreamCopier:
             self.warnings.append(message)
         try:
             yield from route.converted(packet, self._shift)
-        except av.error.InvalidDataError as error:
+        except av.error.FFmpegError as error:
             if len(self.warnings) < 100:
                 self.warnings.append(f"a packet of {describe(packet.stream)} is damaged: {error.strerror}")
 

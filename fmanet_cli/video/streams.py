@@ -258,4 +258,8 @@ def _fits(planned: PlannedStream, stream: Any, container: Container, samples: li
 
 def _is_chapter_or_timecode(stream: Any) -> bool:
     """Chapters are copied as chapters, and a time code as a tag of the video; their tracks are made anew."""
-    return stream.type == "data" and codec_name(stream) in ("bin_data", "tmcd", "")
+    if stream.type != "data":
+        return False
+    if "timecode" in stream.metadata or codec_name(stream) == "tmcd":
+        return True
+    return codec_name(stream) in ("bin_data", "") and bool(stream.container.chapters())
