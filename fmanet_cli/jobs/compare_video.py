@@ -118,7 +118,8 @@ def _colour_rows(pair: VideoPair) -> list[VerificationRow]:
     source, stated = pair.source.colour, pair.stated
     if pair.container is IMAGE_SEQUENCE:
         return [VerificationRow("colours", f"matrix {source.matrix}", "RGB", Verdict.CONVERTED)]
-    otherwise = Verdict.DIFFERS if pair.container.holds_colour_tags else Verdict.LOST
+    is_held = pair.container.holds_colour_tags and pair.output.codec not in pair.container.untagged_families
+    otherwise = Verdict.DIFFERS if is_held else Verdict.LOST
     ranges = ["full" if full else "limited" for full in (source.full_range, stated.full_range)]
     found = [_code(number) for number in (stated.matrix, stated.primaries, stated.transfer)]
     return [

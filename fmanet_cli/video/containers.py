@@ -35,6 +35,8 @@ class Container:
     """Whether cover art survives as a stream."""
     holds_colour_tags: bool = True
     """Whether matrix, range, primaries and transfer survive."""
+    untagged_families: tuple[str, ...] = ()
+    """Codecs of which they do not, because neither the codec nor this container says them."""
     holds_metadata: bool = True
     """Whether tags of the file survive."""
     holds_titles: bool = True
@@ -122,6 +124,7 @@ CONTAINERS = (
         (".nut",),
         ("h264", "hevc", "av1", "vp9", "ffv1", "rawvideo"),
         aspect_families=_BITSTREAM_ASPECT,
+        untagged_families=("ffv1", "rawvideo"),
         holds_chapters=True,
         audio_codec="flac",
         takes_negative_times=False,

@@ -132,7 +132,9 @@ class Route:
             packet.pts = packet.dts = (self._last_dts or 0) + max(1, self._last_duration) - self._restart_shift
         packet.pts += self._restart_shift
         packet.dts += self._restart_shift
-        if self._last_dts is not None and packet.dts <= self._last_dts:
+        # MP4 ends a text with an empty sample, at the time of the next text where there is no pause between them.
+        may_stay = packet.stream.type == "subtitle" and packet.dts == self._last_dts
+        if self._last_dts is not None and packet.dts <= self._last_dts and not may_stay:
             behind = self._last_dts - packet.dts
             base = to_fraction(packet.time_base) or Fraction(1)
             if behind * base > _RESTART_SECONDS:

@@ -17,6 +17,9 @@ MAX_PIXELS = 1 << 26
 _OPTIONS = {"max_pixels": str(MAX_PIXELS), "protocol_whitelist": "file,pipe,fd,data"}
 """Nothing is fetched from a network, whatever a playlist says."""
 
+_TEXT_FORMATS = ("tty", "bin", "xbin", "adf", "idf")
+"""What FFmpeg draws as pictures of letters, at many frames a second."""
+
 
 def open_input(path: str | Path) -> InputContainer:
     """Open a file, or standard input for ``-``. Raises VideoReadError with one line."""
@@ -25,6 +28,10 @@ def open_input(path: str | Path) -> InputContainer:
         raise VideoReadError(f"{name} does not exist")
     source: Any = sys.stdin.buffer if name == "-" else f"file:{name}"
     try:
-        return av.open(source, "r", options=_OPTIONS)
+        container = av.open(source, "r", options=_OPTIONS)
     except (av.error.FFmpegError, OSError, ValueError) as error:
         raise VideoReadError(f"{name} cannot be read: {getattr(error, 'strerror', None) or error}") from error
+    if container.format.name in _TEXT_FORMATS:
+        container.close()
+        raise VideoReadError(f"{name} is a text file, not a video")
+    return container

@@ -26,6 +26,7 @@ from fmanet_cli.video.frame import DisplayMatrix, Frame, VideoInfo
 from fmanet_cli.video.images import encode_png
 from fmanet_cli.video.joining import SegmentedOutput
 from fmanet_cli.video.muxing import ContainerOutput
+from fmanet_cli.video.opening import MAX_PIXELS
 from fmanet_cli.video.orientation import is_right_angled, oriented, swaps_sides
 from fmanet_cli.video.output import PartialSequence
 from fmanet_cli.video.pixels import pixel_layout
@@ -78,6 +79,11 @@ class VideoWriter:
         self.height, self.width = size or (like.height * scale, like.width * scale)
         if self.height < 1 or self.width < 1:
             raise OptionError(f"the output size must be at least 1x1, got {self.width}x{self.height}")
+        if self.height * self.width > MAX_PIXELS:
+            # What is read back to be verified has the same bound as every source.
+            raise OptionError(
+                f"the output would be {self.width}x{self.height}, more than {MAX_PIXELS} pixels; ask for a smaller one"
+            )
         self._like = like
         self._baked_matrix: DisplayMatrix | None = None
         self._last_pts: int | None = None
@@ -253,7 +259,8 @@ class VideoWriter:
             self.warnings.append(
                 f"the pixel shape {aspect} is lost: {container.name} does not keep it for {codec.name}"
             )
-        if not container.holds_colour_tags and codec.family != "h264":
+        is_untagged = codec.family in container.untagged_families
+        if is_untagged or (not container.holds_colour_tags and codec.family != "h264"):
             self.warnings.append(f"the colour tags are lost: {container.name} cannot hold them")
         if not container.holds_metadata and (tags := kept_tags(like)):
             self.warnings.append(f"{len(tags)} tags of the file are lost: {container.name} cannot hold them")

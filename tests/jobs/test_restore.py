@@ -142,3 +142,12 @@ def test_text_is_no_video(tmp_path: Path, tiny_model: FMANet) -> None:
 def test_impossible_settings_are_refused(options: dict[str, object], text: str) -> None:
     with pytest.raises(OptionError, match=text):
         RestoreSettings(**options)
+
+
+def test_a_picture_too_large_to_be_read_back_is_refused_before_the_work(
+    make_clip: MakeClip, tmp_path: Path, tiny_model: FMANet
+) -> None:
+    settings = RestoreSettings(size="15360x8640")
+    with pytest.raises(OptionError, match="the output would be 15360x8640, more than 67108864 pixels"):
+        restore_video(make_clip(count=1), tmp_path / "out.mp4", tiny_model, settings=settings)
+    assert not (tmp_path / "out.mp4").exists()
