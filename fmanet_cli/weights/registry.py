@@ -63,8 +63,8 @@ LITE = WeightsRow(
     parameters=565_476,
     colour_order="rgb",
     licence="MIT",
-    source="trained for fmanet: on photographs set in motion, first 2,721 steps of 8 windows of 32x32 from scratch, then "
-    "2,794 more",
+    source="trained for fmanet: on photographs set in motion, first 2,721 steps of 8 windows of 32x32 from scratch, "
+    "then 2,794 more",
     figures=(
         "val/pairs: PSNR 24.74 dB, SSIM 0.7296, tOF 4.03 (bicubic 23.93, 0.6909, 4.75)",
         "val/photos and val/videos, degraded: PSNR 26.39 dB, SSIM 0.7333, tOF 1.57 (bicubic 25.22, 0.6889, 2.07)",
