@@ -299,8 +299,7 @@ def _upsample_program(  # type: ignore[no-untyped-def]
             for tap_column in tl.static_range(side):
                 x = tl.minimum(tl.maximum(column + tap_column - side // 2, 0), width - 1)
                 pixel = frames + y * frames_y + x * frames_x
-                weight = tl.load(kernels + tap_column * kernels_k + lanes, mask=inside[:, None], other=0.0)
-                weight = weight.to(tl.float32)
+                weight = tl.load(kernels + tap_column * kernels_k + lanes, inside[:, None], other=0.0).to(tl.float32)
                 value = tl.load(pixel)
                 first += weight * value[:, None]
                 first_sum += value
