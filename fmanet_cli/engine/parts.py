@@ -33,13 +33,15 @@ class Layout:
 
     def weight(self, weight: Any) -> Tensor:
         """A convolution weight, one-frame kernels made two-dimensional, in this precision and channels last."""
-        flat = weight.detach().squeeze(2) if weight.ndim == 5 else weight.detach()
-        return flat.to(self.device, self.dtype).contiguous(memory_format=torch.channels_last)
+        return self._placed(weight, self.dtype)
 
     def wide(self, weight: Any) -> Tensor:
         """The same in float32, for optical flow."""
+        return self._placed(weight, torch.float32)
+
+    def _placed(self, weight: Any, dtype: torch.dtype) -> Tensor:
         flat = weight.detach().squeeze(2) if weight.ndim == 5 else weight.detach()
-        return flat.to(self.device, torch.float32).contiguous(memory_format=torch.channels_last)
+        return flat.to(self.device, dtype).contiguous(memory_format=torch.channels_last)
 
     def vector(self, values: Any) -> Tensor:
         """A parameter that is no convolution weight."""

@@ -21,7 +21,6 @@ from fmanet_cli.jobs.verification import VerificationResult, summary
 from fmanet_cli.jobs.verify import Expectation, RunFacts, verify
 from fmanet_cli.model.fmanet import FMANet
 from fmanet_cli.video.encoder import EncoderOptions
-from fmanet_cli.video.frame import VideoInfo
 from fmanet_cli.video.reader import VideoReader
 from fmanet_cli.video.timeline import TimelineRecorder
 from fmanet_cli.video.writer import VideoWriter
@@ -252,11 +251,11 @@ class RestoreJob:
         )
 
     def _writer(self, reader: VideoReader, journal: Journal | None) -> VideoWriter:
-        settings = self._settings
+        settings, info = self._settings, reader.info
         return VideoWriter(
             self.target,
-            like=reader.info,
-            size=target_size(reader.info, settings),
+            like=info,
+            size=output_size(info.height, info.width, scale=settings.scale, size=settings.size),
             encoder=settings.encoder,
             overwrite=settings.overwrite,
             audio=settings.audio,
@@ -285,15 +284,6 @@ class RestoreJob:
             warnings=tuple(warning for part in parts for warning in part),
             verification=self.verification,
         )
-
-
-def target_size(info: VideoInfo, settings: RestoreSettings) -> tuple[int, int]:
-    """(height, width) of the output; both even where a named height decides the width.
-
-    Raises:
-        OptionError: the asked size has no pixels.
-    """
-    return output_size(info.height, info.width, scale=settings.scale, size=settings.size)
 
 
 def restore_video(
