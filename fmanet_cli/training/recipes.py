@@ -11,6 +11,7 @@ from fmanet_cli.model.config import LITE, PAPER, FMANetConfig
 from fmanet_cli.training.losses import LossWeights
 
 Schedule = Literal["halving", "cosine"]
+Optimizer = Literal["adam", "muon"]
 
 HALVED_AT = (0.70, 0.85, 0.95)
 """Shares of a stage after which the paper halves its learning rate (section 4)."""
@@ -57,6 +58,8 @@ class Recipe:
     """Windows in a batch."""
     weights: LossWeights = field(default_factory=LossWeights)
     """Factors of the losses."""
+    optimizer: Optimizer = "adam"
+    """``muon`` steps through the matrices by Muon and through the rest by Adam."""
     reconstruction_every: int = 1
     """Stage 2 rebuilds the blurry frame and warps the sharp ones, the dearest terms of Eq. 8, in every n-th step."""
     window_uses: int = 1
@@ -88,6 +91,7 @@ LITE_RECIPE = Recipe(
     window_pixels=32,
     batch_windows=8,
     weights=LossWeights(flow=0.01),
+    optimizer="muon",
     reconstruction_every=4,
     window_uses=4,
 )

@@ -13,7 +13,7 @@ from fmanet_cli.weights.atomic import replacing
 
 STATE_NAME = "state.pt"
 WEIGHTS_NAME = "weights.safetensors"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,7 @@ class RunState:
     position: RunPosition
     model: dict[str, Any]
     averaged: dict[str, Any]
-    optimizer: dict[str, Any]
+    optimizers: list[dict[str, Any]]
 
 
 def save_state(folder: Path, state: RunState) -> None:
@@ -53,7 +53,7 @@ def save_state(folder: Path, state: RunState) -> None:
                 "position": asdict(state.position),
                 "model": state.model,
                 "averaged": state.averaged,
-                "optimizer": state.optimizer,
+                "optimizers": state.optimizers,
             },
             temporary,
         )
@@ -68,7 +68,7 @@ def load_state(folder: Path) -> RunState:
         saved = torch.load(path, map_location="cpu", weights_only=True)
         if saved["format_version"] != FORMAT_VERSION:
             raise TrainingError(f"{path} was written by another version of fmanet; start a new run")
-        return RunState(RunPosition(**saved["position"]), saved["model"], saved["averaged"], saved["optimizer"])
+        return RunState(RunPosition(**saved["position"]), saved["model"], saved["averaged"], saved["optimizers"])
     except TrainingError:
         raise
     except Exception as error:

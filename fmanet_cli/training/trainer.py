@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from fmanet_cli.errors import TrainingError
 from fmanet_cli.model.fmanet import FMANet
 from fmanet_cli.training.losses import DegradationLoss, RestorationLoss, degradation_loss, restoration_loss
+from fmanet_cli.training.muon import Muon, split_parameters
 from fmanet_cli.training.prefetch import prefetch
 from fmanet_cli.training.recipes import Recipe, Stage
 from fmanet_cli.training.replicas import average_gradients, replica
@@ -142,10 +143,11 @@ class Trainer:
     def _run_stage(self, stage: Stage, seconds_limit: float | None) -> Generator[StepReport, None, None]:
         trained: nn.Module = self.model.degradation_learning_network if stage.number == 1 else self.model
         parameters = list(trained.parameters())
-        optimizer = torch.optim.Adam(parameters, lr=stage.learning_rate, fused=True)
+        optimizers = self._optimizers(parameters, stage.learning_rate)
         step, seconds_before = 0, 0.0
         if self._resumed and self._resumed.position.stage == stage.number:
-            optimizer.load_state_dict(self._resumed.optimizer)
+            for optimizer, saved in zip(optimizers, self._resumed.optimizers, strict=True):
+                optimizer.load_state_dict(saved)
             step, seconds_before = self._resumed.position.step, self._resumed.position.seconds
         compute = torch.compile(self._compute_loss) if self.options.compiled else self._compute_loss
         number, count = replica()
@@ -155,10 +157,11 @@ class Trainer:
         progress = max(step / stage.steps, seconds_before / seconds_limit if seconds_limit else 0.0)
         while progress < 1.0:
             rate = stage.learning_rate_at(step, progress)
-            for group in optimizer.param_groups:
+            for group in (group for optimizer in optimizers for group in optimizer.param_groups):
                 group["lr"] = rate
             batch = next(batches).to(self.device)
-            optimizer.zero_grad(set_to_none=True)
+            for parameter in parameters:
+                parameter.grad = None
             loss = compute(stage.number, batch, rebuild=step % self.recipe.reconstruction_every == 0)
             loss.total.backward()
             seconds = average_gradients(parameters, seconds_before + time.monotonic() - started)
@@ -166,7 +169,8 @@ class Trainer:
             broken = not math.isfinite(float(norm))
             self._count_broken(broken, stage, step)
             if not broken:
-                optimizer.step()
+                for optimizer in optimizers:
+                    optimizer.step()
                 self._average(step)
             step += 1
             self._batch += 1
@@ -179,7 +183,7 @@ class Trainer:
                     position = RunPosition(
                         self.recipe.name, self.options.seed, stage.number, step, self._batch, seconds
                     )
-                    self._save(position, optimizer)
+                    self._save(position, optimizers)
             yield StepReport(
                 stage=stage.number,
                 step=step,
@@ -192,6 +196,12 @@ class Trainer:
                 validation=checked,
                 skipped=broken,
             )
+
+    def _optimizers(self, parameters: Sequence[nn.Parameter], rate: float) -> list[torch.optim.Optimizer]:
+        if self.recipe.optimizer == "adam":
+            return [torch.optim.Adam(parameters, lr=rate, fused=True)]
+        matrices, rest = split_parameters(parameters)
+        return [Muon(matrices, lr=rate), torch.optim.Adam(rest, lr=rate, fused=True)]
 
     def _validate(self, stage: Stage, step: int, *, last: bool) -> ValidationResult | None:
         due = last or step % self.options.validate_every == 0
@@ -226,7 +236,7 @@ class Trainer:
         theirs: list[Tensor] = list(self.model.parameters())
         torch._foreach_lerp_(mine, theirs, 1.0 - decay)
 
-    def _save(self, position: RunPosition, optimizer: torch.optim.Optimizer) -> None:
+    def _save(self, position: RunPosition, optimizers: Sequence[torch.optim.Optimizer]) -> None:
         if self._broken_steps or not all(_is_finite(value) for value in self.averaged.parameters()):
             return
         folder = self.options.folder
@@ -238,7 +248,12 @@ class Trainer:
         save_checkpoint(folder / WEIGHTS_NAME, self.averaged, metadata=metadata)
         save_state(
             folder,
-            RunState(position, self.model.state_dict(), self.averaged.state_dict(), optimizer.state_dict()),
+            RunState(
+                position,
+                self.model.state_dict(),
+                self.averaged.state_dict(),
+                [optimizer.state_dict() for optimizer in optimizers],
+            ),
         )
 
 

@@ -42,7 +42,7 @@ class SimpleWindows:
         return WindowBatch(downscale_window(sharp), sharp, flow, torch.ones(self.windows, 1, 3, 8, 8))
 
 
-def tiny_recipe(*, steps: int = 6, learning_rate: float = 2e-3, batch_windows: int = 2) -> Recipe:
+def tiny_recipe(*, steps: int = 6, learning_rate: float = 2e-3, batch_windows: int = 2, optimizer="adam") -> Recipe:
     return Recipe(
         name="tiny",
         config=TINY,
@@ -53,6 +53,7 @@ def tiny_recipe(*, steps: int = 6, learning_rate: float = 2e-3, batch_windows: i
         window_pixels=8,
         batch_windows=batch_windows,
         weights=LossWeights(flow=0.01),
+        optimizer=optimizer,
     )
 
 

@@ -41,9 +41,11 @@ def test_both_curves_fall_when_two_batches_are_learned_by_heart(tmp_path):
         assert sum(curve[-4:]) < 0.6 * sum(curve[:4])
 
 
-def test_a_resumed_run_has_exactly_the_losses_of_an_unbroken_one(tmp_path):
-    unbroken = losses(list(trainer(tmp_path / "a").run()))
-    broken = trainer(tmp_path / "b")
+@pytest.mark.parametrize("optimizer", ["adam", "muon"])
+def test_a_resumed_run_has_exactly_the_losses_of_an_unbroken_one(tmp_path, optimizer):
+    recipe = tiny_recipe(optimizer=optimizer)
+    unbroken = losses(list(trainer(tmp_path / "a", recipe=recipe).run()))
+    broken = trainer(tmp_path / "b", recipe=recipe)
     run = broken.run()
     seen = []
     for report in run:
@@ -51,7 +53,7 @@ def test_a_resumed_run_has_exactly_the_losses_of_an_unbroken_one(tmp_path):
         if (report.stage, report.step) == (2, 5):
             break
     run.close()
-    again = trainer(tmp_path / "b")
+    again = trainer(tmp_path / "b", recipe=recipe)
     position = again.resume()
     assert (position.stage, position.step) == (2, 4)
     resumed = losses(list(again.run()))
