@@ -27,34 +27,48 @@ def warp_into(target: Tensor, features: Tensor, flow_masks: Tensor) -> None:
         return
     pairs = flow_masks.shape[1] // FLOW_MASK_CHANNELS
     for out, picture, fields in zip(target, features, flow_masks, strict=True):
-        groups = picture.float().contiguous().unflatten(0, (pairs, -1))
-        flows = fields.unflatten(0, (pairs, FLOW_MASK_CHANNELS))
+        groups = warp_source(picture).unflatten(0, (pairs, -1))
+        flows = fields.contiguous().unflatten(0, (pairs, FLOW_MASK_CHANNELS))
         warped = backward_warp(groups, flows[:, :2]).mul_(flows[:, 2:].sigmoid())
-        out.copy_(warped.flatten(0, 1))
+        # Rounding first makes the change of layout, the dearer part, move half the bytes.
+        out.copy_(warped.flatten(0, 1).to(out.dtype))
 
 
 def warp_source(features: Tensor) -> Tensor:
     """`features` as `warp_into` reads them fastest, for several warps of the same features."""
-    return features if fused_kernels(features.device) else features.float().contiguous()
+    if fused_kernels(features.device):
+        return features
+    return features.to(torch.float32, memory_format=torch.contiguous_format)
 
 
-def upsample_into(target: Tensor, frames: Tensor, kernels: Tensor, *, first_row: int, residual: Tensor) -> None:
+def upsample_source(frames: Tensor, taps: int) -> Tensor:
+    """`frames` (T, 3, H, W) as `upsample_into` reads them, made once for all rows; `taps` is k * k.
+
+    For the plain code the picture is continued by its edge pixels and a fourth channel of ones is added, channels last.
+    """
+    if fused_kernels(frames.device):
+        return frames
+    padded = F.pad(frames, (math.isqrt(taps) // 2,) * 4, mode="replicate").permute(0, 2, 3, 1)
+    return torch.cat((padded, torch.ones_like(padded[..., :1])), dim=-1).permute(0, 3, 1, 2)
+
+
+def upsample_into(target: Tensor, source: Tensor, kernels: Tensor, *, first_row: int, residual: Tensor) -> None:
     """Flow-guided dynamic upsampling of some rows, plus a residual.
 
     Args:
         target: (3, s * h, s * W) float32, any strides; overwritten.
-        frames: (T, 3, H, W) float32, warped and masked.
+        source: `upsample_source` of the frames (T, 3, H, W) float32, warped and masked.
         kernels: (T, s * s, k * k, h, W).
         first_row: row of the frames that the kernels' first row belongs to.
         residual: like `target`, and may be it.
     """
     fused = fused_kernels(target.device)
     if fused is not None:
-        fused.dynamic_upsample_into(target, frames, kernels, first_row=first_row, residual=residual)
+        fused.dynamic_upsample_into(target, source, kernels, first_row=first_row, residual=residual)
         return
     _, subpixels, taps, rows, _ = kernels.shape
-    patches = patches_of(frames, math.isqrt(taps), first_row, first_row + rows)
-    torch.add(dynamic_upsample_strip(patches, kernels.flatten(1, 2), math.isqrt(subpixels)), residual, out=target)
+    near = source[:, :, first_row : first_row + rows + math.isqrt(taps) - 1]
+    torch.add(_upsampled_rows(near, kernels.flatten(1, 2), math.isqrt(subpixels)), residual, out=target)
 
 
 def fused_kernels(device: torch.device) -> ModuleType | None:
@@ -66,49 +80,49 @@ def fused_kernels(device: torch.device) -> ModuleType | None:
     return kernels if kernels.available(device) else None
 
 
-def dynamic_upsample_strip(patches: Tensor, kernels: Tensor, scale: int) -> Tensor:
-    """Weighs the patches of some rows with their restoration kernels.
+def _upsampled_rows(source: Tensor, kernels: Tensor, scale: int) -> Tensor:
+    """Weighs each pixel's neighbourhood with its restoration kernels.
 
-    The kernels' taps are not shifted to a sum of one: since the sum is linear, the shift is added as the patches' sum
-    times the missing weight.
+    The kernels' taps are not shifted to a sum of one: since the sum is linear, the shift is added as the
+    neighbourhood's sum times the missing weight.
 
     Args:
-        patches: (T, 3, taps, h, W) float32, warped low-resolution pixels around each pixel.
-        kernels: (T, s * s * taps, h, W), channels last.
+        source: (T, 4, h + k - 1, W + k - 1) float32, channels last: RGB and ones.
+        kernels: (T, s * s * k * k, h, W), channels last.
         scale: s.
 
     Returns:
         (3, s * h, s * W) float32.
     """
-    frames, channels, taps, height, width = patches.shape
-    subpixels = scale * scale
-    # One plain batch of small products: batched products of strided matrices run one by one on a CPU.
-    weights = kernels.unflatten(1, (subpixels, taps)).permute(3, 4, 1, 0, 2).reshape(-1, subpixels, frames * taps)
-    values = patches.permute(3, 4, 0, 2, 1).reshape(-1, frames * taps, channels)
-    # Taps that sum to one leave a constant alone, so the centre pixel is taken out first: 16-bit products of small
-    # differences keep what 16-bit products of the pixels themselves would lose.
-    centre = values[:, frames * taps // 2].unsqueeze(1)
-    values = values - centre
-    missing = 1 / (frames * taps) - weights.mean(dim=2, dtype=torch.float32)
-    result = torch.bmm(weights, values.to(weights.dtype)).float()
-    result += missing[..., None] * values.sum(dim=1)[:, None] + centre
-    shuffled = result.view(height, width, scale, scale, channels).permute(4, 0, 2, 1, 3)
-    return shuffled.reshape(channels, height * scale, width * scale)
-
-
-def patches_of(frames: Tensor, side: int, top: int, bottom: int) -> Tensor:
-    """Square neighbourhoods of the pixels of some rows, the picture continued by its edge pixels.
-
-    Args:
-        frames: (T, 3, H, W) float32.
-        side: neighbourhood side, odd.
-        top: first row.
-        bottom: last row, plus one.
-
-    Returns:
-        (T, 3, side * side, bottom - top, W).
-    """
+    frames, channels, height, width = source.shape
+    taps = kernels.shape[1] // scale**2
+    side = math.isqrt(taps)
+    height, width = height - side + 1, width - side + 1
     margin = side // 2
-    padded = F.pad(frames, (margin,) * 4, mode="replicate")[:, :, top : bottom + 2 * margin]
-    count, channels, height, width = padded.shape
-    return F.unfold(padded, side).view(count, channels, side * side, height - 2 * margin, width - 2 * margin)
+    # Taps that sum to one leave a constant alone, so the middle frame's pixel is taken out first: 16-bit products of
+    # small differences keep what 16-bit products of the pixels themselves would lose. The channel of ones stays, and
+    # gives the taps' sum.
+    centre = source[frames // 2, :, margin : margin + height, margin : margin + width].permute(1, 2, 0)
+    centre = centre.clone(memory_format=torch.contiguous_format)
+    centre[..., 3] = 0
+    total = torch.zeros(height * width, scale**2, channels, device=source.device)
+    for frame, weights in zip(source.permute(0, 2, 3, 1), kernels, strict=True):
+        # A row of a neighbourhood lies together in memory, and is read as one.
+        down, right, _ = frame.stride()
+        around = frame.as_strided((height, width, side, side * channels), (down, right, down, 1))
+        values = torch.empty(height * width, taps, channels, dtype=kernels.dtype, device=source.device)
+        values.view(around.shape).copy_(around - centre.repeat(1, 1, side)[:, :, None])
+        total += torch.bmm(weights.permute(1, 2, 0).reshape(-1, scale**2, taps), values)
+    centre = centre[..., :3].reshape(-1, 1, 3)
+    sums = _box_sums(source.permute(0, 2, 3, 1).sum(0), side)[..., :3].reshape(-1, 1, 3)
+    missing = (1 - total[..., 3:]) / (frames * taps)
+    result = torch.addcmul(total[..., :3] + centre, missing, sums - frames * taps * centre)
+    shuffled = result.view(height, width, scale, scale, 3).permute(4, 0, 2, 1, 3)
+    return shuffled.reshape(3, height * scale, width * scale)
+
+
+def _box_sums(picture: Tensor, side: int) -> Tensor:
+    """(H, W, C) to (H - side + 1, W - side + 1, C): the sum of each square neighbourhood."""
+    height, width = (size - side + 1 for size in picture.shape[:2])
+    columns = sum((picture[start : start + height] for start in range(1, side)), start=picture[:height])
+    return sum((columns[:, start : start + width] for start in range(1, side)), start=columns[:, :width])
