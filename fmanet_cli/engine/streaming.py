@@ -92,40 +92,57 @@ class StreamingRunner:
             picture = torch.cat((picture, features), dim=1)
         return FrameState(frame, (initial[0], initial[1]), (refined[0], refined[1]))
 
-    @torch.inference_mode()
     def window(self, states: Sequence[FrameState]) -> Tensor:
         """(3, 4H, 4W) float32, not clamped: the restored centre frame of T states in order."""
-        centre = states[self._config.centre]
+        return self.windows([states])[0]
+
+    @torch.inference_mode()
+    def windows(self, batch: Sequence[Sequence[FrameState]]) -> list[Tensor]:
+        """Several windows of one size in one pass, which fills a GPU that one small picture would not.
+
+        Inside, tensors over a window's frames are (T * B, ...), the B windows of the first frame first.
+        """
+        per_frame = list(zip(*batch, strict=True))
+        centres = per_frame[self._config.centre]
         warped: Tensor | None = None
         flow_masks: Tensor | None = None
         for index, refinement in enumerate(self._refine_degradation):
-            features = [state.refined[0][index] for state in states]
-            warped, flow_masks = refinement(features, warped, flow_masks, centre.initial[0])
+            features = [_batched([state.refined[0][index] for state in states]) for states in per_frame]
+            centre = _batched([state.initial[0] for state in centres])
+            warped, flow_masks = refinement(features, warped, flow_masks, centre)
         assert warped is not None
         assert flow_masks is not None
         kernel_features = self._kernel_features(warped)
         flow_masks = self._flow_in(flow_masks)
         warped = None
         for index, refinement in enumerate(self._refine_restoration):
-            features = [state.refined[1][index] for state in states]
-            warped, flow_masks = refinement(features, warped, flow_masks, centre.initial[1], kernel_features)
+            features = [_batched([state.refined[1][index] for state in states]) for states in per_frame]
+            centre = _batched([state.initial[1] for state in centres])
+            warped, flow_masks = refinement(features, warped, flow_masks, centre, kernel_features)
         assert warped is not None
         assert flow_masks is not None
-        del kernel_features, features
-        window = torch.stack([state.frame for state in states])
-        return self._head(warped, self._warp_window(window, flow_masks))
+        del kernel_features, features, centre
+        frames = torch.stack([state.frame for states in per_frame for state in states])
+        warped_frames = self._warp_frames(frames, flow_masks).unflatten(0, (-1, len(batch)))
+        return [self._head(warped[index : index + 1], warped_frames[:, index]) for index in range(len(batch))]
 
-    def _warp_window(self, window: Tensor, flow_masks: Tensor) -> Tensor:
-        """The frames (T, 3, H, W) warped to the centre and masked: a first guess, then the final flow-mask pair."""
-        guess = _warp_frames(window, self._flow_guess(flow_masks))
-        centre = window[self._config.centre].expand_as(window)
+    def _warp_frames(self, frames: Tensor, flow_masks: Tensor) -> Tensor:
+        """The frames (T * B, 3, H, W) warped to the centre and masked: a first guess, then the final flow-mask pair."""
+        guess = _warp_masked(frames, self._flow_guess(flow_masks))
+        by_frame = frames.unflatten(0, (self._config.num_frames, -1))
+        centre = by_frame[self._config.centre].expand_as(by_frame).flatten(0, 1)
         final = self._flow_final(torch.cat((flow_masks, guess, centre), dim=1))
-        return _warp_frames(window, final)
+        return _warp_masked(frames, final)
 
 
-def _warp_frames(window: Tensor, flow_mask: Tensor) -> Tensor:
-    """(T, 3, H, W) float32."""
-    return backward_warp(window, flow_mask[:, :2]) * flow_mask[:, 2:].sigmoid()
+def _batched(pictures: Sequence[Tensor]) -> Tensor:
+    """(1, C, H, W) each to (B, C, H, W), channels last; one picture is not copied."""
+    return pictures[0] if len(pictures) == 1 else torch.cat(list(pictures))
+
+
+def _warp_masked(frames: Tensor, flow_mask: Tensor) -> Tensor:
+    """(N, 3, H, W) float32."""
+    return backward_warp(frames, flow_mask[:, :2]) * flow_mask[:, 2:].sigmoid()
 
 
 class FlowConvs:
@@ -176,14 +193,14 @@ class Refinement:
         """One refinement of a window.
 
         Args:
-            features: F^{i+1} of the T frames, (1, C, H, W) each.
-            carried: F_w^i, (1, C, H, W); None before the first block.
-            flow_masks: f^i, (T, 3n, H, W) float32; None before the first block of Net^D.
-            centre: F_c^0, (1, C, H, W).
-            kernel_features: (T, C, H, W); Net^R only.
+            features: F^{i+1} of the T frames, (B, C, H, W) each.
+            carried: F_w^i, (B, C, H, W); None before the first block.
+            flow_masks: f^i, (T * B, 3n, H, W) float32; None before the first block of Net^D.
+            centre: F_c^0, (B, C, H, W).
+            kernel_features: (T * B, C, H, W); Net^R only.
 
         Returns:
-            F_w^{i+1}, (1, C, H, W), and f^{i+1}, (T, 3n, H, W) float32.
+            F_w^{i+1}, (B, C, H, W), and f^{i+1}, (T * B, 3n, H, W) float32.
         """
         aligned, flow_masks = self._align(features, flow_masks, centre)
         fused = pixels(aligned) @ self._fuse
@@ -202,10 +219,10 @@ class Refinement:
         """The features warped by the refined flow-mask pairs, frame after frame.
 
         Returns:
-            (1, T * C, H, W), the frame index running slowest, and f^{i+1}.
+            (B, T * C, H, W), the frame index running slowest, and f^{i+1}.
         """
         guided = conv(centre, self._guide)
-        dim = self._dim
+        dim, windows = self._dim, len(centre)
         aligned = _empty_picture(centre, len(features) * dim)
         joined = None if flow_masks is None else _empty_picture(centre, dim + flow_masks.shape[1])
         refined = []
@@ -215,7 +232,7 @@ class Refinement:
             if flow_masks is None or joined is None:
                 fields = self._flow.finish(conv(picture, self._rest).add_(guided))
             else:
-                known = flow_masks[index : index + 1]
+                known = flow_masks[index * windows : (index + 1) * windows]
                 warp_into(joined[:, :dim], wide, known)
                 joined[:, dim:] = known
                 fields = known + self._flow.finish(conv(joined, self._rest).add_(guided))
@@ -224,18 +241,18 @@ class Refinement:
         return aligned, torch.cat(refined)
 
     def _kernel_guide(self, kernel_features: Tensor, like: Tensor) -> Tensor:
-        """k^{D,i}, (1, C, H, W)."""
-        refined = self._kernel_block(kernel_features)
-        total = pixels(refined[:1]) @ self._kernel_fuse[0]
-        for frame, matrix in zip(refined[1:], self._kernel_fuse[1:], strict=True):
-            total.addmm_(pixels(frame[None]), matrix)
+        """k^{D,i}, (B, C, H, W)."""
+        first, *others = self._kernel_block(kernel_features).split(len(like))
+        total = pixels(first) @ self._kernel_fuse[0]
+        for frames, matrix in zip(others, self._kernel_fuse[1:], strict=True):
+            total.addmm_(pixels(frames), matrix)
         return picture_of(total, like)
 
 
 def _empty_picture(like: Tensor, channels: int) -> Tensor:
-    """(1, channels, H, W), channels last, not filled."""
-    _, _, height, width = like.shape
-    return torch.empty((1, height, width, channels), dtype=like.dtype, device=like.device).permute(0, 3, 1, 2)
+    """(B, channels, H, W), channels last, not filled."""
+    batch, _, height, width = like.shape
+    return torch.empty((batch, height, width, channels), dtype=like.dtype, device=like.device).permute(0, 3, 1, 2)
 
 
 def _frames_outermost(matrix: Tensor, num_frames: int) -> Tensor:
@@ -263,23 +280,24 @@ class KernelFeatures:
         self._last = _window_weights(restoration.d_conv[2].weight.detach(), layout)
 
     def __call__(self, warped: Tensor) -> Tensor:
-        """F_w^{D,M}, (1, C, H, W), to (T, C, H, W)."""
+        """F_w^{D,M}, (B, C, H, W), to (T * B, C, H, W)."""
+        windows = len(warped)
         hidden = activate(conv(_split_frames(warped, self._num_frames), self._first))
-        first = _window_conv(hidden, self._merged, (2, 2, 2, 2))
+        first = _window_conv(hidden, self._merged, (2, 2, 2, 2), windows)
         height, width = hidden.shape[-2:]
         if min(height, width) < 3:
-            first = self._two_steps(hidden, (1, 1, 1, 1))
+            first = self._two_steps(hidden, (1, 1, 1, 1), windows)
         else:
-            first[:, :, :1] = self._two_steps(hidden[:, :, :3], (1, 1, 1, 0))
-            first[:, :, -1:] = self._two_steps(hidden[:, :, -3:], (1, 1, 0, 1))
-            first[:, :, :, :1] = self._two_steps(hidden[:, :, :, :3], (1, 0, 1, 1))
-            first[:, :, :, -1:] = self._two_steps(hidden[:, :, :, -3:], (0, 1, 1, 1))
-        return _window_conv(activate(first), self._last, (1, 1, 1, 1))
+            first[:, :, :1] = self._two_steps(hidden[:, :, :3], (1, 1, 1, 0), windows)
+            first[:, :, -1:] = self._two_steps(hidden[:, :, -3:], (1, 1, 0, 1), windows)
+            first[:, :, :, :1] = self._two_steps(hidden[:, :, :, :3], (1, 0, 1, 1), windows)
+            first[:, :, :, -1:] = self._two_steps(hidden[:, :, :, -3:], (0, 1, 1, 1), windows)
+        return _window_conv(activate(first), self._last, (1, 1, 1, 1), windows)
 
-    def _two_steps(self, hidden: Tensor, padding: tuple[int, int, int, int]) -> Tensor:
+    def _two_steps(self, hidden: Tensor, padding: tuple[int, int, int, int], windows: int) -> Tensor:
         """Kernels and their first reading; `padding` (left, right, top, bottom) where the picture ends."""
         kernels = F.conv2d(F.pad(hidden, padding), self._make)
-        return _window_conv(kernels, self._read, padding)
+        return _window_conv(kernels, self._read, padding, windows)
 
 
 def _merge(make: Tensor, read: Tensor) -> Tensor:
@@ -295,16 +313,19 @@ def _window_weights(weight: Tensor, layout: Layout) -> list[Tensor]:
     return [layout.weight(part) for part in weight.unbind(2)]
 
 
-def _window_conv(frames: Tensor, weights: list[Tensor], padding: tuple[int, int, int, int]) -> Tensor:
-    """A convolution over (T, C, H, W) frames in time and space; outside the window there is zero."""
+def _window_conv(
+    frames: Tensor, weights: list[Tensor], padding: tuple[int, int, int, int], windows: int
+) -> Tensor:
+    """A convolution over (T * B, C, H, W) frames of B windows in time and space; outside a window there is zero."""
     padded = F.pad(frames, padding) if len(set(padding)) > 1 else frames
     inside = padding[0] if len(set(padding)) == 1 else 0
+    moments = padded.split(windows)
     results = []
-    for index in range(len(frames)):
+    for index in range(len(moments)):
         near = [
-            (padded[near : near + 1], weights[near - index + 1])
+            (moments[near], weights[near - index + 1])
             for near in range(index - 1, index + 2)
-            if 0 <= near < len(frames)
+            if 0 <= near < len(moments)
         ]
         picture = torch.cat([frame for frame, _ in near], dim=1)
         weight = torch.cat([weight for _, weight in near], dim=1)
@@ -313,8 +334,8 @@ def _window_conv(frames: Tensor, weights: list[Tensor], padding: tuple[int, int,
 
 
 def _split_frames(image: Tensor, num_frames: int) -> Tensor:
-    """(1, C, H, W) with channels (c t) to (T, C / T, H, W), channels last."""
-    frames = image[0].unflatten(0, (-1, num_frames)).transpose(0, 1)
+    """(B, C, H, W) with channels (c t) to (T * B, C / T, H, W), channels last."""
+    frames = image.unflatten(1, (-1, num_frames)).permute(2, 0, 1, 3, 4).flatten(0, 1)
     return frames.contiguous(memory_format=torch.channels_last)
 
 

@@ -68,6 +68,16 @@ def test_equals_the_plain_network(config: FMANetConfig, height: int, width: int,
     torch.testing.assert_close(found, expected, atol=1e-4, rtol=0)
 
 
+@pytest.mark.parametrize("config", [WIDE, FIVE_FRAMES], ids=["wide", "five frames"])
+def test_several_windows_in_one_pass_equal_single_ones(config: FMANetConfig) -> None:
+    runner = StreamingRunner(lively(config), device=CPU, precision="fp32", strip_bytes=20_000)
+    frames = torch.rand(config.num_frames + 2, 3, 21, 18, generator=torch.Generator().manual_seed(3))
+    states = [runner.frame_state(frame) for frame in frames]
+    batch = [states[first : first + config.num_frames] for first in range(3)]
+    for found, window in zip(runner.windows(batch), batch, strict=True):
+        torch.testing.assert_close(found, runner.window(window), atol=2e-5, rtol=0)
+
+
 def test_lite_equals_the_plain_network_and_bfloat16_stays_close() -> None:
     model = load_model("lite")
     grid = torch.linspace(0, 12, 64)
