@@ -242,10 +242,10 @@ class Refinement:
 
     def _kernel_guide(self, kernel_features: Tensor, like: Tensor) -> Tensor:
         """k^{D,i}, (B, C, H, W)."""
-        first, *others = self._kernel_block(kernel_features).split(len(like))
-        total = pixels(first) @ self._kernel_fuse[0]
-        for frames, matrix in zip(others, self._kernel_fuse[1:], strict=True):
-            total.addmm_(pixels(frames), matrix)
+        total = torch.zeros_like(pixels(like))
+        # Frame after frame, what lies between the block's layers stays in a processor's cache.
+        for frames, matrix in zip(kernel_features.split(len(like)), self._kernel_fuse, strict=True):
+            total.addmm_(pixels(self._kernel_block(frames)), matrix)
         return picture_of(total, like)
 
 

@@ -10,7 +10,6 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from fmanet_cli.model.config import FLOW_MASK_CHANNELS
-from fmanet_cli.model.filtering import backward_warp
 
 
 def warp_into(target: Tensor, features: Tensor, flow_masks: Tensor) -> None:
@@ -28,10 +27,25 @@ def warp_into(target: Tensor, features: Tensor, flow_masks: Tensor) -> None:
     pairs = flow_masks.shape[1] // FLOW_MASK_CHANNELS
     for out, picture, fields in zip(target, features, flow_masks, strict=True):
         groups = warp_source(picture).unflatten(0, (pairs, -1))
-        flows = fields.contiguous().unflatten(0, (pairs, FLOW_MASK_CHANNELS))
-        warped = backward_warp(groups, flows[:, :2]).mul_(flows[:, 2:].sigmoid())
+        flows = fields.unflatten(0, (pairs, FLOW_MASK_CHANNELS))
+        warped = F.grid_sample(groups, _sampling_grid(flows), padding_mode="zeros", align_corners=True)
+        warped *= flows[:, 2:].contiguous().sigmoid_()
         # Rounding first makes the change of layout, the dearer part, move half the bytes.
         out.copy_(warped.flatten(0, 1).to(out.dtype))
+
+
+def _sampling_grid(flows: Tensor) -> Tensor:
+    """(N, 2 or more, H, W) float32 optical flow x, y in pixels to (N, H, W, 2), -1 to 1 between the outermost pixels.
+
+    `model.filtering.backward_warp` does the same in more passes.
+    """
+    height, width = flows.shape[-2:]
+    grid = flows.new_empty(len(flows), height, width, 2)
+    for axis, size in enumerate((width, height)):
+        unit = 2 / max(size - 1, 1)
+        at_rest = torch.arange(size, device=flows.device, dtype=flows.dtype) * unit - 1
+        torch.add(at_rest if axis == 0 else at_rest[:, None], flows[:, axis], alpha=unit, out=grid[..., axis])
+    return grid
 
 
 def warp_source(features: Tensor) -> Tensor:
@@ -105,13 +119,14 @@ def _upsampled_rows(source: Tensor, kernels: Tensor, scale: int) -> Tensor:
     centre = source[frames // 2, :, margin : margin + height, margin : margin + width].permute(1, 2, 0)
     centre = centre.clone(memory_format=torch.contiguous_format)
     centre[..., 3] = 0
+    centres = centre.repeat(1, 1, side)[:, :, None]
     total = torch.zeros(height * width, scale**2, channels, device=source.device)
     for frame, weights in zip(source.permute(0, 2, 3, 1), kernels, strict=True):
         # A row of a neighbourhood lies together in memory, and is read as one.
         down, right, _ = frame.stride()
         around = frame.as_strided((height, width, side, side * channels), (down, right, down, 1))
         values = torch.empty(height * width, taps, channels, dtype=kernels.dtype, device=source.device)
-        values.view(around.shape).copy_(around - centre.repeat(1, 1, side)[:, :, None])
+        values.view(around.shape).copy_(around - centres)
         total += torch.bmm(weights.permute(1, 2, 0).reshape(-1, scale**2, taps), values)
     centre = centre[..., :3].reshape(-1, 1, 3)
     sums = _box_sums(source.permute(0, 2, 3, 1).sum(0), side)[..., :3].reshape(-1, 1, 3)
