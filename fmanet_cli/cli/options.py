@@ -17,7 +17,7 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 def engine_options(command: Command) -> Command:
-    """--model, --device, --precision, --tile and --tile-overlap."""
+    """--model, --device, --precision, --compile, --tile and --tile-overlap."""
     return _decorated(
         command,
         click.option(
@@ -30,6 +30,12 @@ def engine_options(command: Command) -> Command:
         click.option("-d", "--device", metavar="NAME", default="auto", help="auto, cpu, cuda, cuda:N or mps."),
         click.option(
             "--precision", type=click.Choice(["auto", "fp32", "fp16", "bf16"]), default="auto", help="Of the network."
+        ),
+        click.option(
+            "--compile",
+            "compiled",
+            is_flag=True,
+            help="Record the network as CUDA graphs, one for each picture size.",
         ),
         click.option(
             "-t", "--tile", metavar="auto|0|N", default="auto", help="Tile side in input pixels; 0 = the whole picture."
@@ -159,6 +165,7 @@ def build_restorer(options: dict[str, Any]) -> tuple[Restorer, str]:
         device=options.pop("device"),
         precision=options.pop("precision"),
         tile=options.pop("tile"),
+        compiled=options.pop("compiled"),
         tile_overlap=DEFAULT_TILE_OVERLAP if overlap is None else overlap,
     )
     return restorer, name

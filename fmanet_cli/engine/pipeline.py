@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from types import TracebackType
 from typing import Generic, TypeVar
 
@@ -14,7 +14,7 @@ _END = object()
 _POLL_SECONDS = 0.1
 
 
-def prefetched(items: Iterable[Item], depth: int) -> Iterator[Item]:
+def prefetched(items: Iterable[Item], depth: int) -> Generator[Item, None, None]:
     """Takes `items` in a thread of its own, at most `depth` ahead.
 
     An exception of `items` is raised here, after the items before it. Closing the generator stops the thread.

@@ -195,7 +195,7 @@ class Refinement:
         Args:
             features: F^{i+1} of the T frames, (B, C, H, W) each.
             carried: F_w^i, (B, C, H, W); None before the first block.
-            flow_masks: f^i, (T * B, 3n, H, W) float32; None before the first block of Net^D.
+            flow_masks: f^i, (T * B, 3n, H, W) float32, overwritten; None before the first block of Net^D.
             centre: F_c^0, (B, C, H, W).
             kernel_features: (T * B, C, H, W); Net^R only.
 
@@ -225,20 +225,23 @@ class Refinement:
         dim, windows = self._dim, len(centre)
         aligned = _empty_picture(centre, len(features) * dim)
         joined = None if flow_masks is None else _empty_picture(centre, dim + flow_masks.shape[1])
-        refined = []
         for index, picture in enumerate(features):
             # Both warps sample the same float32 copy, made once.
             wide = warp_source(picture)
-            if flow_masks is None or joined is None:
+            mine = slice(index * windows, (index + 1) * windows)
+            if joined is None:
                 fields = self._flow.finish(conv(picture, self._rest).add_(guided))
+                if flow_masks is None:
+                    flow_masks = _empty_picture(fields, fields.shape[1], batch=len(features) * windows)
+                flow_masks[mine] = fields
             else:
-                known = flow_masks[index * windows : (index + 1) * windows]
-                warp_into(joined[:, :dim], wide, known)
-                joined[:, dim:] = known
-                fields = known + self._flow.finish(conv(joined, self._rest).add_(guided))
-            warp_into(aligned[:, index * dim : (index + 1) * dim], wide, fields)
-            refined.append(fields)
-        return aligned, torch.cat(refined)
+                assert flow_masks is not None
+                warp_into(joined[:, :dim], wide, flow_masks[mine])
+                joined[:, dim:] = flow_masks[mine]
+                flow_masks[mine] += self._flow.finish(conv(joined, self._rest).add_(guided))
+            warp_into(aligned[:, index * dim : (index + 1) * dim], wide, flow_masks[mine])
+        assert flow_masks is not None
+        return aligned, flow_masks
 
     def _kernel_guide(self, kernel_features: Tensor, like: Tensor) -> Tensor:
         """k^{D,i}, (B, C, H, W)."""
@@ -249,10 +252,12 @@ class Refinement:
         return picture_of(total, like)
 
 
-def _empty_picture(like: Tensor, channels: int) -> Tensor:
+def _empty_picture(like: Tensor, channels: int, *, batch: int | None = None) -> Tensor:
     """(B, channels, H, W), channels last, not filled."""
-    batch, _, height, width = like.shape
-    return torch.empty((batch, height, width, channels), dtype=like.dtype, device=like.device).permute(0, 3, 1, 2)
+    height, width = like.shape[-2:]
+    return torch.empty((batch or len(like), height, width, channels), dtype=like.dtype, device=like.device).permute(
+        0, 3, 1, 2
+    )
 
 
 def _frames_outermost(matrix: Tensor, num_frames: int) -> Tensor:
@@ -292,6 +297,7 @@ class KernelFeatures:
             first[:, :, -1:] = self._two_steps(hidden[:, :, -3:], (1, 1, 0, 1), windows)
             first[:, :, :, :1] = self._two_steps(hidden[:, :, :, :3], (1, 0, 1, 1), windows)
             first[:, :, :, -1:] = self._two_steps(hidden[:, :, :, -3:], (0, 1, 1, 1), windows)
+        del hidden
         return _window_conv(activate(first), self._last, (1, 1, 1, 1), windows)
 
     def _two_steps(self, hidden: Tensor, padding: tuple[int, int, int, int], windows: int) -> Tensor:
@@ -313,14 +319,12 @@ def _window_weights(weight: Tensor, layout: Layout) -> list[Tensor]:
     return [layout.weight(part) for part in weight.unbind(2)]
 
 
-def _window_conv(
-    frames: Tensor, weights: list[Tensor], padding: tuple[int, int, int, int], windows: int
-) -> Tensor:
+def _window_conv(frames: Tensor, weights: list[Tensor], padding: tuple[int, int, int, int], windows: int) -> Tensor:
     """A convolution over (T * B, C, H, W) frames of B windows in time and space; outside a window there is zero."""
     padded = F.pad(frames, padding) if len(set(padding)) > 1 else frames
     inside = padding[0] if len(set(padding)) == 1 else 0
     moments = padded.split(windows)
-    results = []
+    result: Tensor | None = None
     for index in range(len(moments)):
         near = [
             (moments[near], weights[near - index + 1])
@@ -329,8 +333,12 @@ def _window_conv(
         ]
         picture = torch.cat([frame for frame, _ in near], dim=1)
         weight = torch.cat([weight for _, weight in near], dim=1)
-        results.append(F.conv2d(picture, weight.contiguous(memory_format=torch.channels_last), padding=inside))
-    return torch.cat(results)
+        moment = F.conv2d(picture, weight.contiguous(memory_format=torch.channels_last), padding=inside)
+        if result is None:
+            result = _empty_picture(moment, moment.shape[1], batch=len(frames))
+        result[index * windows : (index + 1) * windows] = moment
+    assert result is not None
+    return result
 
 
 def _split_frames(image: Tensor, num_frames: int) -> Tensor:

@@ -11,6 +11,9 @@ from torch.nn import functional as F
 
 from fmanet_cli.model.config import FLOW_MASK_CHANNELS
 
+WARPED_ROWS = 64
+"""Rows that are sampled together, so that their float32 copies stay small."""
+
 
 def warp_into(target: Tensor, features: Tensor, flow_masks: Tensor) -> None:
     """Warps groups of channels with their own flow-mask pairs and writes the result where it is needed.
@@ -28,23 +31,34 @@ def warp_into(target: Tensor, features: Tensor, flow_masks: Tensor) -> None:
     for out, picture, fields in zip(target, features, flow_masks, strict=True):
         groups = warp_source(picture).unflatten(0, (pairs, -1))
         flows = fields.unflatten(0, (pairs, FLOW_MASK_CHANNELS))
-        warped = F.grid_sample(groups, _sampling_grid(flows), padding_mode="zeros", align_corners=True)
-        warped *= flows[:, 2:].contiguous().sigmoid_()
-        # Rounding first makes the change of layout, the dearer part, move half the bytes.
-        out.copy_(warped.flatten(0, 1).to(out.dtype))
+        for first, part in zip(range(0, flows.shape[2], WARPED_ROWS), flows.split(WARPED_ROWS, dim=2), strict=True):
+            grid = _sampling_grid(part, first, flows.shape[2])
+            warped = F.grid_sample(groups, grid, padding_mode="zeros", align_corners=True)
+            warped *= part[:, 2:].contiguous().sigmoid_()
+            # Rounding first makes the change of layout, the dearer part, move half the bytes.
+            out[:, first : first + part.shape[2]].copy_(warped.flatten(0, 1).to(out.dtype))
 
 
-def _sampling_grid(flows: Tensor) -> Tensor:
-    """(N, 2 or more, H, W) float32 optical flow x, y in pixels to (N, H, W, 2), -1 to 1 between the outermost pixels.
+def _sampling_grid(flows: Tensor, first_row: int, height: int) -> Tensor:
+    """Where some rows of a picture of `height` rows are sampled; -1 to 1 between its outermost pixels.
 
-    `model.filtering.backward_warp` does the same in more passes.
+    `model.filtering.backward_warp` computes the same for whole pictures.
+
+    Args:
+        flows: (N, 2 or more, h, W) float32: optical flow x, y in pixels.
+        first_row: row of the picture that the flows' first row belongs to.
+        height: of the picture.
+
+    Returns:
+        (N, h, W, 2).
     """
-    height, width = flows.shape[-2:]
-    grid = flows.new_empty(len(flows), height, width, 2)
-    for axis, size in enumerate((width, height)):
+    rows, width = flows.shape[-2:]
+    grid = flows.new_empty(len(flows), rows, width, 2)
+    x = torch.arange(width, device=flows.device, dtype=flows.dtype)
+    y = torch.arange(first_row, first_row + rows, device=flows.device, dtype=flows.dtype)[:, None]
+    for axis, (at_rest, size) in enumerate(((x, width), (y, height))):
         unit = 2 / max(size - 1, 1)
-        at_rest = torch.arange(size, device=flows.device, dtype=flows.dtype) * unit - 1
-        torch.add(at_rest if axis == 0 else at_rest[:, None], flows[:, axis], alpha=unit, out=grid[..., axis])
+        torch.add(at_rest * unit - 1, flows[:, axis], alpha=unit, out=grid[..., axis])
     return grid
 
 

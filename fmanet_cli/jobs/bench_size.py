@@ -23,12 +23,14 @@ from fmanet_cli.jobs.stages import (
     StageSeconds,
     StepSeconds,
     difference,
+    encoder_planes,
     median_stages,
     timed_decode,
     timed_encode,
 )
 from fmanet_cli.jobs.synthetic import write_synthetic_clip
 from fmanet_cli.model.fmanet import FMANet
+from fmanet_cli.video.colour import Picture, PlaneFormat
 
 LEAST_PAIRS = 2
 _REFERENCE_SECONDS = 30.0
@@ -151,10 +153,11 @@ class SizeBench:
             like = write_synthetic_clip(clip, height=self._height, width=self._width, count=subject.frames)
             self._decode, frames = timed_decode(clip, keep=_KEPT_IMAGES)
             restorer = Restorer(subject.model, device=str(subject.device), precision=subject.precision, tile=0)
-            restored: list[np.ndarray] = []
-            yield from self._run_steps(restorer, [frame.image for frame in frames], restored)
+            plane_format = encoder_planes(target, like=like, scale=restorer.scale)
+            restored: list[Picture] = []
+            yield from self._run_steps(restorer, [frame.image for frame in frames], plane_format, restored)
             yield "encode"
-            self._encode = timed_encode(target, restored, like=like, count=subject.frames)
+            self._encode = timed_encode(target, restored, like=like, scale=restorer.scale, count=subject.frames)
             del restored
             yield from self._run_whole(clip, target, restorer)
 
@@ -171,19 +174,25 @@ class SizeBench:
             )
         )
 
-    def _run_steps(self, restorer: Restorer, images: list[np.ndarray], restored: list[np.ndarray]) -> Iterator[str]:
-        """Times the network step by step, the plain one in turn with it; keeps a few images in `restored`."""
+    def _run_steps(
+        self,
+        restorer: Restorer,
+        images: list[np.ndarray],
+        plane_format: PlaneFormat | None,
+        restored: list[Picture],
+    ) -> Iterator[str]:
+        """Times the network step by step, the plain one in turn with it; keeps a few pictures in `restored`."""
         yield "first step"
-        ours, reference = ModelSteps(restorer, images), self._reference_steps(images)
+        ours, reference = ModelSteps(restorer, images, plane_format=plane_format), self._reference_steps(images)
         self._macs = _warm_up(ours, restorer.device)
         if reference is not None:
             self._reference_macs = _warm_up(reference, restorer.device)
         for index in range(self._subject.frames):
             yield f"step {index + 1} of {self._subject.frames}"
             self._steps.append(ours.step())
-            assert ours.image is not None
+            assert ours.picture is not None
             if len(restored) < _KEPT_IMAGES:
-                restored.append(ours.image)
+                restored.append(ours.picture)
             spent = sum(pair.reference_seconds for pair in self._pairs)
             if reference is not None and (len(self._pairs) < LEAST_PAIRS or spent < _REFERENCE_SECONDS):
                 self._pairs.append(_pair(ours, self._steps[-1].model, reference))

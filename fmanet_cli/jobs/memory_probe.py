@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import signal
 import subprocess
@@ -18,11 +19,10 @@ import torch
 from fmanet_cli.engine.device import is_out_of_memory
 from fmanet_cli.engine.restorer import Restorer
 from fmanet_cli.errors import DeviceError
-from fmanet_cli.jobs.stages import ModelSteps
 from fmanet_cli.jobs.synthetic import synthetic_frames
 from fmanet_cli.weights.checkpoint import load_model
 
-_STEPS = 2
+_WINDOWS = 2
 _STATUS = Path("/proc/self/status")
 _RESET_PEAK = Path("/proc/self/clear_refs")
 _OUT_OF_MEMORY_SCORE = Path("/proc/self/oom_score_adj")
@@ -76,26 +76,39 @@ def probe_memory(request: ProbeRequest) -> ProbeResult:
 
 
 def run_probe(request: ProbeRequest) -> ProbeResult:
-    """Steps until every buffer has been used again, and reads the peak; for a process that does nothing else."""
+    """Restores a few frames as a run does, and reads the peak; for a process that does nothing else."""
     torch.set_num_threads(request.threads)
     model = load_model(request.model)
     on_cpu = request.device == "cpu"
     start = _resident_bytes() if on_cpu else None
     try:
         restorer = Restorer(model, device=request.device, precision=request.precision, tile=0, engine=request.engine)
-        frames = synthetic_frames(request.height, request.width, count=model.config.num_frames)
-        steps = ModelSteps(restorer, [frame.image for frame in frames])
-        for _ in range(_STEPS):
-            steps.step()
+        fits = _restores_whole(restorer, request.height, request.width)
     except (RuntimeError, MemoryError) as error:
-        if is_out_of_memory(error):
-            return ProbeResult(fits=False, peak_memory_bytes=None)
-        raise
+        if not is_out_of_memory(error):
+            raise
+        fits = False
+    if not fits:
+        return ProbeResult(fits=False, peak_memory_bytes=None)
     if on_cpu:
         peak = None if start is None else _peak_bytes() - start
     else:
         peak = torch.cuda.max_memory_allocated(restorer.device) if restorer.device.type == "cuda" else None
     return ProbeResult(fits=True, peak_memory_bytes=peak)
+
+
+def _restores_whole(restorer: Restorer, height: int, width: int) -> bool:
+    """Whether a few whole pictures, not tiles, were restored."""
+    config = restorer.model.config
+    frames = synthetic_frames(height, width, count=config.num_frames + _WINDOWS)
+    try:
+        # No more windows than it takes to use every buffer again: the plain network needs a minute for each.
+        with contextlib.closing(restorer.restore(frames, first=config.centre)) as restored:
+            for _ in itertools.islice(restored, _WINDOWS):
+                pass
+    except DeviceError:
+        return False
+    return not restorer.tile
 
 
 def _resident_bytes() -> int | None:

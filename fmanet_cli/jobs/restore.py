@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterable, Iterator
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from fmanet_cli.jobs.verification import VerificationResult, summary
 from fmanet_cli.jobs.verify import Expectation, RunFacts, verify
 from fmanet_cli.model.fmanet import FMANet
 from fmanet_cli.video.encoder import EncoderOptions
+from fmanet_cli.video.frame import CodedFrame, Frame
 from fmanet_cli.video.reader import VideoReader
 from fmanet_cli.video.timeline import TimelineRecorder
 from fmanet_cli.video.writer import VideoWriter
@@ -188,18 +189,29 @@ class RestoreJob:
             recorder = TimelineRecorder(reader.info.time_base)
             frames = agreeing(recorder.noting(reader), journal.segments.pts if journal is not None and kept else [])
             decoded = prefetched(marker.mark(frames), QUEUE_FRAMES)
-            restored = resized(self._restorer.restore(decoded, first=kept), writer.height, writer.width)
-            try:
-                with BackgroundConsumer(writer.write, depth=QUEUE_FRAMES) as encoder:
-                    for frame in restored:
-                        encoder.put(frame)
-                        done += 1
-                        yield RestoreProgress(done, reader.info.frame_count)
-            finally:
-                decoded.close()  # type: ignore[attr-defined]
+            with (
+                contextlib.closing(decoded),
+                contextlib.closing(self._restored(decoded, reader, writer, first=kept)) as restored,
+                BackgroundConsumer(writer.write, depth=QUEUE_FRAMES) as encoder,
+            ):
+                for frame in restored:
+                    encoder.put(frame)
+                    done += 1
+                    yield RestoreProgress(done, reader.info.frame_count)
             if settings.verify and self.target != "-":
                 self._verify(reader, writer, recorder)
         self.report = self._report(reader, writer, marker, time.perf_counter() - began, frames_resumed=kept)
+
+    def _restored(
+        self, frames: Iterable[Frame], reader: VideoReader, writer: VideoWriter, *, first: int
+    ) -> Generator[Frame | CodedFrame, None, None]:
+        """The frames from number `first` on: as planes where the encoder takes them at this size."""
+        scale = self._restorer.scale
+        is_resized = (writer.height, writer.width) != (scale * reader.info.height, scale * reader.info.width)
+        if writer.plane_format is not None and not is_resized:
+            yield from self._restorer.restore_coded(frames, writer.plane_format, first=first)
+        else:
+            yield from resized(self._restorer.restore(frames, first=first), writer.height, writer.width)
 
     def _verify(self, reader: VideoReader, writer: VideoWriter, recorder: TimelineRecorder) -> None:
         """Compares the finished file while it still has its temporary name."""

@@ -18,7 +18,8 @@ from torch import Tensor
 from fmanet_cli.engine.counting import count_multiply_adds
 from fmanet_cli.engine.matrix_peak import synchronize
 from fmanet_cli.engine.restorer import Restorer
-from fmanet_cli.video.frame import Frame, VideoInfo
+from fmanet_cli.video.colour import Picture, PlaneFormat
+from fmanet_cli.video.frame import CodedFrame, Frame, VideoInfo
 from fmanet_cli.video.reader import VideoReader
 from fmanet_cli.video.writer import VideoWriter
 
@@ -34,7 +35,7 @@ class StepSeconds:
     window: float
     """What it computes for each window."""
     download: float
-    """From the restored tensor to an image in memory."""
+    """From the restored tensor to what the encoder takes, colour conversion included."""
 
     @property
     def model(self) -> float:
@@ -49,7 +50,7 @@ class StageSeconds(StepSeconds):
     decode: float
     """Reading the file, colour conversion included."""
     encode: float
-    """Colour conversion and writing the file."""
+    """Writing the file."""
 
 
 class ModelSteps:
@@ -58,9 +59,11 @@ class ModelSteps:
     Nothing is mended here: where memory does not suffice, torch's exception comes through.
     """
 
-    def __init__(self, restorer: Restorer, images: Sequence[np.ndarray]) -> None:
-        """`images`: (H, W, 3) float32 RGB in [0, 1], all of one size."""
-        self._restorer = restorer
+    def __init__(
+        self, restorer: Restorer, images: Sequence[np.ndarray], *, plane_format: PlaneFormat | None = None
+    ) -> None:
+        """`images`: (H, W, 3) float32 RGB in [0, 1], all of one size; `plane_format`: what they become, else RGB."""
+        self._restorer, self._plane_format = restorer, plane_format
         self._images = itertools.cycle(images)
         self._device: torch.device = restorer.device
         self._states: deque[Any] = deque()
@@ -68,12 +71,12 @@ class ModelSteps:
             self._states.append(restorer.runner.frame_state(restorer.upload(next(self._images))))
         self.restored: Tensor | None = None
         """(3, 4H, 4W) of the last step, on the device, not clamped."""
-        self.image: np.ndarray | None = None
-        """(4H, 4W, 3) of the last step."""
+        self.picture: Picture | None = None
+        """Of the last step: planes, or (4H, 4W, 3) RGB."""
 
     def step(self) -> StepSeconds:
         """One new frame, one window."""
-        self.restored = self.image = None
+        self.restored = self.picture = None
         self._states.popleft()
         image = next(self._images)
         marks = [self._now()]
@@ -83,7 +86,10 @@ class ModelSteps:
         marks.append(self._now())
         self.restored = self._restorer.runner.window(list(self._states))
         marks.append(self._now())
-        self.image = self._restorer.download(self.restored)
+        if self._plane_format is None:
+            self.picture = self._restorer.download(self.restored)
+        else:
+            self.picture = self._restorer.download_planes(self.restored, self._plane_format)
         marks.append(self._now())
         upload, frame_features, window, download = (after - before for before, after in itertools.pairwise(marks))
         return StepSeconds(upload=upload, frame_features=frame_features, window=window, download=download)
@@ -120,20 +126,29 @@ def timed_decode(path: Path, *, keep: int) -> tuple[float, list[Frame]]:
     return (time.perf_counter() - began) / count, kept
 
 
-def timed_encode(path: Path, images: Sequence[np.ndarray], *, like: VideoInfo, count: int) -> float:
-    """Seconds per frame of writing `count` frames of restored images, given in turn."""
-    height, width = images[0].shape[:2]
+def encoder_planes(path: Path, *, like: VideoInfo, scale: int) -> PlaneFormat | None:
+    """What the encoder of a restored video takes; None = RGB."""
+    writer = VideoWriter(path, like=like, scale=scale)
+    writer.abort()
+    return writer.plane_format
+
+
+def timed_encode(path: Path, pictures: Sequence[Picture], *, like: VideoInfo, scale: int, count: int) -> float:
+    """Seconds per frame of writing `count` frames of restored pictures, given in turn."""
     began = time.perf_counter()
-    with VideoWriter(path, like=like, size=(height, width), overwrite=True) as writer:
-        for frame in _as_frames(itertools.islice(itertools.cycle(images), count), like):
+    with VideoWriter(path, like=like, scale=scale, overwrite=True) as writer:
+        for frame in _as_frames(itertools.islice(itertools.cycle(pictures), count), like):
             writer.write(frame)
     return (time.perf_counter() - began) / count
 
 
-def _as_frames(images: Iterable[np.ndarray], like: VideoInfo) -> Iterator[Frame]:
+def _as_frames(pictures: Iterable[Picture], like: VideoInfo) -> Iterator[Frame | CodedFrame]:
     duration = round(1 / like.frame_rate / like.time_base)
-    for index, image in enumerate(images):
-        yield Frame(image, index * duration, like.time_base, duration)
+    for index, picture in enumerate(pictures):
+        if isinstance(picture, np.ndarray):
+            yield Frame(picture, index * duration, like.time_base, duration)
+        else:
+            yield CodedFrame(picture, index * duration, like.time_base, duration)
 
 
 def difference(ours: Tensor, reference: Tensor) -> tuple[float, float]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 
@@ -28,10 +29,10 @@ _NAMED_MATRIX = {"bt601": 6, "bt709": 1, "bt2020": 9, "smpte240m": 7, "fcc": 4}
 CHROMA_LOCATIONS = ("unspecified", "left", "centre", "top-left", "top", "bottom-left", "bottom")
 """Where a chroma sample lies among its luma samples; the position in this tuple is FFmpeg's code."""
 
-_STRIP_ROWS = 128
+STRIP_ROWS = 128
 """Rows that are converted together, so that intermediate results stay in the processor's cache; even."""
 
-_STRIP_MARGIN_ROWS = 4
+STRIP_MARGIN_ROWS = 4
 """Rows beside a strip that its chroma filter needs; even."""
 
 _HALVING_CENTRE_TAPS = (-1, 0, 9, 16, 9, 0, -1)
@@ -65,6 +66,44 @@ class Colour:
         return self.transfer in (16, 18)
 
 
+Planes = tuple[np.ndarray, np.ndarray, np.ndarray]
+"""Luma, Cb and Cr codes, (H, W) each, chroma smaller where it is subsampled; uint8 for 8 bits, uint16 for more."""
+
+Picture = np.ndarray | Planes
+"""What can be encoded: (H, W, 3) float32 RGB in [0, 1], or planes."""
+
+
+@dataclass(frozen=True, slots=True)
+class PlaneFormat:
+    """Which codes an encoder takes."""
+
+    colour: Colour
+    """What they mean."""
+    bits: int
+    """Of each sample, from 8 to 16."""
+    horizontal_shift: int
+    """log2 of luma width / chroma width, 0 or 1."""
+    vertical_shift: int
+    """log2 of luma height / chroma height, 0 or 1."""
+
+    def __post_init__(self) -> None:
+        if not 8 <= self.bits <= 16:
+            raise ValueError(f"bits must be from 8 to 16, got {self.bits}")
+        if {self.horizontal_shift, self.vertical_shift} - {0, 1}:
+            raise ValueError(f"shifts must be 0 or 1, got {self.horizontal_shift} and {self.vertical_shift}")
+
+    @property
+    def dtype(self) -> type[np.unsignedinteger[Any]]:
+        """Of the planes."""
+        return np.uint8 if self.bits == 8 else np.uint16
+
+    def shapes(self, height: int, width: int) -> tuple[tuple[int, int], ...]:
+        """(height, width) of each plane of a picture."""
+        rows = (height + self.vertical_shift) >> self.vertical_shift
+        columns = (width + self.horizontal_shift) >> self.horizontal_shift
+        return (height, width), (rows, columns), (rows, columns)
+
+
 def is_known_matrix(matrix: int) -> bool:
     """Whether a H.273 matrix code can be converted to and from RGB."""
     return matrix in _LUMA_WEIGHTS
@@ -92,10 +131,15 @@ def parse_colour(text: str) -> tuple[int | None, bool | None]:
     return matrix, full_range
 
 
+def luma_weights(matrix: int) -> tuple[float, float]:
+    """Weights of red and blue in luma; green has the rest."""
+    return _LUMA_WEIGHTS[matrix]
+
+
 @lru_cache(maxsize=32)
 def rgb_to_ycbcr_matrix(matrix: int) -> np.ndarray:
     """(3, 3) float64: R'G'B' in [0, 1] to Y' in [0, 1] and Cb, Cr in [-0.5, 0.5] (ITU-T H.273, 8.3)."""
-    red, blue = _LUMA_WEIGHTS[matrix]
+    red, blue = luma_weights(matrix)
     luma = np.array([red, 1 - red - blue, blue])
     return np.stack([luma, ([0, 0, 1] - luma) / (2 * (1 - blue)), ([1, 0, 0] - luma) / (2 * (1 - red))])
 
@@ -149,9 +193,9 @@ def rgb_to_planes(
     chroma = np.empty(
         (2, (height + vertical_shift) >> vertical_shift, (width + horizontal_shift) >> horizontal_shift), kind
     )
-    for top in range(0, height, _STRIP_ROWS):
-        bottom = min(top + _STRIP_ROWS, height)
-        first, last = max(0, top - _STRIP_MARGIN_ROWS), min(height, bottom + _STRIP_MARGIN_ROWS)
+    for top in range(0, height, STRIP_ROWS):
+        bottom = min(top + STRIP_ROWS, height)
+        first, last = max(0, top - STRIP_MARGIN_ROWS), min(height, bottom + STRIP_MARGIN_ROWS)
         strip_luma, *strip_chroma = _strip_codes(
             rgb[first:last], colour=colour, bits=bits, horizontal_shift=horizontal_shift, vertical_shift=vertical_shift
         )
@@ -167,12 +211,12 @@ def _strip_codes(
     rgb: np.ndarray, *, colour: Colour, bits: int, horizontal_shift: int, vertical_shift: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     luma_offset, luma_span, chroma_offset, chroma_span = code_scale(bits, full_range=colour.full_range)
-    red_weight, blue_weight = _LUMA_WEIGHTS[colour.matrix]
+    red_weight, blue_weight = luma_weights(colour.matrix)
     red, green, blue = (np.clip(rgb[..., channel], 0, 1) for channel in range(3))
     luma = red * np.float32(red_weight)
     luma += blue * np.float32(blue_weight)
     luma += np.multiply(green, np.float32(1 - red_weight - blue_weight), out=green)
-    horizontal, vertical = _sample_offsets(colour.chroma_location)
+    horizontal, vertical = chroma_offsets(colour.chroma_location)
     chroma = []
     for channel, weight in ((blue, blue_weight), (red, red_weight)):
         difference = np.subtract(channel, luma, out=channel)
@@ -190,15 +234,20 @@ def _codes(values: np.ndarray, offset: float, bits: int) -> np.ndarray:
     return values.astype(np.uint8 if bits == 8 else np.uint16)
 
 
-def _sample_offsets(location: str) -> tuple[float, float]:
+def chroma_offsets(location: str) -> tuple[float, float]:
     """Where a chroma sample lies inside its cell, as (horizontal, vertical) fractions: 0 first, 0.5 middle, 1 last."""
     horizontal = 0.5 if location in ("centre", "top", "bottom") else 0.0
     vertical = 0.0 if location.startswith("top") else 1.0 if location.startswith("bottom") else 0.5
     return horizontal, vertical
 
 
+def halving_taps(offset: float) -> tuple[int, ...]:
+    """The filter that halves an axis, symmetric; to be divided by its sum. `offset`: one of `chroma_offsets`."""
+    return _HALVING_BETWEEN_TAPS if offset == 0.5 else _HALVING_CENTRE_TAPS
+
+
 def _enlarged_chroma(plane: np.ndarray, height: int, width: int, location: str) -> np.ndarray:
-    horizontal, vertical = _sample_offsets(location)
+    horizontal, vertical = chroma_offsets(location)
     return _enlarged(_enlarged(plane, 0, height, vertical), 1, width, horizontal)
 
 
@@ -240,7 +289,7 @@ def _reduced(plane: np.ndarray, axis: int, shift: int, offset: float) -> np.ndar
     """Halve one axis with a filter that is flat at low frequencies and zero at the highest one."""
     if not shift:
         return plane
-    taps = _HALVING_BETWEEN_TAPS if offset == 0.5 else _HALVING_CENTRE_TAPS
+    taps = halving_taps(offset)
     count = (plane.shape[axis] + 1) // 2
     before = 3 if offset == 0.0 else 2
     after = 2 * count - plane.shape[axis] + 4

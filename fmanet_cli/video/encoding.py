@@ -1,4 +1,4 @@
-"""RGB pictures to packets with exact timestamps."""
+"""Pictures to packets with exact timestamps."""
 
 from __future__ import annotations
 
@@ -7,24 +7,29 @@ from collections.abc import Iterator
 import av
 import numpy as np
 
+from fmanet_cli.video.colour import Picture
 from fmanet_cli.video.encoder import VideoSettings
-from fmanet_cli.video.pixels import rgb_to_frame
+from fmanet_cli.video.pixels import planes_to_frame, rgb_to_frame
 from fmanet_cli.video.timing import DecodeTimes
 
 
 class VideoEncoder:
-    """One encoder: RGB pictures in, packets with right timestamps out."""
+    """One encoder: pictures in, packets with right timestamps out."""
 
     def __init__(self, stream: av.VideoStream, settings: VideoSettings):
         self._stream = stream
         self._settings = settings
         self._times: DecodeTimes | None = None
 
-    def encode(self, image: np.ndarray, *, pts: int, duration: int) -> Iterator[av.Packet]:
-        """Take one (H, W, 3) float32 RGB picture; yield the packets that are ready."""
+    def encode(self, picture: Picture, *, pts: int, duration: int) -> Iterator[av.Packet]:
+        """Take one picture; yield the packets that are ready."""
         if self._times is None:
             self._times = DecodeTimes(reorder_depth=getattr(self._stream.codec_context, "reorder_depth", 0))
-        frame = rgb_to_frame(image, self._settings.pix_fmt, self._settings.colour)
+        pix_fmt, colour = self._settings.pix_fmt, self._settings.colour
+        if isinstance(picture, np.ndarray):
+            frame = rgb_to_frame(picture, pix_fmt, colour)
+        else:
+            frame = planes_to_frame(picture, pix_fmt, colour)
         frame.pts, frame.time_base, frame.duration = pts, self._settings.time_base, duration
         self._times.shows(pts, duration)
         for packet in self._stream.encode(frame):

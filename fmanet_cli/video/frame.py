@@ -7,7 +7,7 @@ from fractions import Fraction
 
 import numpy as np
 
-from fmanet_cli.video.colour import Colour
+from fmanet_cli.video.colour import Colour, Planes
 
 DisplayMatrix = tuple[int, int, int, int, int, int, int, int, int]
 """Nine fixed-point numbers as in MP4 (16.16, the third column 2.30)."""
@@ -39,9 +39,35 @@ class Frame:
         return f"Frame({height}x{width}, pts={self.pts}, time_base={self.time_base}, duration={self.duration})"
 
     @property
+    def size(self) -> tuple[int, int]:
+        """(height, width) in pixels."""
+        height, width = self.image.shape[:2]
+        return height, width
+
+    @property
     def seconds(self) -> float:
         """The presentation timestamp in seconds."""
         return float(self.pts * self.time_base)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class CodedFrame:
+    """One picture as an encoder takes it, and when it is shown."""
+
+    planes: Planes
+    """Luma, Cb and Cr codes."""
+    pts: int
+    """Presentation timestamp in units of ``time_base``."""
+    time_base: Fraction
+    """Seconds per tick."""
+    duration: int = 0
+    """How long it is shown, in ticks of ``time_base``; 0 = unknown."""
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width) in pixels."""
+        height, width = self.planes[0].shape
+        return height, width
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,9 +8,9 @@ from fractions import Fraction
 from pathlib import Path
 
 import av
-import numpy as np
 
 from fmanet_cli.errors import VideoWriteError
+from fmanet_cli.video.colour import Picture
 from fmanet_cli.video.encoder import VideoSettings
 from fmanet_cli.video.muxing import ContainerOutput
 from fmanet_cli.video.segments import Segment, SegmentFolder, SegmentWriter
@@ -40,11 +40,11 @@ class SegmentedOutput:
     def start(self, first_pts: int) -> None:
         """Nothing: the container is opened when it is known to be complete."""
 
-    def write(self, image: np.ndarray, *, pts: int, duration: int) -> None:
+    def write(self, picture: Picture, *, pts: int, duration: int) -> None:
         """Encode one picture; a segment that is full is closed."""
         if self._current is None:
             self._current = self._segments.begin(self._settings)
-        self._current.write(image, pts=pts, duration=duration)
+        self._current.write(picture, pts=pts, duration=duration)
         if self._current.frame_count == self._segments.segment_frames:
             self._close_segment()
 

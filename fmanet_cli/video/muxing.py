@@ -15,6 +15,7 @@ import av
 import numpy as np
 
 from fmanet_cli.errors import OptionError
+from fmanet_cli.video.colour import Picture
 from fmanet_cli.video.containers import Container
 from fmanet_cli.video.copying import Route, StreamCopier
 from fmanet_cli.video.decoding import ContainerSource
@@ -120,7 +121,7 @@ class ContainerOutput:
             end_seconds=trim_end,
         )
 
-    def write(self, image: np.ndarray, *, pts: int, duration: int) -> None:
+    def write(self, picture: Picture, *, pts: int, duration: int) -> None:
         """Encode one picture, and copy what belongs to the time until there."""
         if self._container.has_timestamps:
             pts += round(self._shift / self._settings.time_base)
@@ -130,7 +131,7 @@ class ContainerOutput:
             pts, duration = self._written, 1
         self._written += 1
         assert self._encoder is not None
-        self._mux_video(self._encoder.encode(image, pts=pts, duration=duration))
+        self._mux_video(self._encoder.encode(picture, pts=pts, duration=duration))
 
     def write_packets(self, packets: Iterable[av.Packet]) -> None:
         """Mux the packets of the whole video, whose timestamps are the source's, and copy the rest beside it."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -10,7 +11,7 @@ import av
 import numpy as np
 
 from fmanet_cli.errors import OptionError
-from fmanet_cli.video.colour import Colour, planes_to_rgb, rgb_to_planes
+from fmanet_cli.video.colour import Colour, PlaneFormat, Planes, planes_to_rgb, rgb_to_planes
 
 _PLANAR_YUV = re.compile(r"yuv[aj]?(4\d\d)p(\d+)?(le|be)?$")
 _GREY = re.compile(r"(gray|ya)(\d+)?(le|be)?$")
@@ -96,22 +97,55 @@ def rgb_to_frame(rgb: np.ndarray, format_name: str, colour: Colour) -> av.VideoF
 
     Raises OptionError for a pixel format that cannot be made here.
     """
-    height, width = rgb.shape[:2]
-    if match := _PLANAR_YUV.match(format_name):
-        planes = _ycbcr(rgb, format_name, colour)
-    elif match := _SEMI_PLANAR.match(format_name):
-        luma, *chroma = _ycbcr(rgb, format_name, colour)
-        packed = np.stack(chroma, axis=-1).reshape(chroma[0].shape[0], -1)
-        planes = [luma, packed] if luma.dtype == np.uint8 else [luma << 6, packed << 6]
-    elif match := _PLANAR_RGB.match(format_name):
+    plane_format = plane_format_of(format_name, colour)
+    if plane_format is not None:
+        planes = rgb_to_planes(
+            rgb,
+            colour=colour,
+            bits=plane_format.bits,
+            horizontal_shift=plane_format.horizontal_shift,
+            vertical_shift=plane_format.vertical_shift,
+        )
+        return planes_to_frame(planes, format_name, colour)
+    if match := _PLANAR_RGB.match(format_name):
         codes = _rgb_codes(rgb, int(match[1] or 8))
-        planes = [codes[..., channel] for channel in (1, 2, 0)]
-    elif format_name in ("rgb24", "rgb48be", "rgb48le"):
-        codes = _rgb_codes(rgb, 8 if format_name == "rgb24" else 16).reshape(height, -1)
-        planes = [codes.astype(">u2") if format_name.endswith("be") else codes]
-    else:
-        raise OptionError(f"pixel format {format_name} cannot be written; use for example yuv420p or yuv420p10le")
-    frame = av.VideoFrame(width, height, format_name)
+        return _filled_frame([codes[..., channel] for channel in (1, 2, 0)], format_name, colour)
+    if format_name in ("rgb24", "rgb48be", "rgb48le"):
+        codes = _rgb_codes(rgb, 8 if format_name == "rgb24" else 16).reshape(rgb.shape[0], -1)
+        codes = codes.astype(">u2") if format_name.endswith("be") else codes
+        return _filled_frame([codes], format_name, colour, width=rgb.shape[1])
+    raise OptionError(f"pixel format {format_name} cannot be written; use for example yuv420p or yuv420p10le")
+
+
+def plane_format_of(format_name: str, colour: Colour) -> PlaneFormat | None:
+    """The planes of a pixel format; None where it has other components than luma, Cb and Cr.
+
+    Raises OptionError for a subsampling that cannot be made here.
+    """
+    if not (_PLANAR_YUV.match(format_name) or _SEMI_PLANAR.match(format_name)):
+        return None
+    layout = pixel_layout(format_name)
+    if max(layout.horizontal_shift, layout.vertical_shift) > 1:
+        raise OptionError(f"pixel format {format_name} cannot be written; use 4:2:0, 4:2:2 or 4:4:4")
+    return PlaneFormat(colour, layout.bits, layout.horizontal_shift, layout.vertical_shift)
+
+
+def planes_to_frame(planes: Planes, format_name: str, colour: Colour) -> av.VideoFrame:
+    """Put planes as `plane_format_of` asks for them into a frame."""
+    luma, *chroma = planes
+    if not _SEMI_PLANAR.match(format_name):
+        return _filled_frame(planes, format_name, colour)
+    packed = np.stack(chroma, axis=-1).reshape(chroma[0].shape[0], -1)
+    # P010 has its ten bits in the upper part of sixteen.
+    shifted = [luma, packed] if luma.dtype == np.uint8 else [luma << 6, packed << 6]
+    return _filled_frame(shifted, format_name, colour)
+
+
+def _filled_frame(
+    planes: Sequence[np.ndarray], format_name: str, colour: Colour, *, width: int | None = None
+) -> av.VideoFrame:
+    """`width`: of the picture, where the first plane has several components for each pixel."""
+    frame = av.VideoFrame(width or planes[0].shape[1], planes[0].shape[0], format_name)
     for number, plane in enumerate(planes):
         target = frame.planes[number]
         rows = np.frombuffer(cast(Any, target), np.uint8).reshape(-1, abs(target.line_size))
@@ -121,20 +155,6 @@ def rgb_to_frame(rgb: np.ndarray, format_name: str, colour: Colour) -> av.VideoF
     frame.color_range = 2 if colour.full_range else 1
     frame.color_primaries, frame.color_trc = colour.primaries, colour.transfer
     return frame
-
-
-def _ycbcr(rgb: np.ndarray, format_name: str, colour: Colour) -> list[np.ndarray]:
-    layout = pixel_layout(format_name)
-    if max(layout.horizontal_shift, layout.vertical_shift) > 1:
-        raise OptionError(f"pixel format {format_name} cannot be written; use 4:2:0, 4:2:2 or 4:4:4")
-    planes = rgb_to_planes(
-        rgb,
-        colour=colour,
-        bits=layout.bits,
-        horizontal_shift=layout.horizontal_shift,
-        vertical_shift=layout.vertical_shift,
-    )
-    return list(planes)
 
 
 def _rgb_codes(rgb: np.ndarray, bits: int) -> np.ndarray:

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import av
-import numpy as np
 
 from fmanet_cli.errors import OptionError, VideoWriteError
+from fmanet_cli.video.colour import Picture
 from fmanet_cli.video.encoder import Codec, VideoSettings, add_video_stream
 from fmanet_cli.video.encoding import VideoEncoder
 from fmanet_cli.video.output import PART_SUFFIX, replace_durably, write_durably
@@ -116,13 +116,13 @@ class SegmentWriter:
         """Frames taken so far."""
         return len(self._pts)
 
-    def write(self, image: np.ndarray, *, pts: int, duration: int) -> None:
-        """Encode one (H, W, 3) float32 RGB picture."""
+    def write(self, picture: Picture, *, pts: int, duration: int) -> None:
+        """Encode one picture."""
         self._pts.append(pts)
         self._durations.append(duration)
         own_pts = pts - self._pts[0]
         self._ranks[own_pts] = len(self._pts) - 1
-        for packet in self._encoder.encode(image, pts=own_pts, duration=duration):
+        for packet in self._encoder.encode(picture, pts=own_pts, duration=duration):
             self._mux(packet)
 
     def close(self) -> Segment:

@@ -12,6 +12,7 @@ import av
 import numpy as np
 
 from fmanet_cli.errors import FmanetError, OptionError, VideoWriteError
+from fmanet_cli.video.colour import Picture, PlaneFormat
 from fmanet_cli.video.containers import Container, container_of, named_container
 from fmanet_cli.video.decoding import ContainerSource
 from fmanet_cli.video.encoder import (
@@ -22,14 +23,14 @@ from fmanet_cli.video.encoder import (
     encoder_settings_options,
     find_codec,
 )
-from fmanet_cli.video.frame import DisplayMatrix, Frame, VideoInfo
+from fmanet_cli.video.frame import CodedFrame, DisplayMatrix, Frame, VideoInfo
 from fmanet_cli.video.images import encode_png
 from fmanet_cli.video.joining import SegmentedOutput
 from fmanet_cli.video.muxing import ContainerOutput
 from fmanet_cli.video.opening import MAX_PIXELS
 from fmanet_cli.video.orientation import is_right_angled, oriented, swaps_sides
 from fmanet_cli.video.output import PartialSequence
-from fmanet_cli.video.pixels import pixel_layout
+from fmanet_cli.video.pixels import pixel_layout, plane_format_of
 from fmanet_cli.video.reader import VideoReader
 from fmanet_cli.video.segments import SegmentFolder, can_be_segmented
 from fmanet_cli.video.sequence import is_sequence_pattern, sequence_file
@@ -77,6 +78,8 @@ class VideoWriter:
         self.frames_written = 0
         """Frames taken so far."""
         self.height, self.width = size or (like.height * scale, like.width * scale)
+        self.plane_format: PlaneFormat | None = None
+        """The planes that coded frames must have; None where only RGB is taken."""
         if self.height < 1 or self.width < 1:
             raise OptionError(f"the output size must be at least 1x1, got {self.width}x{self.height}")
         if self.height * self.width > MAX_PIXELS:
@@ -119,18 +122,24 @@ class VideoWriter:
         """What was added to every timestamp of the source; not 0 only for trimmed, negative and MPEG-TS starts."""
         return self._output.shift_seconds
 
-    def write(self, frame: Frame) -> None:
-        """Encode one frame whose image has the output's size; frames come with rising timestamps.
+    def write(self, frame: Frame | CodedFrame) -> None:
+        """Encode one frame of the output's size; frames come with rising timestamps.
+
+        The planes of a coded frame must be as ``plane_format`` says.
 
         Raises ValueError for a frame that does not belong here and VideoWriteError when encoding or writing fails.
         """
         self._check(frame)
-        image = frame.image if self._baked_matrix is None else oriented(frame.image, self._baked_matrix)
+        picture: Picture
+        if isinstance(frame, CodedFrame):
+            picture = frame.planes
+        else:
+            picture = frame.image if self._baked_matrix is None else oriented(frame.image, self._baked_matrix)
         duration = frame.duration or max(1, round(1 / self._like.frame_rate / frame.time_base))
         try:
             if self._last_pts is None:
                 self._output.start(frame.pts)
-            self._output.write(image, pts=frame.pts, duration=duration)
+            self._output.write(picture, pts=frame.pts, duration=duration)
         except (av.error.FFmpegError, OSError, ValueError) as error:
             self.abort()
             raise _write_error(self.path, error) from error
@@ -176,16 +185,26 @@ class VideoWriter:
             self._is_closed = True
             self._output.discard()
 
-    def _check(self, frame: Frame) -> None:
+    def _check(self, frame: Frame | CodedFrame) -> None:
         if self._is_closed:
             raise ValueError("the writer is closed")
-        if frame.image.shape[:2] != (self.height, self.width):
-            height, width = frame.image.shape[:2]
+        if frame.size != (self.height, self.width):
+            height, width = frame.size
             raise ValueError(f"frames must be {self.width}x{self.height}, got {width}x{height}")
+        if isinstance(frame, CodedFrame):
+            self._check_planes(frame)
         if frame.time_base != self._like.time_base:
             raise ValueError(f"frames must have time_base {self._like.time_base}, got {frame.time_base}")
         if self._last_pts is not None and frame.pts <= self._last_pts:
             raise ValueError(f"timestamps must rise, got pts {frame.pts} after {self._last_pts}")
+
+    def _check_planes(self, frame: CodedFrame) -> None:
+        if self.plane_format is None:
+            raise ValueError(f"{self.path} takes RGB, got planes")
+        expected = [(shape, np.dtype(self.plane_format.dtype)) for shape in self.plane_format.shapes(*frame.size)]
+        found = [(plane.shape, plane.dtype) for plane in frame.planes]
+        if found != expected:
+            raise ValueError(f"planes must be {expected}, got {found}")
 
     def _sequence_output(self, asked: EncoderOptions, *, overwrite: bool) -> _SequenceOutput:
         pattern = Path(self.path)
@@ -209,6 +228,8 @@ class VideoWriter:
             container = named_container(_DEFAULT_PIPE_CONTAINER) if is_pipe else container_of(Path(self.path))
         matrix = self._bake_orientation(holds_rotation=container.holds_rotation, name=container.name)
         settings = self._settings(asked, container)
+        if self._baked_matrix is None:
+            self.plane_format = plane_format_of(settings.pix_fmt, settings.colour)
         opened = source.source if source is not None and self._like.is_pipe else None
         segments = self._segments if container.has_timestamps and can_be_segmented(settings.codec) else None
         output = ContainerOutput(
@@ -291,7 +312,7 @@ class _Output(Protocol):
 
     def start(self, first_pts: int) -> None: ...
 
-    def write(self, image: np.ndarray, *, pts: int, duration: int) -> None: ...
+    def write(self, picture: Picture, *, pts: int, duration: int) -> None: ...
 
     def finish(self) -> None: ...
 
@@ -319,10 +340,11 @@ class _SequenceOutput:
     def start(self, _first_pts: int) -> None:
         self._partial.begin()
 
-    def write(self, image: np.ndarray, *, pts: int, duration: int) -> None:  # noqa: ARG002
+    def write(self, picture: Picture, *, pts: int, duration: int) -> None:  # noqa: ARG002
+        assert isinstance(picture, np.ndarray)
         self._number += 1
         name = sequence_file(self._pattern, self._number).name
-        (self._partial.folder / name).write_bytes(encode_png(image, bit_depth=self._bit_depth))
+        (self._partial.folder / name).write_bytes(encode_png(picture, bit_depth=self._bit_depth))
 
     def finish(self) -> None:
         pass

@@ -155,3 +155,10 @@ def test_a_missing_device_is_an_error_not_a_fallback() -> None:
 def test_half_precision_on_a_cpu_is_refused() -> None:
     with pytest.raises(DeviceError, match="fp16 needs a GPU"):
         choose_precision("fp16", torch.device("cpu"))
+
+
+def test_graphs_need_a_cuda_device_and_the_streaming_engine(tiny_model: FMANet) -> None:
+    with pytest.raises(DeviceError, match="needs a CUDA device, not cpu; leave --compile out"):
+        Restorer(tiny_model, device="cpu", compiled=True)
+    with pytest.raises(OptionError, match="streaming engine only"):
+        Restorer(tiny_model, device="cpu", compiled=True, engine="reference")

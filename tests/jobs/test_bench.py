@@ -14,12 +14,13 @@ import torch
 
 from fmanet_cli.engine.matrix_peak import MatrixPeak
 from fmanet_cli.engine.restorer import Restorer
+from fmanet_cli.engine.streaming import StreamingRunner
 from fmanet_cli.errors import DeviceError, OptionError, WeightsError
 from fmanet_cli.jobs import bench as bench_module
 from fmanet_cli.jobs import bench_size, memory_probe
 from fmanet_cli.jobs.bench import Benchmark, BenchSettings, parse_size
 from fmanet_cli.jobs.memory_probe import ProbeRequest, ProbeResult, probe_memory, run_probe
-from fmanet_cli.jobs.stages import ModelSteps, StepSeconds, difference, median_stages
+from fmanet_cli.jobs.stages import ModelSteps, StepSeconds, difference, encoder_planes, median_stages, timed_encode
 from fmanet_cli.jobs.synthetic import synthetic_frames, write_synthetic_clip
 from fmanet_cli.video.reader import VideoReader
 from fmanet_cli.weights.checkpoint import load_model
@@ -96,7 +97,7 @@ def test_a_plain_network_that_does_not_fit_is_not_run(monkeypatch):
 
 @pytest.mark.usefixtures("quick")
 def test_running_out_of_memory_later_is_said_alike(monkeypatch):
-    def too_large(*_):
+    def too_large(*_, **__):
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     monkeypatch.setattr(bench_size, "ModelSteps", too_large)
@@ -174,6 +175,21 @@ def test_a_step_is_one_frame_and_one_window():
     assert restorer.calls == ["d", "BCD", "a", "CDA", "b", "DAB"]
 
 
+def test_a_step_ends_with_what_the_encoder_takes(tmp_path):
+    (frame,) = synthetic_frames(24, 32, count=1)
+    like = write_synthetic_clip(tmp_path / "clip.mp4", height=24, width=32, count=1)
+    plane_format = encoder_planes(tmp_path / "out.mp4", like=like, scale=4)
+    assert plane_format is not None
+    assert list(tmp_path.iterdir()) == [tmp_path / "clip.mp4"]
+    restorer = Restorer(load_model("random:lite"), device="cpu", precision="fp32", tile=0)
+    steps = ModelSteps(restorer, [frame.image], plane_format=plane_format)
+    steps.step()
+    assert [plane.shape for plane in steps.picture] == [(96, 128), (48, 64), (48, 64)]
+    assert timed_encode(tmp_path / "out.mp4", [steps.picture], like=like, scale=4, count=3) > 0
+    with VideoReader(tmp_path / "out.mp4") as reader:
+        assert len(list(reader)) == 3
+
+
 def test_what_the_device_hides_is_not_counted():
     assert ModelSteps(RecordingRestorer(), "abcd").count() is None  # type: ignore[arg-type]
 
@@ -223,11 +239,16 @@ def test_memory_used_before_the_start_does_not_count():
     assert 60 << 20 < memory_probe._peak_bytes() - start < 128 << 20
 
 
-def test_running_out_of_memory_is_a_result(monkeypatch):
-    def too_large(*_):
-        raise torch.OutOfMemoryError("CUDA out of memory")
+@pytest.mark.parametrize("largest", [0, 32], ids=["nothing fits", "tiles fit"])
+def test_running_out_of_memory_is_a_result(monkeypatch, largest):
+    window = StreamingRunner.window
 
-    monkeypatch.setattr(memory_probe, "ModelSteps", too_large)
+    def too_large(self, states):
+        if max(states[0].frame.shape[-2:]) > largest:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return window(self, states)
+
+    monkeypatch.setattr(StreamingRunner, "window", too_large)
     assert run_probe(REQUEST) == DOES_NOT_FIT
 
 

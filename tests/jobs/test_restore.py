@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from fmanet_cli.engine.restorer import Restorer
 from fmanet_cli.errors import OptionError, OutputExistsError, VideoReadError
 from fmanet_cli.jobs.restore import RestoreJob, RestoreSettings, restore_video
 from fmanet_cli.model.fmanet import FMANet
+from fmanet_cli.video.encoder import EncoderOptions
 from fmanet_cli.video.reader import VideoReader
 
 MakeClip = Callable[..., Path]
@@ -45,6 +47,36 @@ def test_output_is_the_networks_picture(make_clip: MakeClip, tmp_path: Path, tin
     assert len(found) == 3
     for picture, truth in zip(found, expected, strict=True):
         np.testing.assert_allclose(picture, truth, atol=0.5 / 255 + 1e-4)
+
+
+@pytest.mark.parametrize(
+    ("options", "calls"),
+    [
+        ({}, ["restore_coded"]),
+        ({"encoder": EncoderOptions(codec="ffv1", pix_fmt="gbrp10le")}, ["restore"]),
+        ({"scale": 2}, ["restore"]),
+    ],
+    ids=["planes", "RGB samples", "resized"],
+)
+def test_pictures_become_planes_on_the_device_where_the_encoder_takes_them(
+    make_clip: MakeClip,
+    tmp_path: Path,
+    tiny_model: FMANet,
+    monkeypatch: pytest.MonkeyPatch,
+    options: dict[str, Any],
+    calls: list[str],
+) -> None:
+    restorer, found = Restorer(tiny_model, device="cpu", precision="fp32"), []
+    for name in ("restore", "restore_coded"):
+        method = getattr(restorer, name)
+
+        def noted(*args: Any, _name: str = name, _method: Any = method, **keywords: Any) -> Any:
+            found.append(_name)
+            return _method(*args, **keywords)
+
+        monkeypatch.setattr(restorer, name, noted)
+    restore_video(make_clip(count=2), tmp_path / "out.mkv", restorer, settings=RestoreSettings(**options))
+    assert found == calls
 
 
 @pytest.mark.parametrize(

@@ -17,9 +17,9 @@ import pytest
 from synthetic_clips import make_clip, number_of, packet_payloads, packet_times
 
 from fmanet_cli.errors import OptionError, OutputExistsError, VideoWriteError
-from fmanet_cli.video.colour import Colour
+from fmanet_cli.video.colour import Colour, rgb_to_planes
 from fmanet_cli.video.encoder import EncoderOptions
-from fmanet_cli.video.frame import Frame, VideoInfo
+from fmanet_cli.video.frame import CodedFrame, Frame, VideoInfo
 from fmanet_cli.video.reader import VideoReader
 from fmanet_cli.video.writer import VideoWriter
 
@@ -522,3 +522,47 @@ def _peak_kilobytes(path: Path) -> int:
     )
     done = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=True)
     return int(done.stdout)
+
+
+@pytest.mark.parametrize("pix_fmt", ["yuv420p", "yuv422p10le", "yuv444p12le"])
+def test_planes_are_written_as_the_rgb_they_were_made_of(tmp_path: Path, pix_fmt: str) -> None:
+    make_clip(tmp_path / "a.mp4", count=3)
+    frames, info = frames_of(tmp_path / "a.mp4")
+    encoder = EncoderOptions(codec="libx265", pix_fmt=pix_fmt)
+    with (
+        VideoWriter(tmp_path / "rgb.mp4", like=info, scale=1, encoder=encoder) as rgb,
+        VideoWriter(tmp_path / "coded.mp4", like=info, scale=1, encoder=encoder) as coded,
+    ):
+        wanted = coded.plane_format
+        assert wanted is not None
+        for frame in frames:
+            rgb.write(frame)
+            planes = rgb_to_planes(
+                frame.image,
+                colour=wanted.colour,
+                bits=wanted.bits,
+                horizontal_shift=wanted.horizontal_shift,
+                vertical_shift=wanted.vertical_shift,
+            )
+            coded.write(CodedFrame(planes, frame.pts, frame.time_base, frame.duration))
+    assert packet_payloads(tmp_path / "coded.mp4", "video") == packet_payloads(tmp_path / "rgb.mp4", "video")
+
+
+def test_planes_that_do_not_fit_are_refused(tmp_path: Path) -> None:
+    make_clip(tmp_path / "a.mp4", count=1, rotation=90)
+    (frame,), info = frames_of(tmp_path / "a.mp4")
+    height, width = frame.size
+    luma, chroma = np.zeros((height, width), np.uint8), np.zeros((height // 2, width // 2), np.uint8)
+    with VideoWriter(tmp_path / "b.mp4", like=info, scale=1) as writer:
+        for planes in ((luma, luma, luma), (luma, chroma, chroma.astype(np.uint16))):
+            with pytest.raises(ValueError, match="planes must be"):
+                writer.write(CodedFrame(planes, 0, frame.time_base))
+        writer.write(CodedFrame((luma, chroma, chroma), 0, frame.time_base))
+    # Neither a picture that has to be turned nor one of RGB samples can be taken as planes.
+    for name, encoder in (("frames/%03d.png", None), ("c.nut", FAST)):
+        (tmp_path / "frames").mkdir(exist_ok=True)
+        with VideoWriter(tmp_path / name, like=info, scale=1, encoder=encoder) as writer:
+            assert writer.plane_format is None
+            with pytest.raises(ValueError, match=r"takes RGB, got planes"):
+                writer.write(CodedFrame((luma, chroma, chroma), 0, frame.time_base))
+            writer.write(frame)

@@ -1,0 +1,220 @@
+"""Windows in flight: some are computed or on their way back while the next ones are read."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import queue
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future
+from types import TracebackType
+from typing import Any, Generic, TypeVar
+
+import torch
+
+from fmanet_cli.engine.device import Precision
+from fmanet_cli.engine.memory import USABLE_SHARE, bytes_per_pixel, free_memory
+from fmanet_cli.model.config import FMANetConfig
+
+Value = TypeVar("Value")
+
+WINDOWS_AT_ONCE = 2
+"""Windows that a CPU computes side by side: many of a window's operations are too small to be shared well among
+threads, and each window needs its own working memory."""
+
+SIDE_BY_SIDE_BYTES = 1 << 30
+"""Memory that all windows side by side may need; larger pictures are shared well among threads as they are."""
+
+PIXELS_IN_A_PASS = 320 * 180
+"""Low-resolution pixels that fill a GPU; smaller pictures are computed several windows at a time."""
+
+MOST_IN_A_PASS = 8
+
+_NOT_KNOWN = object()
+
+
+def windows_at_once(pixels: int, *, config: FMANetConfig, device: torch.device, precision: Precision) -> int:
+    """How many windows, or tiles of so many low-resolution pixels, are computed side by side.
+
+    More than one only on a CPU, where there is a thread for each and the memory for all.
+    """
+    count = min(WINDOWS_AT_ONCE, torch.get_num_threads())
+    if device.type != "cpu" or count < 2:
+        return 1
+    available = free_memory(device)
+    needed = count * pixels * bytes_per_pixel(config, precision)
+    if needed > SIDE_BY_SIDE_BYTES:
+        return 1
+    return count if available is None or needed <= available * USABLE_SHARE else 1
+
+
+def windows_in_a_pass(pixels: int, device: torch.device) -> int:
+    """How many windows of so many low-resolution pixels a device computes in one pass; a CPU has them side by side."""
+    return max(1, min(MOST_IN_A_PASS, PIXELS_IN_A_PASS // pixels)) if device.type == "cuda" else 1
+
+
+def in_groups(items: Iterable[Value], size: int) -> Iterator[list[Value]]:
+    """Groups of `size` items in order; the last one, also before an exception of `items`, may be smaller."""
+    group: list[Value] = []
+    try:
+        for item in items:
+            group.append(item)
+            if len(group) == size:
+                yield group
+                group = []
+    except Exception:
+        if group:
+            yield group
+        raise
+    if group:
+        yield group
+
+
+def in_order(started: Iterator[Callable[[], Value]], *, limit: int) -> Iterator[Value]:
+    """Calls for the results of what is started, in order, at most `limit` started and not yet called for.
+
+    Where starting fails, the results of what was started before come first.
+    """
+    pending: deque[Callable[[], Value]] = deque()
+    failure: Exception | None = None
+    while failure is None:
+        try:
+            pending.append(next(started))
+        except StopIteration:
+            break
+        except Exception as error:
+            failure = error
+        if len(pending) >= limit:
+            yield pending.popleft()()
+    while pending:
+        yield pending.popleft()()
+    if failure is not None:
+        raise failure
+
+
+class Once(Generic[Value]):
+    """A value that several threads need and one of them computes."""
+
+    def __init__(self, compute: Callable[[], Value]) -> None:
+        self._compute = compute
+        self._lock = threading.Lock()
+        self._value: Any = _NOT_KNOWN
+
+    def get(self) -> Value:
+        """Computes it, waits for the thread that does, or has it; where computing failed, the next call tries again."""
+        with self._lock:
+            if self._value is _NOT_KNOWN:
+                self._value = self._compute()
+            return self._value
+
+    def forget(self) -> None:
+        """Frees the value; who asks again has it computed again."""
+        with self._lock:
+            self._value = _NOT_KNOWN
+
+
+class Turns:
+    """Who may compute: everybody, or one alone after memory ran out."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._running = 0
+        self._is_alone = False
+
+    @contextlib.contextmanager
+    def taken(self) -> Iterator[bool]:
+        """Waits for a turn; whether nobody else can have one meanwhile."""
+        with self._changed:
+            self._changed.wait_for(lambda: not (self._is_alone and self._running))
+            self._running += 1
+            is_alone = self._is_alone
+        try:
+            yield is_alone
+        finally:
+            with self._changed:
+                self._running -= 1
+                self._changed.notify_all()
+
+    def one_at_a_time(self) -> None:
+        """Turns that begin from now on are alone."""
+        with self._changed:
+            self._is_alone = True
+
+
+class _StoppedError(BaseException):
+    """Ends a worker in the middle of its work."""
+
+
+class Workers:
+    """Threads that compute side by side, each with its share of torch's threads; a context manager.
+
+    Leaving the block stops the work at the next operation, and waits until the threads are gone.
+    """
+
+    def __init__(self, count: int) -> None:
+        self._tasks: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self._lock = threading.Lock()
+        self._busy: set[int] = set()
+        self._set_up = threading.Barrier(count + 1)
+        # Beside a process that is told to end, a window may still take minutes.
+        self._threads = [threading.Thread(target=self._work, name="window", daemon=True) for _ in range(count)]
+        self._share = max(1, torch.get_num_threads() // count)
+
+    def __enter__(self) -> Workers:
+        total = torch.get_num_threads()
+        for thread in self._threads:
+            thread.start()
+        self._set_up.wait()
+        # The number belongs to the thread that sets it, but is the default of every new thread too.
+        torch.set_num_threads(total)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        with contextlib.suppress(queue.Empty):
+            while True:
+                self._tasks.get_nowait()
+        for _ in self._threads:
+            self._tasks.put(None)
+        with self._lock:
+            for identifier in self._busy:
+                ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(identifier), ctypes.py_object(_StoppedError))
+        for thread in self._threads:
+            thread.join()
+
+    def submit(self, compute: Callable[[], Value]) -> Callable[[], Value]:
+        """Hands work to the next free thread; the function given back waits for its result or raises its exception."""
+        future: Future[Value] = Future()
+
+        def task() -> None:
+            try:
+                future.set_result(compute())
+            except BaseException as error:
+                future.set_exception(error)
+
+        self._tasks.put(task)
+        return future.result
+
+    def _work(self) -> None:
+        # A new thread takes the process's number when it first asks, and would do so later and lose its own.
+        torch.get_num_threads()
+        torch.set_num_threads(self._share)
+        self._set_up.wait()
+        with contextlib.suppress(_StoppedError):
+            while (task := self._tasks.get()) is not None:
+                self._run(task)
+                del task
+
+    def _run(self, task: Callable[[], None]) -> None:
+        """An exception that stops it comes before it is no longer noted as busy, or right after."""
+        identifier = threading.get_ident()
+        with self._lock:
+            self._busy.add(identifier)
+        try:
+            task()
+        finally:
+            with self._lock:
+                self._busy.discard(identifier)
