@@ -28,7 +28,7 @@ from fmanet_cli.model.config import IMAGE_CHANNELS
 from fmanet_cli.model.filtering import backward_warp
 from fmanet_cli.model.fmanet import FMANet
 
-STRIP_BYTES = {"cpu": 24 << 20, "cuda": 256 << 20, "mps": 128 << 20}
+STRIP_BYTES = {"cpu": 8 << 20, "cuda": 256 << 20, "mps": 128 << 20}
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -11,8 +11,8 @@ from torch.nn import functional as F
 
 from fmanet_cli.model.config import FLOW_MASK_CHANNELS
 
-WARPED_ROWS = 64
-"""Rows that are sampled together, so that their float32 copies stay small."""
+WARPED_BYTES = 32 << 20
+"""Size of the float32 copies of rows that are sampled together; whole pictures up to here, which is fastest."""
 
 
 def warp_into(target: Tensor, features: Tensor, flow_masks: Tensor) -> None:
@@ -31,7 +31,8 @@ def warp_into(target: Tensor, features: Tensor, flow_masks: Tensor) -> None:
     for out, picture, fields in zip(target, features, flow_masks, strict=True):
         groups = warp_source(picture).unflatten(0, (pairs, -1))
         flows = fields.unflatten(0, (pairs, FLOW_MASK_CHANNELS))
-        for first, part in zip(range(0, flows.shape[2], WARPED_ROWS), flows.split(WARPED_ROWS, dim=2), strict=True):
+        rows = max(1, WARPED_BYTES // (4 * len(picture) * flows.shape[3]))
+        for first, part in zip(range(0, flows.shape[2], rows), flows.split(rows, dim=2), strict=True):
             grid = _sampling_grid(part, first, flows.shape[2])
             warped = F.grid_sample(groups, grid, padding_mode="zeros", align_corners=True)
             warped *= part[:, 2:].contiguous().sigmoid_()

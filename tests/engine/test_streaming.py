@@ -5,9 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 
+from fmanet_cli.engine import warping
 from fmanet_cli.engine.runner import ReferenceRunner
 from fmanet_cli.engine.streaming import StreamingRunner
 from fmanet_cli.model.config import FMANetConfig
+from fmanet_cli.model.filtering import backward_warp
 from fmanet_cli.model.fmanet import FMANet, random_model
 from fmanet_cli.weights.checkpoint import load_model
 
@@ -66,6 +68,22 @@ def test_equals_the_plain_network(config: FMANetConfig, height: int, width: int,
     found = window_of(StreamingRunner(model, device=CPU, precision="fp32", strip_bytes=strip_bytes), frames)
     assert found.shape == (3, 4 * height, 4 * width)
     torch.testing.assert_close(found, expected, atol=1e-4, rtol=0)
+
+
+def test_warping_row_by_row_is_warping_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    generator = torch.Generator().manual_seed(4)
+    features, fields = torch.randn(2, 6, 13, 9, generator=generator), 4 * torch.randn(2, 9, 13, 9, generator=generator)
+    at_once, by_rows = torch.zeros(2, 6, 13, 9), torch.zeros(2, 6, 13, 9)
+    warping.warp_into(at_once, features, fields)
+    for row_count in (1, 5):
+        monkeypatch.setattr(warping, "WARPED_BYTES", row_count * 4 * 6 * 9)
+        warping.warp_into(by_rows, features, fields)
+        torch.testing.assert_close(by_rows, at_once, atol=1e-6, rtol=0)
+    shifted = features.flatten(0, 1)[:, None]
+    flow = fields[:, [0, 1, 3, 4, 6, 7]].unflatten(1, (3, 2)).repeat_interleave(2, dim=1).flatten(0, 1)
+    masks = fields[:, 2::3].repeat_interleave(2, dim=1).sigmoid()
+    expected = backward_warp(shifted, flow).view(2, 6, 13, 9) * masks
+    torch.testing.assert_close(at_once, expected, atol=1e-4, rtol=0)
 
 
 @pytest.mark.parametrize("config", [WIDE, FIVE_FRAMES], ids=["wide", "five frames"])
