@@ -73,6 +73,14 @@ def test_equals_the_plain_network(
     torch.testing.assert_close(window_of(runner, frames.to(CUDA)).cpu(), expected, atol=1e-4, rtol=0)
 
 
+def test_several_windows_in_a_pass_equal_single_ones() -> None:
+    runner = StreamingRunner(load_model("random:paper"), device=CUDA, precision="fp32")
+    states = [runner.frame_state(frame) for frame in torch.cat((moving_window(45, 63), moving_window(45, 63))).to(CUDA)]
+    batch = [states[first : first + 3] for first in range(4)]
+    for found, window in zip(runner.windows(batch), batch, strict=True):
+        torch.testing.assert_close(found, runner.window(window), atol=1e-4, rtol=0)
+
+
 @pytest.mark.parametrize("precision", ["fp16", "bf16"])
 def test_16_bit_stays_close_to_float32(precision: Precision) -> None:
     if precision == "bf16" and not torch.cuda.is_bf16_supported():
