@@ -57,8 +57,8 @@ def _scaled(value: float | None, by: float, form: str = ".1f") -> str:
 _ROWS: list[tuple[str, Callable[[SizeReport], str]]] = [
     ("[bold]frames/s, file to file[/bold]", lambda size: f"[bold]{_figure(size.fps)}[/bold]"),
     ("seconds per frame", lambda size: _figure(size.seconds_per_frame)),
-    ("  network alone over that", lambda size: _figure(size.end_to_end_share, ".2f")),
-    ("network alone, s", lambda size: _figure(size.model_seconds_per_frame)),
+    ("  without files over that", lambda size: _figure(size.end_to_end_share, ".2f")),
+    ("frames in memory, s", lambda size: _figure(size.model_seconds_per_frame)),
     ("  decode", lambda size: _figure(size.stages.decode)),
     ("  upload", lambda size: _figure(size.stages.upload)),
     ("  frame features", lambda size: _figure(size.stages.frame_features)),

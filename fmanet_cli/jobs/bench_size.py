@@ -27,6 +27,7 @@ from fmanet_cli.jobs.stages import (
     median_stages,
     timed_decode,
     timed_encode,
+    timed_stream,
 )
 from fmanet_cli.jobs.synthetic import write_synthetic_clip
 from fmanet_cli.model.fmanet import FMANet
@@ -45,7 +46,7 @@ class ReferenceReport:
     """The plain network: whole windows, three-dimensional convolutions, fp32."""
 
     seconds_per_frame: float | None
-    """Median over its windows, network alone; None where it does not fit into memory."""
+    """Median over its windows, without files; None where it does not fit into memory."""
     macs_per_pixel: float | None
     """Multiply-adds per input pixel of a window."""
     peak_memory_bytes: int | None
@@ -65,7 +66,7 @@ class SizeReport:
     seconds_per_frame: float
     """Its inverse."""
     ratio: float | None
-    """Seconds of the plain network over ours, both alone: the median over the pairs."""
+    """Seconds per frame of the plain network over ours, both without files."""
     max_difference: float | None
     """Largest absolute difference to the plain network's frames, before clipping, where 1 is white."""
     macs_per_pixel: float | None
@@ -77,9 +78,9 @@ class SizeReport:
     frames: int
     """Frames of the clip and steps timed."""
     model_seconds_per_frame: float
-    """Median of per-frame features and window together."""
+    """Of a run over frames in memory, several windows at a time where a run does that."""
     end_to_end_share: float
-    """Seconds of the network alone over seconds from file to file; 1 = nothing else costs time."""
+    """Seconds of the network over seconds from file to file; 1 = nothing else costs time."""
     macs_per_second: float | None
     """Multiply-adds per second while the network runs."""
     share_of_matrix_peak: float | None
@@ -119,7 +120,7 @@ class SizeBench:
     @staticmethod
     def parts(subject: Subject) -> int:
         """How often `run` yields."""
-        return 4 + subject.paired + 2 * subject.frames
+        return 5 + subject.paired + 2 * subject.frames
 
     def run(self) -> Iterator[str]:
         """Raises DeviceError where whole pictures do not fit into memory."""
@@ -156,6 +157,8 @@ class SizeBench:
             plane_format = encoder_planes(target, like=like, scale=restorer.scale)
             restored: list[Picture] = []
             yield from self._run_steps(restorer, [frame.image for frame in frames], plane_format, restored)
+            yield "frames in memory"
+            self._stream_seconds = timed_stream(restorer, frames, plane_format, count=subject.frames)
             yield "encode"
             self._encode = timed_encode(target, restored, like=like, scale=restorer.scale, count=subject.frames)
             del restored
@@ -195,7 +198,7 @@ class SizeBench:
                 restored.append(ours.picture)
             spent = sum(pair.reference_seconds for pair in self._pairs)
             if reference is not None and (len(self._pairs) < LEAST_PAIRS or spent < _REFERENCE_SECONDS):
-                self._pairs.append(_pair(ours, self._steps[-1].model, reference))
+                self._pairs.append(_pair(ours, reference))
 
     def _reference_steps(self, images: list[np.ndarray]) -> ModelSteps | None:
         """None where it is not asked for or does not fit."""
@@ -221,12 +224,14 @@ class SizeBench:
         """The figures, after `run`."""
         stages = median_stages(self._steps, decode=self._decode, encode=self._encode)
         seconds = self._whole_seconds / self._subject.frames
-        model_seconds = median(step.model for step in self._steps)
+        model_seconds = self._stream_seconds
+        reference = self._reference_report()
+        plain_seconds = None if reference is None else reference.seconds_per_frame
         rate = None if self._macs is None else self._macs * self._height * self._width / model_seconds
         return SizeReport(
             fps=1 / seconds,
             seconds_per_frame=seconds,
-            ratio=median(pair.reference_seconds / pair.seconds for pair in self._pairs) if self._pairs else None,
+            ratio=None if plain_seconds is None else plain_seconds / model_seconds,
             max_difference=max((pair.max_difference for pair in self._pairs), default=None),
             macs_per_pixel=self._macs,
             peak_memory_bytes=self._memory.peak_memory_bytes,
@@ -236,7 +241,7 @@ class SizeBench:
             end_to_end_share=model_seconds / seconds,
             macs_per_second=rate,
             share_of_matrix_peak=None if rate is None else rate / peak.best_macs_per_second,
-            reference=self._reference_report(),
+            reference=reference,
         )
 
     def _reference_report(self) -> ReferenceReport | None:
@@ -256,18 +261,17 @@ class SizeBench:
 class _Pair:
     """One step of both networks on the same frames."""
 
-    seconds: float
     reference_seconds: float
     max_difference: float
     mean_square: float
 
 
-def _pair(ours: ModelSteps, seconds: float, reference: ModelSteps) -> _Pair:
+def _pair(ours: ModelSteps, reference: ModelSteps) -> _Pair:
     """Steps the plain network after ours and compares."""
     reference_seconds = reference.step().model
     assert ours.restored is not None
     assert reference.restored is not None
-    return _Pair(seconds, reference_seconds, *difference(ours.restored, reference.restored))
+    return _Pair(reference_seconds, *difference(ours.restored, reference.restored))
 
 
 def _warm_up(steps: ModelSteps, device: torch.device) -> float | None:

@@ -133,6 +133,16 @@ def encoder_planes(path: Path, *, like: VideoInfo, scale: int) -> PlaneFormat | 
     return writer.plane_format
 
 
+def timed_stream(restorer: Restorer, frames: Sequence[Frame], plane_format: PlaneFormat | None, *, count: int) -> float:
+    """Seconds per frame of restoring `count` frames in memory, given in turn: a run without its files."""
+    stream = itertools.islice(itertools.cycle(frames), count)
+    restored = restorer.restore(stream) if plane_format is None else restorer.restore_coded(stream, plane_format)
+    began = time.perf_counter()
+    for _ in restored:
+        pass
+    return (time.perf_counter() - began) / count
+
+
 def timed_encode(path: Path, pictures: Sequence[Picture], *, like: VideoInfo, scale: int, count: int) -> float:
     """Seconds per frame of writing `count` frames of restored pictures, given in turn."""
     began = time.perf_counter()

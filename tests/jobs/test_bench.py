@@ -62,7 +62,8 @@ def test_everything_is_measured_against_the_plain_network():
     assert (report["model"], report["device"], report["precision"]) == ("random:lite", "cpu", "fp32")
     size = report["sizes"]["48x32"]
     assert size["max_difference"] <= 1e-4
-    assert size["ratio"] > 0
+    assert size["ratio"] == pytest.approx(size["reference"]["seconds_per_frame"] / size["model_seconds_per_frame"])
+    assert size["end_to_end_share"] == pytest.approx(size["model_seconds_per_frame"] / size["seconds_per_frame"])
     assert 0 < size["macs_per_pixel"] < size["reference"]["macs_per_pixel"]
     assert size["seconds_per_frame"] == pytest.approx(1 / size["fps"])
     assert set(size["stages"]) == {"decode", "upload", "frame_features", "window", "download", "encode"}
