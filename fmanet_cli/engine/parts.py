@@ -6,7 +6,7 @@ stands for, and gives the same results up to rounding.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -33,26 +33,57 @@ class Layout:
     dtype: torch.dtype
     strip_bytes: int
     """About how many bytes the widest tensor of a strip may have."""
+    channel_multiple: int = 1
+    """Numbers of channels are rounded up to a multiple of this, as the hardware wants them; what is added is zero."""
+    dim: int = 0
+    """The network's feature channels C, which hold those of `num_frames` frames and are rounded up for each of them."""
+    num_frames: int = 1
+    """Window length T."""
 
-    def weight(self, weight: Any) -> Tensor:
-        """A convolution weight, one-frame kernels made two-dimensional, in this precision and channels last."""
-        return self._placed(weight, self.dtype)
+    def width(self, channels: int) -> int:
+        """How many channels a tensor has here instead of so many; the real ones come first."""
+        frames = self.num_frames if channels == self.dim else 1
+        return frames * (-(-channels // frames // self.channel_multiple) * self.channel_multiple)
+
+    def padded(self, picture: Tensor) -> Tensor:
+        """(N, C, H, W) with C rounded up."""
+        return _lengthened(picture, 1, self.width(picture.shape[1]))
+
+    def weight(self, weight: Any, *, inputs: Sequence[int] | None = None, outputs: int | None = None) -> Tensor:
+        """A convolution weight, one-frame kernels made two-dimensional, in this precision and channels last.
+
+        Args:
+            weight: (C', C, k, k) or (C', C, 1, k, k).
+            inputs: how many channels each of the tensors has that are concatenated to its input; None = one tensor.
+            outputs: channels out; None = C' rounded up.
+        """
+        return self._placed(weight, self.dtype, inputs, outputs)
 
     def wide(self, weight: Any) -> Tensor:
-        """The same in float32, for optical flow."""
-        return self._placed(weight, torch.float32)
+        """The same in float32, for optical flow; its outputs are not rounded up."""
+        return self._placed(weight, torch.float32, None, weight.shape[0])
 
-    def _placed(self, weight: Any, dtype: torch.dtype) -> Tensor:
+    def _placed(self, weight: Any, dtype: torch.dtype, inputs: Sequence[int] | None, outputs: int | None) -> Tensor:
         flat = weight.detach().squeeze(2) if weight.ndim == 5 else weight.detach()
+        if flat.shape[1] > 1:
+            parts = flat.split(list(inputs or flat.shape[1:2]), dim=1)
+            flat = torch.cat([_lengthened(part, 1, self.width(part.shape[1])) for part in parts], dim=1)
+        flat = _lengthened(flat, 0, outputs or self.width(len(flat)))
         return flat.to(self.device, dtype).contiguous(memory_format=torch.channels_last)
 
     def vector(self, values: Any) -> Tensor:
         """A parameter that is no convolution weight."""
-        return values.detach().to(self.device, self.dtype)
+        return _lengthened(values.detach(), 0, self.width(len(values))).to(self.device, self.dtype)
 
     def rows(self, width: int, channels: int) -> int:
         """How many rows a strip has whose widest tensor has `channels` channels."""
         return max(8, self.strip_bytes // (width * channels * self.dtype.itemsize))
+
+
+def _lengthened(values: Tensor, axis: int, length: int) -> Tensor:
+    """With zeros at the end of an axis."""
+    missing = length - values.shape[axis]
+    return F.pad(values, (0, 0) * (values.ndim - 1 - axis) + (0, missing)) if missing else values
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,29 +153,31 @@ class DenseBlock:
     """A `ResidualDenseBlock`."""
 
     def __init__(self, block: Any, layout: Layout) -> None:
-        layers = [layer.conv.weight.detach() for layer in block.layer]
-        self._growth = layers[0].shape[0]
-        self._dim = layers[0].shape[1]
-        fusion = layout.weight(block.conv.weight)
+        growth, dim = block.layer[0].conv.weight.shape[:2]
+        layers = [
+            layout.weight(layer.conv.weight, inputs=[dim] + [growth] * index) for index, layer in enumerate(block.layer)
+        ]
+        fusion = layout.weight(block.conv.weight, inputs=[dim] + [growth] * len(layers))
         assert block.conv.bias is not None
         self._bias = layout.vector(block.conv.bias)
         self._fusion = fusion
-        self._by_source = self._dim >= WIDE_DIM
+        self._by_source = dim >= WIDE_DIM
         if self._by_source:
-            growth, dim = self._growth, self._dim
-            self._first = layout.weight(torch.cat([weight[:, :dim] for weight in layers]))
-            self._later = [
-                layout.weight(
-                    torch.cat(
-                        [weight[:, dim + growth * index : dim + growth * (index + 1)] for weight in layers[index + 1 :]]
-                    )
+            growth, dim = layout.width(growth), layout.width(dim)
+            self._growth = growth
+            sources = [slice(0, dim)] + [
+                slice(dim + growth * index, dim + growth * (index + 1)) for index in range(len(layers) - 1)
+            ]
+            self._first, *self._later = [
+                torch.cat([weight[:, source] for weight in layers[index:]]).contiguous(
+                    memory_format=torch.channels_last
                 )
-                for index in range(len(layers) - 1)
+                for index, source in enumerate(sources)
             ]
             matrix = fusion[:, :, 0, 0].t()
             self._fuse_input, self._fuse_layers = matrix[:dim], matrix[dim:].contiguous()
         else:
-            self._layers = [layout.weight(weight) for weight in layers]
+            self._layers = layers
 
     def __call__(self, picture: Tensor) -> Tensor:
         """(N, C, H, W), same shape out."""
@@ -175,10 +208,10 @@ class DenseChain:
 
     def __init__(self, chain: Any, layout: Layout) -> None:
         self._blocks = [DenseBlock(block, layout) for block in chain.RDBs]
-        fuse, last = (layout.weight(conv.weight) for conv in chain.conv)
-        dim = fuse.shape[0]
-        self._fuse = [part.t().contiguous() for part in fuse[:, :, 0, 0].split(dim, dim=1)]
-        self._last = last
+        first, last = chain.conv
+        fuse = layout.weight(first.weight, inputs=[len(first.weight)] * len(self._blocks))
+        self._fuse = [part.t().contiguous() for part in fuse[:, :, 0, 0].split(len(fuse), dim=1)]
+        self._last = layout.weight(last.weight)
 
     def __call__(self, picture: Tensor) -> Tensor:
         """(N, C, H, W), same shape out."""
@@ -197,6 +230,7 @@ class Attention:
         self._layout = layout
         self._heads = attention.num_heads
         self._temperature = attention.temperature.detach().to(layout.device, torch.float32)
+        self._channels = attention.q.weight.shape[0]
         self._query = layout.weight(attention.q.weight)
         self._query_filter = layout.weight(attention.q_dwconv.weight)
         # Keys and values apart: halves of one tensor's channels would be slow to walk through.
@@ -207,16 +241,17 @@ class Attention:
     def add_to(self, image: Tensor, norm: Norm, guide: Tensor) -> Tensor:
         """`image` + attention(norm(`image`), `guide`), all (B, C, H, W); `image` is overwritten."""
         batch, channels, height, width = image.shape
+        real = self._channels
         values = torch.empty_like(image)
-        scores = torch.zeros(batch, channels, channels // self._heads, device=image.device)
-        squares = torch.zeros(2, batch, channels, device=image.device)
+        scores = torch.zeros(batch, real, real // self._heads, device=image.device)
+        squares = torch.zeros(2, batch, real, device=image.device)
         for strip in strips(height, self._layout.rows(width, 4 * channels), 1):
             guided = strip.conv(F.conv2d(strip.near(guide), self._query), self._query_filter, groups=channels)
             normed = norm(strip.near(image))
             keys = strip.conv(F.conv2d(normed, self._key), self._key_filter, groups=channels)
             strip.own(values).copy_(strip.conv(F.conv2d(normed, self._value), self._value_filter, groups=channels))
             for index in range(batch):
-                query, key = pixels(guided[index : index + 1]).float(), pixels(keys[index : index + 1]).float()
+                query, key = (pixels(part[index : index + 1])[:, :real].float() for part in (guided, keys))
                 squares[0, index] += query.square().sum(0)
                 squares[1, index] += key.square().sum(0)
                 scores[index] += self._products(query, key)
@@ -225,6 +260,7 @@ class Attention:
         weights = (weights * self._temperature).softmax(-1)
         project = self._project.unflatten(1, (self._heads, -1)).transpose(0, 1)
         matrices = (project @ weights).transpose(1, 2).flatten(2).to(image.dtype)
+        matrices = F.pad(matrices, (0, channels - real, 0, channels - real))
         for picture, value, matrix in zip(image, values, matrices, strict=True):
             pixels(picture[None]).addmm_(pixels(value[None]), matrix.t())
         return image
@@ -264,13 +300,14 @@ class Norm:
     """A `ChannelNorm`."""
 
     def __init__(self, weight: Any, bias: Any, layout: Layout) -> None:
-        self._weight, self._bias = layout.vector(weight).float(), layout.vector(bias).float()
+        self._weight, self._bias = (values.detach().to(layout.device, torch.float32) for values in (weight, bias))
 
     def __call__(self, image: Tensor) -> Tensor:
         """(B, C, H, W), same shape and dtype out; float32 in between, which a CPU also does faster than 16 bit."""
-        rows = image.permute(0, 2, 3, 1).float()
-        normed = F.layer_norm(rows, self._weight.shape, self._weight, self._bias, LAYER_NORM_EPSILON)
-        return normed.to(image.dtype).permute(0, 3, 1, 2)
+        channels = len(self._weight)
+        rows = image.permute(0, 2, 3, 1)[..., :channels].float()
+        normed = F.layer_norm(rows, self._weight.shape, self._weight, self._bias, LAYER_NORM_EPSILON).to(image.dtype)
+        return _lengthened(normed, 3, image.shape[1]).permute(0, 3, 1, 2)
 
 
 class MultiAttention:

@@ -28,6 +28,9 @@ from fmanet_cli.model.config import IMAGE_CHANNELS
 from fmanet_cli.model.filtering import backward_warp
 from fmanet_cli.model.fmanet import FMANet
 
+CHANNEL_MULTIPLE = 8
+"""Channels that CUDA's matrix units take at a time in 16 bit; other numbers fall back to slower kernels."""
+
 STRIP_BYTES = {"cpu": 8 << 20, "cuda": 256 << 20, "mps": 128 << 20}
 
 
@@ -52,14 +55,32 @@ class StreamingRunner:
     """
 
     def __init__(
-        self, model: FMANet, *, device: torch.device, precision: Precision, strip_bytes: int | None = None
+        self,
+        model: FMANet,
+        *,
+        device: torch.device,
+        precision: Precision,
+        strip_bytes: int | None = None,
+        channel_multiple: int | None = None,
     ) -> None:
+        """`strip_bytes` and `channel_multiple`: see `Layout`; None = what suits the device."""
         degradation: Any = model.degradation_learning_network
         restoration: Any = model.restoration_network
         self._config = model.config
-        layout = Layout(device, DTYPES[precision], strip_bytes or STRIP_BYTES[device.type])
+        in_16_bit_on_cuda = device.type == "cuda" and precision != "fp32"
+        layout = Layout(
+            device,
+            DTYPES[precision],
+            strip_bytes or STRIP_BYTES[device.type],
+            channel_multiple or (CHANNEL_MULTIPLE if in_16_bit_on_cuda else 1),
+            model.config.dim,
+            model.config.num_frames,
+        )
         self._layout = layout
-        self._first = [layout.weight(network.feature_extractor[0].weight) for network in (degradation, restoration)]
+        self._first = [
+            layout.weight(network.feature_extractor[0].weight, inputs=inputs)
+            for network, inputs in ((degradation, None), (restoration, (IMAGE_CHANNELS, model.config.dim)))
+        ]
         self._chains = [DenseChain(network.feature_extractor[2], layout) for network in (degradation, restoration)]
         self._rdbs = [
             [DenseBlock(block.rdb, layout) for block in network.FRMA_blocks] for network in (degradation, restoration)
@@ -79,7 +100,8 @@ class StreamingRunner:
     @torch.inference_mode()
     def frame_state(self, frame: Tensor) -> FrameState:
         """`frame`: (3, H, W) float32 in [0, 1] on the device, in the network's colour order."""
-        picture = frame[None].to(self._layout.dtype).contiguous(memory_format=torch.channels_last)
+        picture = self._layout.padded(frame[None].to(self._layout.dtype))
+        picture = picture.contiguous(memory_format=torch.channels_last)
         initial: list[Tensor] = []
         refined: list[list[Tensor]] = []
         for index in range(2):
@@ -148,13 +170,14 @@ def _warp_masked(frames: Tensor, flow_mask: Tensor) -> Tensor:
 class FlowConvs:
     """Two convolutions that predict optical flow; the second in float32."""
 
-    def __init__(self, head: Any, layout: Layout) -> None:
-        self._dtype = layout.dtype
-        self.first, self.second = layout.weight(head[0].weight), layout.wide(head[2].weight)
+    def __init__(self, head: Any, layout: Layout, *, inputs: Sequence[int] | None = None) -> None:
+        self._layout = layout
+        self.first, self.second = layout.weight(head[0].weight, inputs=inputs), layout.wide(head[2].weight)
 
     def __call__(self, picture: Tensor) -> Tensor:
         """(N, C, H, W) to (N, C', H, W) float32."""
-        return self.finish(conv(picture.to(self._dtype, memory_format=torch.channels_last), self.first))
+        rounded = self._layout.padded(picture.to(self._layout.dtype))
+        return self.finish(conv(rounded.contiguous(memory_format=torch.channels_last), self.first))
 
     def finish(self, hidden: Tensor) -> Tensor:
         """From the first convolution's result, which is overwritten."""
@@ -165,22 +188,24 @@ class Refinement:
     """An `FRMABlock` without its dense block, which runs once a frame elsewhere."""
 
     def __init__(self, block: Any, layout: Layout, num_frames: int) -> None:
-        self._layout, self._num_frames = layout, num_frames
-        self._flow = FlowConvs(block.conv_f, layout)
-        dim = block.conv_Fw.weight.shape[0]
-        self._dim = dim
-        self._guide = self._flow.first[:, :dim].contiguous(memory_format=torch.channels_last)
-        self._rest = torch.cat((self._flow.first[:, -dim:], self._flow.first[:, dim:-dim]), dim=1)
+        self._layout = layout
+        dim, taken = block.conv_Fw.weight.shape[:2]
+        width = layout.width(dim)
+        self._dim, self._width = dim, width
+        flow_inputs = block.conv_f[0].weight.shape[1] - 2 * dim
+        self._flow = FlowConvs(block.conv_f, layout, inputs=[dim, *[flow_inputs] * (flow_inputs > 0), dim])
+        self._guide = self._flow.first[:, :width].contiguous(memory_format=torch.channels_last)
+        self._rest = torch.cat((self._flow.first[:, -width:], self._flow.first[:, width:-width]), dim=1)
         self._rest = self._rest.contiguous(memory_format=torch.channels_last)
-        fuse = layout.weight(block.conv_Fw.weight)[:, :, 0, 0].t()
-        self._carry = fuse[: -dim * num_frames].contiguous()
-        self._fuse = _frames_outermost(fuse[-dim * num_frames :], num_frames)
+        fuse = _frames_outermost(block.conv_Fw.weight, dim, num_frames)
+        fuse = layout.weight(fuse, inputs=[dim] * (taken // dim))[:, :, 0, 0].t()
+        self._carry, self._fuse = fuse[: -width * num_frames].contiguous(), fuse[-width * num_frames :].contiguous()
         self._attention = [MultiAttention(part, layout) for part in block.multi_attn_block]
         self._degradation_aware = hasattr(block, "rdb_KD")
         if self._degradation_aware:
             self._kernel_block = DenseBlock(block.rdb_KD, layout)
-            kernels = layout.weight(block.conv_KD.weight)[:, :, 0, 0].t()
-            self._kernel_fuse = [part.contiguous() for part in _frames_outermost(kernels, num_frames).split(dim)]
+            kernels = layout.weight(_frames_outermost(block.conv_KD.weight, dim, num_frames), inputs=[dim] * num_frames)
+            self._kernel_fuse = [part.t().contiguous() for part in kernels[:, :, 0, 0].split(width, dim=1)]
 
     def __call__(
         self,
@@ -222,12 +247,13 @@ class Refinement:
             (B, T * C, H, W), the frame index running slowest, and f^{i+1}.
         """
         guided = conv(centre, self._guide)
-        dim, windows = self._dim, len(centre)
-        aligned = _empty_picture(centre, len(features) * dim)
-        joined = None if flow_masks is None else _empty_picture(centre, dim + flow_masks.shape[1])
+        dim, width, windows = self._dim, self._width, len(centre)
+        empty = _empty_picture if dim == width else _black_picture
+        aligned = empty(centre, len(features) * width)
+        joined = None if flow_masks is None else _black_picture(centre, self._rest.shape[1])
         for index, picture in enumerate(features):
             # Both warps sample the same float32 copy, made once.
-            wide = warp_source(picture)
+            wide = warp_source(picture[:, :dim])
             mine = slice(index * windows, (index + 1) * windows)
             if joined is None:
                 fields = self._flow.finish(conv(picture, self._rest).add_(guided))
@@ -237,9 +263,9 @@ class Refinement:
             else:
                 assert flow_masks is not None
                 warp_into(joined[:, :dim], wide, flow_masks[mine])
-                joined[:, dim:] = flow_masks[mine]
+                joined[:, width : width + flow_masks.shape[1]] = flow_masks[mine]
                 flow_masks[mine] += self._flow.finish(conv(joined, self._rest).add_(guided))
-            warp_into(aligned[:, index * dim : (index + 1) * dim], wide, flow_masks[mine])
+            warp_into(aligned[:, index * width : index * width + dim], wide, flow_masks[mine])
         assert flow_masks is not None
         return aligned, flow_masks
 
@@ -260,9 +286,16 @@ def _empty_picture(like: Tensor, channels: int, *, batch: int | None = None) -> 
     )
 
 
-def _frames_outermost(matrix: Tensor, num_frames: int) -> Tensor:
-    """Input rows (c t) of a 1x1 convolution's matrix reordered to (t c)."""
-    return matrix.unflatten(0, (-1, num_frames)).transpose(0, 1).flatten(0, 1).contiguous()
+def _black_picture(like: Tensor, channels: int) -> Tensor:
+    """(B, channels, H, W), channels last, zero."""
+    return _empty_picture(like, channels).zero_()
+
+
+def _frames_outermost(weight: Any, dim: int, num_frames: int) -> Tensor:
+    """A convolution's weight, the last T * C of its inputs reordered from (c t) to (t c)."""
+    others, frames = weight.detach().split([weight.shape[1] - dim * num_frames, dim * num_frames], dim=1)
+    frames = frames.unflatten(1, (dim, num_frames)).transpose(1, 2).flatten(1, 2)
+    return torch.cat((others, frames), dim=1)
 
 
 class KernelFeatures:
@@ -353,9 +386,14 @@ class RestorationHead:
     def __init__(self, model: FMANet, layout: Layout) -> None:
         network: Any = model.restoration_network
         self._layout, self._config = layout, model.config
-        self._kernels = [layout.weight(network.r_conv[index].weight) for index in (0, 2)]
+        make = network.r_conv[2].weight
+        self._kernels = [layout.weight(network.r_conv[0].weight), layout.weight(make, outputs=len(make))]
         self._low = layout.weight(network.res_conv1.weight)
-        self._steps = [layout.weight(part.weight) for part in (network.upsample.conv1, network.upsample.conv2)]
+        # Each group of four channels becomes one of twice the size: the zeros stay at the end.
+        shuffled = 4 * layout.width(model.config.dim)
+        self._steps = [
+            layout.weight(part.weight, outputs=shuffled) for part in (network.upsample.conv1, network.upsample.conv2)
+        ]
         self._high = layout.weight(network.upsample.conv3.weight)
         self._last = layout.weight(_four_rows(network.res_conv2.weight.detach()))
 
@@ -388,7 +426,7 @@ class RestorationHead:
         """The last convolution, for four rows at a time."""
         above, below = strip.edges
         rows = F.conv2d(F.pad(image, (0, 0, above, below)), self._last, stride=(4, 1), padding=(0, 1))[0]
-        return rows.unflatten(0, (IMAGE_CHANNELS, 4)).transpose(1, 2).flatten(1, 2)
+        return rows[: 4 * IMAGE_CHANNELS].unflatten(0, (IMAGE_CHANNELS, 4)).transpose(1, 2).flatten(1, 2)
 
 
 def _four_rows(weight: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ import torch
 from fmanet_cli.engine import warping
 from fmanet_cli.engine.runner import ReferenceRunner
 from fmanet_cli.engine.streaming import StreamingRunner
-from fmanet_cli.model.config import FMANetConfig
+from fmanet_cli.model.config import LITE, FMANetConfig
 from fmanet_cli.model.filtering import backward_warp
 from fmanet_cli.model.fmanet import FMANet, random_model
 from fmanet_cli.weights.checkpoint import load_model
@@ -84,6 +84,19 @@ def test_warping_row_by_row_is_warping_at_once(monkeypatch: pytest.MonkeyPatch) 
     masks = fields[:, 2::3].repeat_interleave(2, dim=1).sigmoid()
     expected = backward_warp(shifted, flow).view(2, 6, 13, 9) * masks
     torch.testing.assert_close(at_once, expected, atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("config", [WIDE, FIVE_FRAMES, LITE], ids=["wide", "five frames", "lite"])
+def test_numbers_of_channels_rounded_up_change_nothing(config: FMANetConfig) -> None:
+    model = lively(config)
+    frames = torch.rand(config.num_frames, 3, 19, 22, generator=torch.Generator().manual_seed(5))
+    expected = window_of(StreamingRunner(model, device=CPU, precision="fp32"), frames)
+    runner = StreamingRunner(model, device=CPU, precision="fp32", strip_bytes=30_000, channel_multiple=8)
+    torch.testing.assert_close(window_of(runner, frames), expected, atol=2e-5, rtol=0)
+    state = runner.frame_state(frames[0])
+    assert {part.shape[1] for part in (*state.initial, *state.refined[0], *state.refined[1])} == {
+        {66: 72, 20: 40, 24: 24}[config.dim]
+    }
 
 
 @pytest.mark.parametrize("config", [WIDE, FIVE_FRAMES], ids=["wide", "five frames"])
