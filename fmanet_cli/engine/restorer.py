@@ -96,7 +96,6 @@ class Restorer:
         self._transfer = transfer_for(self.device)
         self._turns = Turns()
         self._shrinking = threading.Lock()
-        self._is_streaming = engine == "streaming"
         runner = _runner(engine, model, self.device, self.precision)
         self.runner = graphed(runner, device=self.device) if compiled else runner
         """The network as it runs, for whole pictures."""
@@ -181,18 +180,21 @@ class Restorer:
     def _windows_at_once(self, height: int, width: int) -> int:
         if self.tile is None:
             self.tile = self._first_tile(height, width)
-        if not self._is_streaming:
+        if not isinstance(self.runner, StreamingRunner):
             return 1
         pixels = min(self.tile or height, height) * min(self.tile or width, width)
         return windows_at_once(pixels, config=self.model.config, device=self.device, precision=self.precision)
 
     def _windows_in_a_pass(self, height: int, width: int) -> int:
-        is_whole = not self.tile or self.tile >= max(height, width)
-        return windows_in_a_pass(height * width, self.device) if is_whole else 1
+        if not isinstance(self.runner, StreamingRunner) or not _is_whole(self.tile or 0, height, width):
+            return 1
+        return windows_in_a_pass(height * width, self.device)
 
     def _restore_group(self, windows: Sequence[Sequence[_Item]]) -> list[Tensor]:
         """(3, 4H, 4W) each; several windows in one pass where the network can, out of memory one by one."""
-        if len(windows) > 1 and not self.tile and isinstance(self.runner, StreamingRunner):
+        height, width = windows[0][0].tensor.shape[-2:]
+        # Tiles may have become necessary since the groups were made.
+        if len(windows) > 1 and isinstance(self.runner, StreamingRunner) and _is_whole(self.tile or 0, height, width):
             try:
                 return self.runner.windows([[item.state.get() for item in window] for window in windows])
             except (RuntimeError, MemoryError) as error:
@@ -208,7 +210,7 @@ class Restorer:
             with self._turns.taken() as was_alone:
                 tile = self.tile or 0
                 try:
-                    if tile == 0 or tile >= max(height, width):
+                    if _is_whole(tile, height, width):
                         return self.runner.window([item.state.get() for item in reversed(window)][::-1])
                     for item in window:
                         item.state.forget()
@@ -306,6 +308,11 @@ class _Item:
     """As it was read."""
     state: Once[Any]
     """What the network computes of this frame alone."""
+
+
+def _is_whole(tile: int, height: int, width: int) -> bool:
+    """Whether tiles of that side leave a picture whole; 0 asks for whole pictures."""
+    return tile == 0 or tile >= max(height, width)
 
 
 def _runner(engine: str, model: FMANet, device: torch.device, precision: Precision) -> WindowRunner:

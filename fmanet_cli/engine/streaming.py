@@ -188,7 +188,6 @@ class Refinement:
     """An `FRMABlock` without its dense block, which runs once a frame elsewhere."""
 
     def __init__(self, block: Any, layout: Layout, num_frames: int) -> None:
-        self._layout = layout
         dim, taken = block.conv_Fw.weight.shape[:2]
         width = layout.width(dim)
         self._dim, self._width = dim, width
@@ -248,9 +247,10 @@ class Refinement:
         """
         guided = conv(centre, self._guide)
         dim, width, windows = self._dim, self._width, len(centre)
-        empty = _empty_picture if dim == width else _black_picture
-        aligned = empty(centre, len(features) * width)
-        joined = None if flow_masks is None else _black_picture(centre, self._rest.shape[1])
+        aligned = _empty_picture(centre, len(features) * width, used=len(features) * dim)
+        joined: Tensor | None = None
+        if flow_masks is not None:
+            joined = _empty_picture(centre, self._rest.shape[1], used=dim + flow_masks.shape[1])
         for index, picture in enumerate(features):
             # Both warps sample the same float32 copy, made once.
             wide = warp_source(picture[:, :dim])
@@ -278,17 +278,11 @@ class Refinement:
         return picture_of(total, like)
 
 
-def _empty_picture(like: Tensor, channels: int, *, batch: int | None = None) -> Tensor:
-    """(B, channels, H, W), channels last, not filled."""
-    height, width = like.shape[-2:]
-    return torch.empty((batch or len(like), height, width, channels), dtype=like.dtype, device=like.device).permute(
-        0, 3, 1, 2
-    )
-
-
-def _black_picture(like: Tensor, channels: int) -> Tensor:
-    """(B, channels, H, W), channels last, zero."""
-    return _empty_picture(like, channels).zero_()
+def _empty_picture(like: Tensor, channels: int, *, used: int | None = None, batch: int | None = None) -> Tensor:
+    """(B, channels, H, W), channels last, not filled; zero where only `used` of the channels will be filled."""
+    size = (batch or len(like), *like.shape[-2:], channels)
+    make = torch.empty if used in (None, channels) else torch.zeros
+    return make(size, dtype=like.dtype, device=like.device).permute(0, 3, 1, 2)
 
 
 def _frames_outermost(weight: Any, dim: int, num_frames: int) -> Tensor:
