@@ -17,6 +17,7 @@ from fmanet_cli.errors import OptionError
 @click.option(
     "--precision", type=click.Choice(["auto", "fp32", "fp16", "bf16"]), default="auto", help="Of the network."
 )
+@click.option("--compile", "compiled", is_flag=True, help="Run it as CUDA graphs, as restore --compile does.")
 @click.option("--frames", type=click.IntRange(2), help="Length of the clip.  [default: 120 on CUDA, else 8]")
 @click.option("--against", type=click.Choice(["reference"]), help="The plain fp32 network, step by step in turn.")
 @click.option("--json", "report_path", metavar="FILE|-", help="Write every figure as JSON; - = standard output.")
@@ -25,6 +26,7 @@ def command(
     model: str | None,
     device: str,
     precision: str,
+    compiled: bool,
     frames: int | None,
     against: str | None,
     report_path: str | None,
@@ -52,6 +54,7 @@ def command(
         sizes=tuple(parse_size(size) for size in sizes),
         device=device,
         precision=precision,
+        compiled=compiled,
         frames=frames,
         against=against,
     )

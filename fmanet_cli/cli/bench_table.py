@@ -24,7 +24,8 @@ def print_bench(report: BenchReport, *, to_stderr: bool) -> None:
         console.width = max(console.width, _LEAST_WIDTH)
     machine, peak = report.machine, report.matrix_peak
     place = machine.accelerator if machine.accelerator else f"{machine.processor}, {machine.threads} threads"
-    console.print(f"{report.model} on {report.device} ({place}), {report.precision}, torch {report.torch}")
+    graphs = ", as CUDA graphs" if report.compiled else ""
+    console.print(f"{report.model} on {report.device} ({place}), {report.precision}{graphs}, torch {report.torch}")
     console.print(
         f"matrix peak: 3x3 convolution {2 * peak.convolution_macs_per_second / _GIGA:,.0f} GFLOP/s, "
         f"matrix product {2 * peak.product_macs_per_second / _GIGA:,.0f} GFLOP/s"

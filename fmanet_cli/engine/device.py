@@ -13,7 +13,13 @@ Precision = Literal["fp32", "fp16", "bf16"]
 DTYPES: dict[str, torch.dtype] = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
 
-OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED")
+OUT_OF_MEMORY = (
+    "out of memory",
+    "can't allocate memory",
+    "CUBLAS_STATUS_ALLOC_FAILED",
+    "CUDNN_STATUS_ALLOC_FAILED",
+    "_ALLOCATION_FAILED",
+)
 """How libraries below torch say that memory does not suffice."""
 
 
@@ -49,7 +55,8 @@ def choose_device(name: str = "auto") -> torch.device:
 def choose_precision(name: str, device: torch.device) -> Precision:
     """`auto` takes fp16 on GPUs, bf16 on CPUs with bfloat16 instructions and fp32 elsewhere.
 
-    Flow, sampling grids, normalisations and softmax are float32 in all of them.
+    Flow, sampling grids, normalisations and softmax are float32 in all of them. On CUDA, 16-bit precisions round the
+    weights of the layers that predict flow to 10 bits (TF32); their inputs are 16-bit numbers, which TF32 holds.
 
     Raises:
         DeviceError: the device cannot compute in this precision at a useful speed.

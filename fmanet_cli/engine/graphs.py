@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import threading
 from collections import OrderedDict
@@ -35,9 +36,14 @@ def graphed(runner: WindowRunner, *, device: torch.device) -> GraphedRunner:
     """
     if not isinstance(runner, StreamingRunner):
         raise OptionError("--compile is for the streaming engine only")
+    check_recordable(device)
+    return GraphedRunner(runner, device=device)
+
+
+def check_recordable(device: torch.device) -> None:
+    """Raises DeviceError for a device without graphs."""
     if device.type != "cuda":
         raise DeviceError(f"--compile records CUDA graphs and needs a CUDA device, not {device}; leave --compile out")
-    return GraphedRunner(runner, device=device)
 
 
 class Recording(Protocol):
@@ -67,7 +73,7 @@ class CudaRecording:
 
     def __init__(self, compute: Callable[[], Any], pool: Any) -> None:
         current = torch.cuda.current_stream()
-        side = torch.cuda.Stream()
+        side = _recording_stream(current.device)
         side.wait_stream(current)
         with torch.cuda.stream(side):
             for _ in range(WARM_UPS):
@@ -94,6 +100,12 @@ class CudaRecording:
         """The pool's memory is free when its last graph is released."""
         self.outputs = None
         self._graph.reset()
+
+
+@functools.cache
+def _recording_stream(device: torch.device) -> torch.cuda.Stream:
+    """One for all recordings on a device: a memory pool shares, and cuBLAS has a workspace, within a stream only."""
+    return torch.cuda.Stream(device)
 
 
 def _recording_error(error: BaseException) -> BaseException:
@@ -145,8 +157,10 @@ class GraphedRunner:
 
     @torch.inference_mode()
     def _run(self, inputs: Any, compute: Callable[[_SizeGraphs], Any]) -> Any:
-        height, width = _tensors(inputs)[0].shape[-2:]
-        with self._lock:
+        first = _tensors(inputs)[0]
+        height, width = first.shape[-2:]
+        # Streams are recorded and replayed on the current device, which need not be the runner's.
+        with self._lock, torch.cuda.device_of(first):
             try:
                 return compute(self._graphs(height, width))
             except (RuntimeError, MemoryError) as error:

@@ -9,6 +9,7 @@ import math
 import torch
 from torch import Tensor
 
+from fmanet_cli.engine.device import is_out_of_memory
 from fmanet_cli.model.config import FLOW_MASK_CHANNELS, IMAGE_CHANNELS
 
 try:
@@ -43,9 +44,9 @@ def available(device: torch.device) -> bool:
         picture = torch.zeros(1, IMAGE_CHANNELS, 1, 1, device=device)
         warp_into(picture, picture.clone(), picture.clone())
         torch.cuda.synchronize(device)
-    except torch.OutOfMemoryError:
-        raise
     except Exception as error:  # Whatever a compiler or driver reports, there is another way to compute this.
+        if is_out_of_memory(error):
+            raise
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         log.warning("Triton does not work here (%s): warping and upsampling run in PyTorch, slower", reason)
         return False

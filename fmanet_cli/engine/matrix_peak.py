@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from fmanet_cli.engine.device import DTYPES, Precision
+from fmanet_cli.engine.device import DTYPES, Precision, full_float32
 
 CHANNELS = 90
 """As wide as the paper's network."""
@@ -39,6 +39,7 @@ class MatrixPeak:
 
 def measure_matrix_peak(device: torch.device, precision: Precision) -> MatrixPeak:
     """Times a plain convolution and a plain matrix product in this precision."""
+    full_float32(device, precision)
     dtype = DTYPES[precision]
     batch, height, width = _PICTURE[device.type]
     picture = torch.rand(batch, CHANNELS, height, width, device=device).to(dtype, memory_format=torch.channels_last)

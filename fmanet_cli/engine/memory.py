@@ -40,9 +40,10 @@ def bytes_per_pixel(config: FMANetConfig, precision: Precision) -> float:
 
 
 def free_memory(device: torch.device) -> int | None:
-    """Free bytes of the device; None where the system does not say."""
+    """Free bytes of the device, with what torch keeps of it unused; None where the system does not say."""
     if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[0]
+        unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return torch.cuda.mem_get_info(device)[0] + unused
     if device.type != "cpu":
         return None
     information = Path("/proc/meminfo")

@@ -22,7 +22,9 @@ WIDE_DIM = 64
 """From this many channels on, a dense block runs faster with its layers regrouped by source."""
 
 NARROW_HEAD = 12
-"""Heads of fewer channels cost less as one product of all channels, most of it unused, than one by one."""
+"""Heads of fewer channels cost less as one product of all channels, most of it unused, than one by one.
+
+On CUDA all do: each product is a kernel start, and what it computes is little."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -268,7 +270,7 @@ class Attention:
     def _products(self, query: Tensor, key: Tensor) -> Tensor:
         """(pixels, C) float32 each: every channel of a head with every channel of the same head, (C, C / heads)."""
         size = query.shape[1] // self._heads
-        if size < NARROW_HEAD:
+        if size < NARROW_HEAD or query.is_cuda:
             every = (query.t() @ key).view(self._heads, size, self._heads, size)
             return every.diagonal(dim1=0, dim2=2).permute(2, 0, 1).flatten(0, 1)
         return torch.cat([q.t() @ k for q, k in zip(query.split(size, dim=1), key.split(size, dim=1), strict=True)])

@@ -6,7 +6,7 @@ import copy
 import itertools
 import logging
 import threading
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
@@ -158,9 +158,13 @@ class Restorer:
 
         if count == 1:
             groups = in_groups(wanted, self._windows_in_a_pass(height, width))
-            passes = (zip(group, self._restore_group(group), strict=True) for group in groups)
-            started = (begun(window, restored) for group in passes for window, restored in group)
-            yield from in_order(started, limit=2 if self.device.type == "cuda" else 1)
+
+            def started() -> Iterator[Callable[[], Finished]]:
+                # A name for the window would keep its oldest frame's state while the next window is computed.
+                for group in groups:
+                    yield from map(begun, group, self._restore_group(group))
+
+            yield from in_order(started(), limit=2 if self.device.type == "cuda" else 1)
             return
         with Workers(count) as workers:
 
@@ -235,6 +239,8 @@ class Restorer:
             area = (..., slice(tile.top, tile.top + tile.height), slice(tile.left, tile.left + tile.width))
             states = {item.index: self.runner.frame_state(item.tensor[area].contiguous()) for item in window}
             blender.add(tile, self.runner.window([states[item.index] for item in window]))
+            # They would stay while those of the next tile are made.
+            del states
         return blender.result()
 
     def _first_tile(self, height: int, width: int) -> int:

@@ -13,6 +13,7 @@ import torch
 
 from fmanet_cli import __version__
 from fmanet_cli.engine.device import choose_device, choose_precision, free_device_memory
+from fmanet_cli.engine.graphs import check_recordable
 from fmanet_cli.engine.matrix_peak import MatrixPeak, measure_matrix_peak
 from fmanet_cli.errors import OptionError
 from fmanet_cli.jobs.bench_size import LEAST_PAIRS, SizeBench, SizeReport, Subject
@@ -41,6 +42,8 @@ class BenchSettings:
     """`auto`, `cpu`, `cuda`, `cuda:N` or `mps`."""
     precision: str = "auto"
     """`auto`, `fp32`, `fp16` or `bf16`; the plain network always runs in fp32."""
+    compiled: bool = False
+    """Whether the network runs as CUDA graphs."""
     frames: int | None = None
     """Length of the clip and number of timed steps; None = `DEFAULT_FRAMES`."""
     against: str | None = None
@@ -98,6 +101,8 @@ class BenchReport:
     """Where the network ran."""
     precision: str
     """`fp32`, `fp16` or `bf16`."""
+    compiled: bool
+    """Whether the network ran as CUDA graphs."""
     matrix_peak: MatrixPeak
     """The ceiling: plain work in this precision."""
     sizes: dict[str, SizeReport]
@@ -112,16 +117,19 @@ class Benchmark:
     """Measures every size in turn; `run` yields the progress and leaves the `report`."""
 
     def __init__(self, settings: BenchSettings) -> None:
-        """Raises DeviceError for a device or precision that is not there, WeightsError for weights that are not."""
+        """Raises DeviceError for what the device has not, or is not there, WeightsError for weights that are not."""
         self.report: BenchReport | None = None
         """Set when the run has ended well."""
         device = choose_device(settings.device)
+        if settings.compiled:
+            check_recordable(device)
         kind = device.type if device.type in DEFAULT_SIZES else "cpu"
         self._subject = Subject(
             model=load_model(settings.model),
             name=settings.model,
             device=device,
             precision=choose_precision(settings.precision, device),
+            compiled=settings.compiled,
             frames=settings.frames or DEFAULT_FRAMES[kind],
             paired=settings.against is not None,
         )
@@ -156,6 +164,7 @@ class Benchmark:
             model=subject.name,
             device=str(subject.device),
             precision=subject.precision,
+            compiled=subject.compiled,
             matrix_peak=peak,
             sizes=sizes,
         )

@@ -101,6 +101,8 @@ class Subject:
     """Where it runs."""
     precision: Precision
     """In which precision."""
+    compiled: bool
+    """Whether it runs as CUDA graphs."""
     frames: int
     """Length of the clip and number of timed steps."""
     paired: bool
@@ -125,7 +127,7 @@ class SizeBench:
     def run(self) -> Iterator[str]:
         """Raises DeviceError where whole pictures do not fit into memory."""
         yield "memory"
-        self._memory = self._probe("streaming", self._subject.precision)
+        self._memory = self._probe("streaming", self._subject.precision, compiled=self._subject.compiled)
         if not self._memory.fits:
             raise self._too_large()
         self._reference_memory: ProbeResult | None = None
@@ -153,7 +155,7 @@ class SizeBench:
             yield "decode"
             like = write_synthetic_clip(clip, height=self._height, width=self._width, count=subject.frames)
             self._decode, frames = timed_decode(clip, keep=_KEPT_IMAGES)
-            restorer = Restorer(subject.model, device=str(subject.device), precision=subject.precision, tile=0)
+            restorer = self._restorer(compiled=subject.compiled)
             plane_format = encoder_planes(target, like=like, scale=restorer.scale)
             restored: list[Picture] = []
             yield from self._run_steps(restorer, [frame.image for frame in frames], plane_format, restored)
@@ -164,13 +166,14 @@ class SizeBench:
             del restored
             yield from self._run_whole(clip, target, restorer)
 
-    def _probe(self, engine: str, precision: Precision) -> ProbeResult:
+    def _probe(self, engine: str, precision: Precision, *, compiled: bool = False) -> ProbeResult:
         return probe_memory(
             ProbeRequest(
                 model=self._subject.name,
                 device=str(self._subject.device),
                 precision=precision,
                 engine=engine,
+                compiled=compiled,
                 height=self._height,
                 width=self._width,
                 threads=torch.get_num_threads(),
@@ -187,7 +190,12 @@ class SizeBench:
         """Times the network step by step, the plain one in turn with it; keeps a few pictures in `restored`."""
         yield "first step"
         ours, reference = ModelSteps(restorer, images, plane_format=plane_format), self._reference_steps(images)
-        self._macs = _warm_up(ours, restorer.device)
+        if self._subject.compiled:
+            # What a graph replays cannot be counted.
+            self._macs = _warm_up(ModelSteps(self._restorer(), images), restorer.device)
+            ours.step()
+        else:
+            self._macs = _warm_up(ours, restorer.device)
         if reference is not None:
             self._reference_macs = _warm_up(reference, restorer.device)
         for index in range(self._subject.frames):
@@ -199,6 +207,12 @@ class SizeBench:
             spent = sum(pair.reference_seconds for pair in self._pairs)
             if reference is not None and (len(self._pairs) < LEAST_PAIRS or spent < _REFERENCE_SECONDS):
                 self._pairs.append(_pair(ours, reference))
+
+    def _restorer(self, *, compiled: bool = False) -> Restorer:
+        subject = self._subject
+        return Restorer(
+            subject.model, device=str(subject.device), precision=subject.precision, tile=0, compiled=compiled
+        )
 
     def _reference_steps(self, images: list[np.ndarray]) -> ModelSteps | None:
         """None where it is not asked for or does not fit."""

@@ -40,6 +40,8 @@ class ProbeRequest:
     """`fp32`, `fp16` or `bf16`."""
     engine: str
     """`streaming` or `reference`."""
+    compiled: bool
+    """Whether it runs as CUDA graphs."""
     height: int
     """Of the input, in pixels."""
     width: int
@@ -82,7 +84,14 @@ def run_probe(request: ProbeRequest) -> ProbeResult:
     on_cpu = request.device == "cpu"
     start = _resident_bytes() if on_cpu else None
     try:
-        restorer = Restorer(model, device=request.device, precision=request.precision, tile=0, engine=request.engine)
+        restorer = Restorer(
+            model,
+            device=request.device,
+            precision=request.precision,
+            tile=0,
+            engine=request.engine,
+            compiled=request.compiled,
+        )
         fits = _restores_whole(restorer, request.height, request.width)
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):

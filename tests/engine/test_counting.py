@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from fmanet_cli.engine import matrix_peak
 from fmanet_cli.engine.counting import count_multiply_adds
 from fmanet_cli.engine.matrix_peak import MatrixPeak, measure_matrix_peak
 
@@ -43,8 +44,11 @@ def test_counting_leaves_results_alone_and_ends():
     assert count_multiply_adds(lambda: None) == 0
 
 
-def test_the_matrix_peak_is_the_better_of_two_rates():
+def test_the_matrix_peak_is_the_better_of_two_rates(monkeypatch):
+    asked = []
+    monkeypatch.setattr(matrix_peak, "full_float32", lambda *device_and_precision: asked.append(device_and_precision))
     assert MatrixPeak(2.0, 3.0).best_macs_per_second == 3.0
     peak = measure_matrix_peak(torch.device("cpu"), "fp32")
     assert min(peak.convolution_macs_per_second, peak.product_macs_per_second) > 1e8
     assert peak.best_macs_per_second < 1e14
+    assert asked == [(torch.device("cpu"), "fp32")]

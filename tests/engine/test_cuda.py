@@ -94,10 +94,11 @@ def test_16_bit_stays_close_to_float32(precision: Precision) -> None:
     assert -10 * (half - exact).square().mean().log10() >= 50
 
 
-def test_out_of_memory_repeats_the_window_in_smaller_tiles() -> None:
+@pytest.mark.parametrize("compiled", [False, True], ids=["eager", "graphs"])
+def test_out_of_memory_repeats_the_window_in_smaller_tiles(compiled: bool) -> None:
     model = load_model("random:paper")
     frames = list(make_frames(2, 180, 320))
-    restorer = Restorer(model, device="cuda", precision="fp32", tile=0)
+    restorer = Restorer(model, device="cuda", precision="fp32", tile=0, compiled=compiled)
     # The kept features of three frames alone need 622 MB in float32.
     allowed = torch.cuda.memory_reserved(0) + 600e6
     torch.cuda.set_per_process_memory_fraction(allowed / torch.cuda.get_device_properties(0).total_memory, 0)

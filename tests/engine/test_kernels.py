@@ -57,6 +57,21 @@ def test_in_the_interpreter(interpreted: dict[str, float], name: str) -> None:
     assert interpreted[name] <= tolerance(name)
 
 
+def test_every_case_compiles_for_a_gpu_that_is_not_here(tmp_path: Path) -> None:
+    pytest.importorskip("triton")
+    process = python(
+        "tests/kernel_compiling.py",
+        TRITON_INTERPRET="0",
+        TRITON_CACHE_DIR=str(tmp_path),
+        PYTHONPATH=os.pathsep.join(sys.path),
+    )
+    assert process.returncode == 0, process.stderr
+    # Strips begin at rows 0, 2 and 3, which Triton takes for two kinds of number.
+    assert json.loads(process.stdout) == {
+        name: 2 if "strips" in name else 1 for name in NAMES if not name.startswith("network")
+    }
+
+
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 @pytest.mark.parametrize(("name", "case"), list(kernel_cases.cases()), ids=NAMES)
@@ -107,6 +122,18 @@ def test_a_launch_that_fails_is_said_with_its_reason(
     assert caplog.messages == [
         "Triton does not work here (Failed to find C compiler.): warping and upsampling run in PyTorch, slower"
     ]
+
+
+def test_memory_that_ran_out_says_nothing_of_triton(monkeypatch: pytest.MonkeyPatch) -> None:
+    def zeros(*_: int, **__: object) -> torch.Tensor:
+        raise RuntimeError("Triton Error [CUDA]: out of memory")
+
+    monkeypatch.setattr(kernels, "triton", object())
+    monkeypatch.setattr(kernels.torch, "zeros", zeros)
+    kernels.available.cache_clear()
+    for _ in range(2):
+        with pytest.raises(RuntimeError, match="out of memory"):
+            kernels.available(torch.device("cuda", 0))
 
 
 def test_the_module_imports_without_triton() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import weakref
 from dataclasses import replace
 
 import numpy as np
@@ -10,7 +11,8 @@ import pytest
 import torch
 from moving_pictures import make_frames
 
-from fmanet_cli.engine.device import choose_device, choose_precision
+from fmanet_cli.engine.device import choose_device, choose_precision, is_out_of_memory
+from fmanet_cli.engine.memory import free_memory
 from fmanet_cli.engine.restorer import Restorer
 from fmanet_cli.errors import DeviceError, OptionError
 from fmanet_cli.model.fmanet import FMANet
@@ -116,6 +118,53 @@ def test_no_memory_for_the_smallest_tile_is_an_error(tiny_model: FMANet, monkeyp
     monkeypatch.setattr(restorer.runner, "window", window)
     with pytest.raises(DeviceError, match="not enough memory on cpu even for tiles of 32 pixels"):
         list(restorer.restore(make_frames(2, 40, 90)))
+
+
+def test_no_state_outlives_its_windows(tiny_model: FMANet) -> None:
+    class State:
+        def __init__(self, frame: torch.Tensor) -> None:
+            self.frame = frame
+
+    class CountingRunner:
+        def frame_state(self, frame: torch.Tensor) -> State:
+            state = State(frame)
+            alive.add(state)
+            return state
+
+        def window(self, states: list[State]) -> torch.Tensor:
+            counts.append((len(alive), len(pictures)))
+            picture = torch.zeros(3, *(4 * side for side in states[0].frame.shape[1:]))
+            pictures.add(picture)
+            return picture
+
+    alive: weakref.WeakSet[State] = weakref.WeakSet()
+    pictures: weakref.WeakSet[torch.Tensor] = weakref.WeakSet()
+    counts: list[tuple[int, int]] = []
+    restorer = Restorer(tiny_model, device="cpu", precision="fp32", tile=0)
+    restorer.runner = CountingRunner()
+    assert len(list(restorer.restore(make_frames(5)))) == 5
+    assert counts == [(2, 0), (3, 0), (3, 0), (3, 0), (3, 0)]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("CUDA error: out of memory", True),
+        ("Triton Error [CUDA]: out of memory", True),
+        ("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`", True),
+        ("cuDNN error: CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED", True),
+        ("cuDNN error: CUDNN_STATUS_NOT_SUPPORTED", False),
+    ],
+)
+def test_libraries_say_in_their_own_words_that_memory_does_not_suffice(text: str, expected: bool) -> None:
+    assert is_out_of_memory(RuntimeError(text)) is expected
+
+
+def test_memory_that_torch_keeps_unused_is_free(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (2000, 9000))
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda _: 5000)
+    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda _: 1500)
+    assert free_memory(torch.device("cuda", 0)) == 5500
 
 
 def test_other_errors_are_not_taken_for_memory(tiny_model: FMANet, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,21 +12,37 @@ import numpy as np
 import pytest
 import torch
 
+from fmanet_cli.engine import restorer as restorer_module
 from fmanet_cli.engine.matrix_peak import MatrixPeak
 from fmanet_cli.engine.restorer import Restorer
 from fmanet_cli.engine.streaming import StreamingRunner
 from fmanet_cli.errors import DeviceError, OptionError, WeightsError
 from fmanet_cli.jobs import bench as bench_module
-from fmanet_cli.jobs import bench_size, memory_probe
+from fmanet_cli.jobs import bench_size, memory_probe, stages
 from fmanet_cli.jobs.bench import Benchmark, BenchSettings, parse_size
 from fmanet_cli.jobs.memory_probe import ProbeRequest, ProbeResult, probe_memory, run_probe
-from fmanet_cli.jobs.stages import ModelSteps, StepSeconds, difference, encoder_planes, median_stages, timed_encode
+from fmanet_cli.jobs.stages import (
+    ModelSteps,
+    StepSeconds,
+    difference,
+    encoder_planes,
+    median_stages,
+    timed_encode,
+    timed_stream,
+)
 from fmanet_cli.jobs.synthetic import synthetic_frames, write_synthetic_clip
 from fmanet_cli.video.reader import VideoReader
 from fmanet_cli.weights.checkpoint import load_model
 
 REQUEST = ProbeRequest(
-    model="random:lite", device="cpu", precision="fp32", engine="streaming", height=32, width=48, threads=1
+    model="random:lite",
+    device="cpu",
+    precision="fp32",
+    engine="streaming",
+    compiled=False,
+    height=32,
+    width=48,
+    threads=1,
 )
 FITS, DOES_NOT_FIT = ProbeResult(True, 1000), ProbeResult(False, None)
 
@@ -113,6 +129,25 @@ def test_a_size_that_does_not_fit_is_refused(monkeypatch):
         report_of(Benchmark(settings()))
 
 
+@pytest.mark.usefixtures("quick")
+def test_graphs_are_asked_for_where_time_and_memory_are_measured(monkeypatch):
+    requests, recorded = [], []
+
+    def graphed(runner, *, device):
+        recorded.append(device)
+        return runner
+
+    monkeypatch.setattr(bench_module, "check_recordable", lambda _: None)
+    monkeypatch.setattr(restorer_module, "graphed", graphed)
+    monkeypatch.setattr(bench_size, "probe_memory", lambda request: requests.append(request) or FITS)
+    report = report_of(Benchmark(settings(compiled=True, against="reference")))
+    assert report["compiled"] is True
+    assert [(request.engine, request.compiled) for request in requests] == [("streaming", True), ("reference", False)]
+    # One for the run; what is counted and the plain network are not recorded.
+    assert recorded == [torch.device("cpu")]
+    assert report["sizes"]["48x32"]["macs_per_pixel"] > 0
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -131,6 +166,8 @@ def test_weights_and_devices_are_looked_for_before_the_run():
         Benchmark(settings(model="nonsense"))
     with pytest.raises(DeviceError, match="fp16 needs a GPU"):
         Benchmark(settings(precision="fp16"))
+    with pytest.raises(DeviceError, match="needs a CUDA device, not cpu; leave --compile out"):
+        Benchmark(settings(compiled=True))
 
 
 def test_sizes_are_width_by_height():
@@ -205,11 +242,30 @@ def test_the_paper_configuration_stays_below_15_million_multiply_adds():
     assert 23e6 < counts["reference"] < 24.5e6
 
 
+def test_passes_of_several_windows_are_run_once_before_they_are_timed(monkeypatch):
+    class CountingRestorer:
+        device = torch.device("cpu")
+
+        def restore(self, frames):
+            lengths.append(len(list(frames)))
+            return iter(())
+
+    lengths: list[int] = []
+    frames = list(synthetic_frames(24, 32, count=2))
+    monkeypatch.setattr(stages, "windows_in_a_pass", lambda pixels, _: {24 * 32: 4}[pixels])
+    timed_stream(CountingRestorer(), frames, None, count=10)  # type: ignore[arg-type]
+    # Two passes of four windows, the last of two.
+    assert lengths == [4 + 2, 10]
+    monkeypatch.undo()
+    timed_stream(CountingRestorer(), frames, None, count=10)  # type: ignore[arg-type]
+    assert lengths[2:] == [10]
+
+
 def test_stages_are_medians():
     steps = [StepSeconds(upload=value, frame_features=2, window=3, download=9 - value) for value in (1, 2, 6)]
-    stages = median_stages(steps, decode=0.5, encode=0.25)
-    assert (stages.upload, stages.download, stages.decode, stages.encode) == (2, 7, 0.5, 0.25)
-    assert stages.model == steps[0].model == 5
+    medians = median_stages(steps, decode=0.5, encode=0.25)
+    assert (medians.upload, medians.download, medians.decode, medians.encode) == (2, 7, 0.5, 0.25)
+    assert medians.model == steps[0].model == 5
 
 
 def test_difference_is_absolute_before_and_squared_after_clipping():
