@@ -9,10 +9,13 @@ import torch
 
 from fmanet_cli.engine.device import DTYPES, Precision
 from fmanet_cli.engine.tiling import MIN_TILE
-from fmanet_cli.model.config import FMANetConfig
+from fmanet_cli.model.config import IMAGE_CHANNELS, FMANetConfig
 
 USABLE_SHARE = 0.8
 """Share of the free memory that a first guess may plan with; a wrong guess is mended by smaller tiles."""
+
+WORKSPACE_BYTES = 384 << 20
+"""What a window takes however small it is: strips, and the buffers of the libraries below."""
 
 
 def largest_tile(height: int, width: int, *, config: FMANetConfig, device: torch.device, precision: Precision) -> int:
@@ -20,22 +23,23 @@ def largest_tile(height: int, width: int, *, config: FMANetConfig, device: torch
     available = free_memory(device)
     if available is None:
         return 0
-    pixels = available * USABLE_SHARE / bytes_per_pixel(config, precision)
+    pixels = (available * USABLE_SHARE - WORKSPACE_BYTES) / bytes_per_pixel(config, precision)
     if pixels >= height * width:
         return 0
-    return max(MIN_TILE, int(pixels**0.5) // 8 * 8)
+    return max(MIN_TILE, int(max(0.0, pixels) ** 0.5) // 8 * 8)
 
 
 def bytes_per_pixel(config: FMANetConfig, precision: Precision) -> float:
     """Peak bytes per low-resolution pixel of the streaming network, counted from the tensors alive at its peak.
 
-    Kept features of a window, the widest tensors of a refinement block, and the float32 tensors that exist in any
-    precision: warped features, the restored picture and its copies.
+    That is the alignment in Net^R: the kept features of a window, those of the degradation kernels, what one frame's
+    alignment makes, and the float32 tensors that exist in any precision: the features that are warped, flow-mask pairs,
+    the restored picture and its copies.
     """
     size = DTYPES[precision].itemsize
     kept = config.num_frames * (2 * config.num_frma_blocks + 2) * config.dim
-    working = config.num_frames * (6 * config.dim + 4 * config.growth * config.num_dense_layers)
-    wide = config.num_frames * (2 * config.dim + 4 * config.flow_channels) + 6 * 3 * config.scale**2
+    working = (config.num_frames + 4) * config.dim + 2 * config.flow_channels
+    wide = config.dim + (config.num_frames + 2) * config.flow_channels + 3 * IMAGE_CHANNELS * config.scale**2
     return (kept + working) * size + wide * torch.float32.itemsize
 
 

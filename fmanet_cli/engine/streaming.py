@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -111,7 +111,8 @@ class StreamingRunner:
             for block in self._rdbs[index]:
                 features = block(features)
                 refined[index].append(features)
-            picture = torch.cat((picture, features), dim=1)
+            if index == 0:
+                picture = torch.cat((picture, features), dim=1)
         return FrameState(frame, (initial[0], initial[1]), (refined[0], refined[1]))
 
     def window(self, states: Sequence[FrameState]) -> Tensor:
@@ -198,7 +199,8 @@ class Refinement:
         self._rest = self._rest.contiguous(memory_format=torch.channels_last)
         fuse = _frames_outermost(block.conv_Fw.weight, dim, num_frames)
         fuse = layout.weight(fuse, inputs=[dim] * (taken // dim))[:, :, 0, 0].t()
-        self._carry, self._fuse = fuse[: -width * num_frames].contiguous(), fuse[-width * num_frames :].contiguous()
+        parts = [part.contiguous() for part in fuse.split(width)]
+        self._carry, self._fuse = parts[:-num_frames], parts[-num_frames:]
         self._attention = [MultiAttention(part, layout) for part in block.multi_attn_block]
         self._degradation_aware = hasattr(block, "rdb_KD")
         if self._degradation_aware:
@@ -226,11 +228,10 @@ class Refinement:
         Returns:
             F_w^{i+1}, (B, C, H, W), and f^{i+1}, (T * B, 3n, H, W) float32.
         """
-        aligned, flow_masks = self._align(features, flow_masks, centre)
-        fused = pixels(aligned) @ self._fuse
-        del aligned
-        if carried is not None:
-            fused.addmm_(pixels(carried), self._carry)
+        fused, flow_masks = self._align(features, flow_masks, centre)
+        for matrix in self._carry:
+            assert carried is not None
+            fused.addmm_(pixels(carried), matrix)
         image = picture_of(fused, centre)
         guides = [centre]
         if kernel_features is not None:
@@ -240,14 +241,15 @@ class Refinement:
         return image, flow_masks
 
     def _align(self, features: list[Tensor], flow_masks: Tensor | None, centre: Tensor) -> tuple[Tensor, Tensor]:
-        """The features warped by the refined flow-mask pairs, frame after frame.
+        """The features warped by the refined flow-mask pairs and fused frame after frame, never all of them at once.
 
         Returns:
-            (B, T * C, H, W), the frame index running slowest, and f^{i+1}.
+            (B * H * W, C), what they add to F_w^{i+1}, and f^{i+1}.
         """
         guided = conv(centre, self._guide)
         dim, width, windows = self._dim, self._width, len(centre)
-        aligned = _empty_picture(centre, len(features) * width, used=len(features) * dim)
+        aligned = _empty_picture(centre, width, used=dim)
+        fused = torch.zeros_like(pixels(centre))
         joined: Tensor | None = None
         if flow_masks is not None:
             joined = _empty_picture(centre, self._rest.shape[1], used=dim + flow_masks.shape[1])
@@ -265,9 +267,12 @@ class Refinement:
                 warp_into(joined[:, :dim], wide, flow_masks[mine])
                 joined[:, width : width + flow_masks.shape[1]] = flow_masks[mine]
                 flow_masks[mine] += self._flow.finish(conv(joined, self._rest).add_(guided))
-            warp_into(aligned[:, index * width : index * width + dim], wide, flow_masks[mine])
+            warp_into(aligned[:, :dim], wide, flow_masks[mine])
+            fused.addmm_(pixels(aligned), self._fuse[index])
+            # It would stay while the next frame's is made.
+            del wide
         assert flow_masks is not None
-        return aligned, flow_masks
+        return fused, flow_masks
 
     def _kernel_guide(self, kernel_features: Tensor, like: Tensor) -> Tensor:
         """k^{D,i}, (B, C, H, W)."""
@@ -303,7 +308,7 @@ class KernelFeatures:
     def __init__(self, model: FMANet, layout: Layout) -> None:
         degradation: Any = model.degradation_learning_network
         restoration: Any = model.restoration_network
-        self._num_frames = model.config.num_frames
+        self._layout, self._num_frames = layout, model.config.num_frames
         self._first = layout.weight(degradation.d_conv[0].weight)
         self._make = layout.weight(degradation.d_conv[2].weight)
         read = restoration.d_conv[0].weight.detach()
@@ -315,7 +320,7 @@ class KernelFeatures:
         """F_w^{D,M}, (B, C, H, W), to (T * B, C, H, W)."""
         windows = len(warped)
         hidden = activate(conv(_split_frames(warped, self._num_frames), self._first))
-        first = _window_conv(hidden, self._merged, (2, 2, 2, 2), windows)
+        first = _window_conv(hidden, self._merged, windows, self._layout)
         height, width = hidden.shape[-2:]
         if min(height, width) < 3:
             first = self._two_steps(hidden, (1, 1, 1, 1), windows)
@@ -325,12 +330,14 @@ class KernelFeatures:
             first[:, :, :, :1] = self._two_steps(hidden[:, :, :, :3], (1, 0, 1, 1), windows)
             first[:, :, :, -1:] = self._two_steps(hidden[:, :, :, -3:], (0, 1, 1, 1), windows)
         del hidden
-        return _window_conv(activate(first), self._last, (1, 1, 1, 1), windows)
+        return _window_conv(activate(first), self._last, windows, self._layout)
 
     def _two_steps(self, hidden: Tensor, padding: tuple[int, int, int, int], windows: int) -> Tensor:
         """Kernels and their first reading; `padding` (left, right, top, bottom) where the picture ends."""
-        kernels = F.conv2d(F.pad(hidden, padding), self._make)
-        return _window_conv(kernels, self._read, padding, windows)
+        kernels = F.pad(F.conv2d(F.pad(hidden, padding), self._make), padding)
+        return torch.cat(
+            [F.conv2d(torch.cat(near, dim=1), weight) for near, weight in _moments(kernels, self._read, windows)]
+        )
 
 
 def _merge(make: Tensor, read: Tensor) -> Tensor:
@@ -346,25 +353,24 @@ def _window_weights(weight: Tensor, layout: Layout) -> list[Tensor]:
     return [layout.weight(part) for part in weight.unbind(2)]
 
 
-def _window_conv(frames: Tensor, weights: list[Tensor], padding: tuple[int, int, int, int], windows: int) -> Tensor:
-    """A convolution over (T * B, C, H, W) frames of B windows in time and space; outside a window there is zero."""
-    padded = F.pad(frames, padding) if len(set(padding)) > 1 else frames
-    inside = padding[0] if len(set(padding)) == 1 else 0
-    moments = padded.split(windows)
-    result: Tensor | None = None
+def _moments(frames: Tensor, weights: list[Tensor], windows: int) -> Iterator[tuple[list[Tensor], Tensor]]:
+    """For each moment of (T * B, C, H, W): the frames before, at and after it, and the kernel for all of them."""
+    moments = frames.split(windows)
     for index in range(len(moments)):
-        near = [
-            (moments[near], weights[near - index + 1])
-            for near in range(index - 1, index + 2)
-            if 0 <= near < len(moments)
-        ]
-        picture = torch.cat([frame for frame, _ in near], dim=1)
-        weight = torch.cat([weight for _, weight in near], dim=1)
-        moment = F.conv2d(picture, weight.contiguous(memory_format=torch.channels_last), padding=inside)
-        if result is None:
-            result = _empty_picture(moment, moment.shape[1], batch=len(frames))
-        result[index * windows : (index + 1) * windows] = moment
-    assert result is not None
+        near = [time for time in range(index - 1, index + 2) if 0 <= time < len(moments)]
+        weight = torch.cat([weights[time - index + 1] for time in near], dim=1)
+        yield [moments[time] for time in near], weight.contiguous(memory_format=torch.channels_last)
+
+
+def _window_conv(frames: Tensor, weights: list[Tensor], windows: int, layout: Layout) -> Tensor:
+    """A convolution over (T * B, C, H, W) frames of B windows in time and space; zero lies around a window."""
+    channels, size = weights[0].shape[0], weights[0].shape[-1]
+    height, width = frames.shape[-2:]
+    result = _empty_picture(frames, channels, batch=len(frames))
+    for moment, (near, weight) in zip(result.split(windows), _moments(frames, weights, windows), strict=True):
+        for strip in strips(height, layout.rows(width, weight.shape[1]), size // 2):
+            picture = torch.cat([strip.near(frame) for frame in near], dim=1)
+            strip.own(moment).copy_(strip.conv(picture, weight))
     return result
 
 
@@ -384,7 +390,7 @@ class RestorationHead:
         self._kernels = [layout.weight(network.r_conv[0].weight), layout.weight(make, outputs=len(make))]
         self._low = layout.weight(network.res_conv1.weight)
         # Each group of four channels becomes one of twice the size: the zeros stay at the end.
-        shuffled = 4 * layout.width(model.config.dim)
+        shuffled = 4 * layout.width(model.config.residual_width)
         self._steps = [
             layout.weight(part.weight, outputs=shuffled) for part in (network.upsample.conv1, network.upsample.conv2)
         ]

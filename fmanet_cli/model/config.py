@@ -43,12 +43,16 @@ class FMANetConfig:
     """Side k_d of the degradation kernels, in high-resolution pixels."""
     restoration_kernel_size: int = 5
     """Side k_r of the restoration kernels, in low-resolution pixels, odd."""
+    residual_dim: int | None = None
+    """Channels of the pixel-shuffle branch from twice the size on; None = `dim`, as published."""
     scale: int = 4
     """Magnification. The pixel-shuffle branch of the published network is made for 4."""
 
     def __post_init__(self) -> None:
         for name in self.__slots__:
             value = getattr(self, name)
+            if name == "residual_dim" and value is None:
+                continue
             if name != "ffn_expansion" and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
                 raise OptionError(f"{name} must be a whole number of at least 1, got {value!r}")
         if self.num_frames % 2 == 0:
@@ -83,6 +87,11 @@ class FMANetConfig:
         return FLOW_MASK_CHANNELS * self.num_flows
 
     @property
+    def residual_width(self) -> int:
+        """Channels of the pixel-shuffle branch from twice the size on."""
+        return self.dim if self.residual_dim is None else self.residual_dim
+
+    @property
     def ffn_hidden(self) -> int:
         """Hidden channels of the gated feed-forward network."""
         return int(self.dim * self.ffn_expansion)
@@ -112,5 +121,7 @@ LITE = FMANetConfig(
     num_heads=4,
     ffn_expansion=2.0,
     degradation_kernel_size=12,
+    restoration_kernel_size=3,
+    residual_dim=16,
 )
 """The embedded small network."""

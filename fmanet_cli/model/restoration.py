@@ -38,15 +38,16 @@ class RestorationOutputs:
 class PixelShuffleUpsampler(nn.Module):
     """Two steps of x2 by pixel shuffle, then a convolution at high resolution (the residual branch)."""
 
-    def __init__(self, dim: int) -> None:
+    def __init__(self, dim: int, width: int) -> None:
+        """`width`: channels C' from twice the size on; the published network keeps `dim`."""
         super().__init__()
-        self.conv1 = nn.Conv2d(dim, 4 * dim, 3, padding=1, bias=False)
-        self.conv2 = nn.Conv2d(dim, 4 * dim, 3, padding=1, bias=False)
-        self.conv3 = nn.Conv2d(dim, dim, 3, padding=1, bias=False)
+        self.conv1 = nn.Conv2d(dim, 4 * width, 3, padding=1, bias=False)
+        self.conv2 = nn.Conv2d(width, 4 * width, 3, padding=1, bias=False)
+        self.conv3 = nn.Conv2d(width, width, 3, padding=1, bias=False)
         self.activation = leaky_relu()
 
     def forward(self, image: Tensor) -> Tensor:
-        """(B, C, H, W) to (B, C, 4H, 4W)."""
+        """(B, C, H, W) to (B, C', 4H, 4W)."""
         image = F.pixel_shuffle(self.activation(self.conv1(image)), 2)
         image = F.pixel_shuffle(self.activation(self.conv2(image)), 2)
         return self.activation(self.conv3(image))
@@ -68,8 +69,8 @@ class RestorationNetwork(nn.Module):
             FRMABlock(config, degradation_aware=True, first=index == 0) for index in range(config.num_frma_blocks)
         )
         self.res_conv1 = nn.Conv2d(dim, dim, 3, padding=1, bias=False)
-        self.res_conv2 = nn.Conv2d(dim, IMAGE_CHANNELS, 3, padding=1, bias=False)
-        self.upsample = PixelShuffleUpsampler(dim)
+        self.res_conv2 = nn.Conv2d(config.residual_width, IMAGE_CHANNELS, 3, padding=1, bias=False)
+        self.upsample = PixelShuffleUpsampler(dim, config.residual_width)
         self.activation = leaky_relu()
         self.r_conv = two_convs(dim // config.num_frames, dim, config.scale**2 * config.restoration_taps)
         self.f_conv2 = FlowHead(flow_channels, flow_channels, FLOW_MASK_CHANNELS)

@@ -60,6 +60,7 @@ def infer_config(shapes: Mapping[str, tuple[int, ...]], *, origin: str) -> FMANe
     block = f"{net_d}FRMA_blocks."
     attention = f"{block}0.multi_attn_block."
     hidden = look.size(f"{attention}0.ffn1.project_out.weight", 1)
+    residual_dim = look.size(f"{net_r}upsample.conv3.weight", 0)
     try:
         config = FMANetConfig(
             num_frames=look.quotient(f"{block}0.conv_Fw.weight", 1, by=dim),
@@ -74,6 +75,7 @@ def infer_config(shapes: Mapping[str, tuple[int, ...]], *, origin: str) -> FMANe
             ffn_expansion=ffn_expansion(dim, hidden),
             degradation_kernel_size=look.root(f"{net_d}d_conv.2.weight", 0, by=1),
             restoration_kernel_size=look.root(f"{net_r}r_conv.2.weight", 0, by=_SCALE**2),
+            residual_dim=None if residual_dim == dim else residual_dim,
             scale=_SCALE,
         )
     except OptionError as error:

@@ -41,6 +41,7 @@ FIVE_FRAMES = FMANetConfig(
     num_heads=4,
     ffn_expansion=2.0,
     degradation_kernel_size=8,
+    residual_dim=6,
 )
 
 

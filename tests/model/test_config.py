@@ -20,6 +20,7 @@ from fmanet_cli.model.config import LITE, PAPER, FMANetConfig
         ({"degradation_kernel_size": 2}, "at least 4, got 2"),
         ({"restoration_kernel_size": 4}, "restoration_kernel_size must be odd, got 4"),
         ({"growth": 0}, "growth must be a whole number of at least 1, got 0"),
+        ({"residual_dim": 0}, "residual_dim must be a whole number of at least 1, got 0"),
         ({"dim": 90.0}, "dim must be a whole number"),
         ({"ffn_expansion": -1.0}, "ffn_expansion"),
     ],
@@ -32,4 +33,5 @@ def test_impossible_sizes_are_refused(sizes: dict[str, float], text: str) -> Non
 def test_derived_sizes() -> None:
     assert (PAPER.centre, PAPER.flow_channels, PAPER.ffn_hidden) == (1, 27, 239)
     assert (PAPER.degradation_taps, PAPER.restoration_taps) == (400, 25)
+    assert (PAPER.residual_width, FMANetConfig(residual_dim=16).residual_width) == (90, 16)
     assert (LITE.flow_channels, LITE.ffn_hidden, LITE.degradation_taps) == (12, 48, 144)

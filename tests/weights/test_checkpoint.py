@@ -194,7 +194,7 @@ def test_random_names_give_seeded_weights(name: str, config: Any) -> None:
 
 
 def test_embedded_name() -> None:
-    assert load_model("lite").count_parameters() == 565_476
+    assert load_model("lite").count_parameters() == 488_652
 
 
 def test_unknown_name_gets_a_suggestion() -> None:

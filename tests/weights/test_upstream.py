@@ -43,6 +43,7 @@ def _random_config(seed: int) -> FMANetConfig:
         ffn_expansion=draw.choice([1.0, 2.0, 2.66, 3.0]),
         degradation_kernel_size=draw.choice([4, 8, 12, 20]),
         restoration_kernel_size=draw.choice([1, 3, 5, 7]),
+        residual_dim=draw.choice([None, 257]),
     )
 
 
