@@ -60,7 +60,7 @@ def reds_from_disk(authors_zip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_list_names_everything_and_marks_the_default() -> None:
     lines = _run("list").stdout.splitlines()
     assert lines[0].split() == ["NAME", "STATE", "SIZE", "COLOUR", "LICENCE", "FOR"]
-    assert lines[1].startswith("lite *  embedded       2.2 MiB  rgb     MIT")
+    assert lines[1].startswith("lite *  embedded       1.9 MiB  rgb     MIT")
     assert lines[2].startswith("reds    not installed  -        bgr     MIT (LICENSE file) or research")
 
 
@@ -68,7 +68,7 @@ def test_list_as_json() -> None:
     lite, reds = json.loads(_run("list", "--json").stdout)
     assert lite["default"] is True
     assert lite["path"] == str(EMBEDDED_FOLDER / "lite.safetensors")
-    assert lite["parameters"] == 565_476
+    assert lite["parameters"] == 488_652
     assert reds["state"] == "not installed"
     assert reds["url"] == REDS.url
     assert reds["sha256"] is None

@@ -65,7 +65,7 @@ def test_the_plan_covers_the_tensors_of_a_window_and_little_more(
     with META:
         model = FMANet(config)
     runner = StreamingRunner(model, device=META, precision=precision, strip_bytes=8 << 20)
-    height, width = 720, 1280
+    height, width = 360, 640
     with torch.no_grad(), AliveBytes() as alive:
         states = [runner.frame_state(torch.empty(3, height, width, device=META)) for _ in range(3)]
         runner.window(states)
