@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -312,9 +312,11 @@ class KernelFeatures:
         self._first = layout.weight(degradation.d_conv[0].weight)
         self._make = layout.weight(degradation.d_conv[2].weight)
         read = restoration.d_conv[0].weight.detach()
-        self._read = _window_weights(read, layout)
-        self._merged = _window_weights(_merge(degradation.d_conv[2].weight.detach().squeeze(2), read), layout)
-        self._last = _window_weights(restoration.d_conv[2].weight.detach(), layout)
+        merged = _merge(degradation.d_conv[2].weight.detach().squeeze(2), read)
+        self._read, self._merged, self._last = (
+            _window_weights(weight, layout, self._num_frames)
+            for weight in (read, merged, restoration.d_conv[2].weight.detach())
+        )
 
     def __call__(self, warped: Tensor) -> Tensor:
         """F_w^{D,M}, (B, C, H, W), to (T * B, C, H, W)."""
@@ -336,7 +338,10 @@ class KernelFeatures:
         """Kernels and their first reading; `padding` (left, right, top, bottom) where the picture ends."""
         kernels = F.pad(F.conv2d(F.pad(hidden, padding), self._make), padding)
         return torch.cat(
-            [F.conv2d(torch.cat(near, dim=1), weight) for near, weight in _moments(kernels, self._read, windows)]
+            [
+                F.conv2d(torch.cat(near, dim=1), weight)
+                for near, weight in zip(_near_frames(kernels, windows), self._read, strict=True)
+            ]
         )
 
 
@@ -348,26 +353,35 @@ def _merge(make: Tensor, read: Tensor) -> Tensor:
     return merged.permute(1, 0, 2, 3, 4).to(read.dtype)
 
 
-def _window_weights(weight: Tensor, layout: Layout) -> list[Tensor]:
-    """A (C', C, 3, k, k) kernel as one kernel for each time offset -1, 0, 1."""
-    return [layout.weight(part) for part in weight.unbind(2)]
+def _window_weights(weight: Tensor, layout: Layout, num_frames: int) -> list[Tensor]:
+    """A (C', C, 3, k, k) kernel as one for each of T moments, over the frames that are near it in the window."""
+    offsets = [layout.weight(part) for part in weight.unbind(2)]
+    return [
+        torch.cat([offsets[time - index + 1] for time in near], dim=1).contiguous(memory_format=torch.channels_last)
+        for index, near in enumerate(_near(num_frames))
+    ]
 
 
-def _moments(frames: Tensor, weights: list[Tensor], windows: int) -> Iterator[tuple[list[Tensor], Tensor]]:
-    """For each moment of (T * B, C, H, W): the frames before, at and after it, and the kernel for all of them."""
+def _near(num_frames: int) -> list[range]:
+    """For each of T moments those before, at and after it."""
+    return [range(max(0, index - 1), min(num_frames, index + 2)) for index in range(num_frames)]
+
+
+def _near_frames(frames: Tensor, windows: int) -> list[list[Tensor]]:
+    """For each moment of (T * B, C, H, W) the (B, C, H, W) frames before, at and after it."""
     moments = frames.split(windows)
-    for index in range(len(moments)):
-        near = [time for time in range(index - 1, index + 2) if 0 <= time < len(moments)]
-        weight = torch.cat([weights[time - index + 1] for time in near], dim=1)
-        yield [moments[time] for time in near], weight.contiguous(memory_format=torch.channels_last)
+    return [[moments[time] for time in near] for near in _near(len(moments))]
 
 
 def _window_conv(frames: Tensor, weights: list[Tensor], windows: int, layout: Layout) -> Tensor:
-    """A convolution over (T * B, C, H, W) frames of B windows in time and space; zero lies around a window."""
+    """A convolution over (T * B, C, H, W) frames of B windows in time and space; zero lies around a window.
+
+    `weights`: see `_window_weights`.
+    """
     channels, size = weights[0].shape[0], weights[0].shape[-1]
     height, width = frames.shape[-2:]
     result = _empty_picture(frames, channels, batch=len(frames))
-    for moment, (near, weight) in zip(result.split(windows), _moments(frames, weights, windows), strict=True):
+    for moment, near, weight in zip(result.split(windows), _near_frames(frames, windows), weights, strict=True):
         for strip in strips(height, layout.rows(width, weight.shape[1]), size // 2):
             picture = torch.cat([strip.near(frame) for frame in near], dim=1)
             strip.own(moment).copy_(strip.conv(picture, weight))

@@ -117,7 +117,7 @@ class Benchmark:
     """Measures every size in turn; `run` yields the progress and leaves the `report`."""
 
     def __init__(self, settings: BenchSettings) -> None:
-        """Raises DeviceError for what the device has not, or is not there, WeightsError for weights that are not."""
+        """Raises DeviceError for a device that is missing or cannot do this, WeightsError for missing weights."""
         self.report: BenchReport | None = None
         """Set when the run has ended well."""
         device = choose_device(settings.device)
