@@ -152,16 +152,16 @@ def picture_of(rows: Tensor, like: Tensor) -> Tensor:
 
 
 class DenseBlock:
-    """A `ResidualDenseBlock`."""
+    """A `ResidualDenseBlock`; with `bias_scale`, of inputs that are so many times as large, and so are its outputs."""
 
-    def __init__(self, block: Any, layout: Layout) -> None:
+    def __init__(self, block: Any, layout: Layout, *, bias_scale: float = 1.0) -> None:
         growth, dim = block.layer[0].conv.weight.shape[:2]
         layers = [
             layout.weight(layer.conv.weight, inputs=[dim] + [growth] * index) for index, layer in enumerate(block.layer)
         ]
         fusion = layout.weight(block.conv.weight, inputs=[dim] + [growth] * len(layers))
         assert block.conv.bias is not None
-        self._bias = layout.vector(block.conv.bias)
+        self._bias = layout.vector(block.conv.bias * bias_scale)
         self._fusion = fusion
         self._by_source = dim >= WIDE_DIM
         if self._by_source:

@@ -33,6 +33,11 @@ CHANNEL_MULTIPLE = 8
 
 STRIP_BYTES = {"cpu": 8 << 20, "cuda": 256 << 20, "mps": 128 << 20}
 
+KERNEL_BRANCH_SCALE = 2.0**-8
+"""What the branch from the degradation kernels to the attention's queries is multiplied by, so that it stays inside
+fp16. Trained networks reach 1.6e5 there, and fp16 ends at 65504. The branch has no additive term but one bias and its
+queries are scaled to unit length, so the factor cancels; being a power of two, it changes no bit of a float32."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FrameState:
@@ -204,7 +209,7 @@ class Refinement:
         self._attention = [MultiAttention(part, layout) for part in block.multi_attn_block]
         self._degradation_aware = hasattr(block, "rdb_KD")
         if self._degradation_aware:
-            self._kernel_block = DenseBlock(block.rdb_KD, layout)
+            self._kernel_block = DenseBlock(block.rdb_KD, layout, bias_scale=KERNEL_BRANCH_SCALE)
             kernels = layout.weight(_frames_outermost(block.conv_KD.weight, dim, num_frames), inputs=[dim] * num_frames)
             self._kernel_fuse = [part.t().contiguous() for part in kernels[:, :, 0, 0].split(width, dim=1)]
 
@@ -298,7 +303,7 @@ def _frames_outermost(weight: Any, dim: int, num_frames: int) -> Tensor:
 
 
 class KernelFeatures:
-    """Features of the degradation kernels, without ever making the kernels.
+    """Features of the degradation kernels times `KERNEL_BRANCH_SCALE`, without ever making the kernels.
 
     Net^D's last convolution (C to k_d * k_d) and Net^R's first that reads it have no activation between them, so
     they are one 5x5 convolution over the frames. Only where the picture's edge cuts the kernels off (they are zero
@@ -311,7 +316,7 @@ class KernelFeatures:
         self._layout, self._num_frames = layout, model.config.num_frames
         self._first = layout.weight(degradation.d_conv[0].weight)
         self._make = layout.weight(degradation.d_conv[2].weight)
-        read = restoration.d_conv[0].weight.detach()
+        read = restoration.d_conv[0].weight.detach() * KERNEL_BRANCH_SCALE
         merged = _merge(degradation.d_conv[2].weight.detach().squeeze(2), read)
         self._read, self._merged, self._last = (
             _window_weights(weight, layout, self._num_frames)
