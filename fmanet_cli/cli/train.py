@@ -44,7 +44,12 @@ _STAGES = {"1": (1,), "2": (2,), "both": (1, 2)}
 @click.option(
     "--processes", type=click.IntRange(1), default=1, show_default=True, help="Processes that share a batch (CPU)."
 )
-@click.option("--compile", "compiled", is_flag=True, help="Compile the step: minutes at first, then a third faster.")
+@click.option(
+    "--compile",
+    "compiled",
+    is_flag=True,
+    help="Compile the step, which takes minutes. It is used only if its gradients are those of the plain step.",
+)
 @click.option("--save-every", type=click.IntRange(1), default=200, show_default=True, help="Steps.")
 @click.option("--validate-every", type=click.IntRange(1), default=500, show_default=True, help="Steps.")
 @click.option("--picture-every", type=click.IntRange(0), default=1000, show_default=True, help="Steps; 0 = none.")
@@ -132,6 +137,8 @@ def _show(reports: Iterator[StepReport], session: Session, *, quiet: bool) -> No
             assert bar is not None
             bar.update(report.step - bar.n)
             bar.set_postfix(loss=f"{float(report.loss.total):.4f}", done=f"{report.progress:.0%}", refresh=False)
+            for note in report.notes:
+                bar.write(note, file=sys.stderr)
             if report.skipped:
                 bar.write(f"step {report.step} left out: its gradient is not finite", file=sys.stderr)
             if report.validation is not None:

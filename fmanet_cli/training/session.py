@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import math
+import sys
 from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Literal
 import torch
 
 from fmanet_cli.engine.device import choose_device
-from fmanet_cli.errors import OptionError
+from fmanet_cli.errors import OptionError, TrainingError
 from fmanet_cli.model.fmanet import FMANet, random_model
 from fmanet_cli.training.logs import RunLog, check_tensorboard
 from fmanet_cli.training.photos import PhotoOptions, PhotoWindows, load_photos
@@ -87,9 +88,12 @@ def train(session: Session) -> Generator[StepReport, None, None]:
 
 
 def train_share(session: Session) -> None:
-    """The part of a run that a further process does."""
-    for _ in build_trainer(session, choose_device(session.device)).run():
-        pass
+    """The part of a run that a further process does. The first process says what went wrong."""
+    try:
+        for _ in build_trainer(session, choose_device(session.device)).run():
+            pass
+    except TrainingError:
+        sys.exit(1)
 
 
 def _train_logged(session: Session, device: torch.device) -> Generator[StepReport, None, None]:

@@ -14,6 +14,8 @@ from torch import Tensor, nn
 
 from fmanet_cli.errors import TrainingError
 from fmanet_cli.model.fmanet import FMANet
+from fmanet_cli.training.broken_steps import BrokenSteps, not_finite
+from fmanet_cli.training.compiling import CheckedStep, avoid_wrong_code
 from fmanet_cli.training.losses import DegradationLoss, RestorationLoss, degradation_loss, restoration_loss
 from fmanet_cli.training.muon import Muon, split_parameters
 from fmanet_cli.training.prefetch import prefetch
@@ -23,9 +25,6 @@ from fmanet_cli.training.state import WEIGHTS_NAME, RunPosition, RunState, load_
 from fmanet_cli.training.validation import ValidationResult, validate
 from fmanet_cli.training.windows import WindowBatch, WindowSource
 from fmanet_cli.weights.checkpoint import CheckpointMetadata, save_checkpoint
-
-BROKEN_STEPS_ALLOWED = 10
-"""Steps in a row whose loss or gradient is not finite, after which a run stops; each of them is left out."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,7 +46,7 @@ class RunOptions:
     half_precision: bool = True
     """Compute in bfloat16 where that is safe."""
     compiled: bool = False
-    """Compile the step with torch.compile."""
+    """Compile the step with torch.compile; it is used only if its gradients are those of the plain step."""
     prefetched_batches: int = 4
     """Batches made ahead by a background process; 0 makes them in the loop, as on a GPU."""
     licence: str = "MIT"
@@ -80,6 +79,8 @@ class StepReport:
     """Result of the averaged weights, in the steps that validate."""
     skipped: bool
     """Whether the step was left out because its loss or gradient was not finite."""
+    notes: tuple[str, ...] = ()
+    """What should be told, one line each."""
 
 
 class Trainer:
@@ -105,7 +106,9 @@ class Trainer:
         self.validation_windows = [batch.to(self.device) for batch in validation_windows]
         self._resumed: RunState | None = None
         self._batch = 0
-        self._broken_steps = 0
+        if options.compiled and self.device.type == "cpu":
+            avoid_wrong_code()
+        self._broken = BrokenSteps()
 
     def resume(self) -> RunPosition:
         """Go on from the state in the run's folder. Raises ``TrainingError`` where it does not belong to this run."""
@@ -128,7 +131,7 @@ class Trainer:
     def run(self) -> Generator[StepReport, None, None]:
         """Train stage after stage. Checkpoints are written on the way and at the end.
 
-        Raises ``TrainingError`` when the loss is not finite several times in a row; the last good checkpoint stays.
+        Raises ``TrainingError`` when too many gradients are not finite; the last good checkpoint stays.
         """
         torch.set_flush_denormal(True)
         first = self._resumed.position.stage if self._resumed else 0
@@ -149,7 +152,13 @@ class Trainer:
             for optimizer, saved in zip(optimizers, self._resumed.optimizers, strict=True):
                 optimizer.load_state_dict(saved)
             step, seconds_before = self._resumed.position.step, self._resumed.position.seconds
-        compute = torch.compile(self._compute_loss) if self.options.compiled else self._compute_loss
+        named = dict(trained.named_parameters())
+        self._broken = BrokenSteps()
+
+        def compute(batch: WindowBatch, rebuild: bool) -> DegradationLoss | RestorationLoss:
+            return self._compute_loss(stage.number, batch, rebuild)
+
+        checked_step = CheckedStep(compute, named) if self.options.compiled else None
         number, count = replica()
         source = self.source if count == 1 else _EveryNth(self.source, number, count)
         batches = prefetch(source, start=self._batch, ahead=self.options.prefetched_batches)
@@ -162,13 +171,19 @@ class Trainer:
             batch = next(batches).to(self.device)
             for parameter in parameters:
                 parameter.grad = None
-            loss = compute(stage.number, batch, rebuild=step % self.recipe.reconstruction_every == 0)
-            loss.total.backward()
+            rebuild = step % self.recipe.reconstruction_every == 0
+            if checked_step is not None:
+                loss = checked_step(batch, rebuild)
+            else:
+                loss = compute(batch, rebuild)
+                loss.total.backward()
             seconds = average_gradients(parameters, seconds_before + time.monotonic() - started)
-            norm = nn.utils.clip_grad_norm_(parameters, self.recipe.gradient_norm)
+            norm = nn.utils.get_total_norm([value.grad for value in parameters if value.grad is not None])
             broken = not math.isfinite(float(norm))
-            self._count_broken(broken, stage, step)
+            names = not_finite((name, value.grad) for name, value in named.items()) if broken else ()
+            self._broken.count(step + 1, broken=broken, parameters=names)
             if not broken:
+                nn.utils.clip_grads_with_norm_(parameters, self.recipe.gradient_norm, norm)
                 for optimizer in optimizers:
                     optimizer.step()
                 self._average(step)
@@ -195,6 +210,7 @@ class Trainer:
                 batch=batch,
                 validation=checked,
                 skipped=broken,
+                notes=checked_step.take_notes() if checked_step else (),
             )
 
     def _optimizers(self, parameters: Sequence[nn.Parameter], rate: float) -> list[torch.optim.Optimizer]:
@@ -212,21 +228,13 @@ class Trainer:
     def _autocast(self) -> torch.dtype | None:
         return torch.bfloat16 if self.options.half_precision else None
 
-    def _compute_loss(self, stage: int, batch: WindowBatch, *, rebuild: bool) -> DegradationLoss | RestorationLoss:
+    def _compute_loss(self, stage: int, batch: WindowBatch, rebuild: bool) -> DegradationLoss | RestorationLoss:
         with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.options.half_precision):
             if stage == 1:
                 learned = self.model.degradation_learning_network.forward_training(batch.blurry, batch.sharp)
                 return degradation_loss(learned, learned.anchor, batch, self.recipe.weights)
             outputs = self.model.forward_training(batch.blurry, batch.sharp if rebuild else None)
         return restoration_loss(outputs, batch, self.recipe.weights)
-
-    def _count_broken(self, broken: bool, stage: Stage, step: int) -> None:
-        self._broken_steps = self._broken_steps + 1 if broken else 0
-        if self._broken_steps >= BROKEN_STEPS_ALLOWED:
-            raise TrainingError(
-                f"the loss of stage {stage.number} is not finite since step {step + 2 - self._broken_steps}; "
-                f"the last good checkpoint stays in {self.options.folder}, train on with a lower learning rate"
-            )
 
     @torch.no_grad()
     def _average(self, step: int) -> None:
@@ -237,7 +245,7 @@ class Trainer:
         torch._foreach_lerp_(mine, theirs, 1.0 - decay)
 
     def _save(self, position: RunPosition, optimizers: Sequence[torch.optim.Optimizer]) -> None:
-        if self._broken_steps or not all(_is_finite(value) for value in self.averaged.parameters()):
+        if self._broken.last_was_broken or not all(_is_finite(value) for value in self.averaged.parameters()):
             return
         folder = self.options.folder
         metadata = CheckpointMetadata(
