@@ -12,7 +12,7 @@ from pathlib import Path
 import av
 
 from fmanet_cli.errors import VideoReadError
-from fmanet_cli.video import probe
+from fmanet_cli.video import length, probe
 from fmanet_cli.video.deinterlace import METHODS, deinterlaced
 from fmanet_cli.video.faults import FaultLog
 from fmanet_cli.video.frame import VideoInfo
@@ -40,6 +40,8 @@ class ContainerSource:
         self.faults = faults
         self._reads_pipe = path == "-"
         self._last_end: Fraction | None = None
+        self._ends_repeated = False
+        self._early_pts: set[int] | None = set()
         self._pending_packets: deque[av.Packet] = deque()
         self._kept_streams: set[int] | None = None
         self.container = open_input(path)
@@ -87,8 +89,8 @@ class ContainerSource:
         self._deinterlace_every_frame = not flagged
         if flagged and method == "off":
             self.faults.warnings.append("the video is interlaced and is restored without deinterlacing")
-        rate = frame_rate or probe.frame_rate_of(stream) or DEFAULT_FRAME_RATE
-        duration = probe.duration_seconds_of(container, stream)
+        rate = frame_rate or length.frame_rate_of(stream) or DEFAULT_FRAME_RATE
+        duration = length.duration_seconds_of(container, stream)
         start = container.start_time
         return VideoInfo(
             path=self.path,
@@ -107,7 +109,7 @@ class ContainerSource:
             display_matrix=probe.display_matrix_of(first),
             interlaced=flagged and self._deinterlace_method is None,
             hdr=probe.hdr_metadata_of(frames),
-            frame_count=probe.estimated_frame_count(container, stream, None if self._reads_pipe else Path(self.path)),
+            frame_count=length.estimated_frame_count(container, stream, None if self._reads_pipe else Path(self.path)),
             duration_seconds=float(duration) if duration is not None else None,
             start_seconds=Fraction(start, av.time_base) if start is not None else Fraction(0),
             stream_index=stream.index,
@@ -125,6 +127,7 @@ class ContainerSource:
         if start_seconds is not None and start_seconds > _SEEK_FROM_SECONDS and can_seek:
             target = self.info.start_seconds + start_seconds
             self.container.seek(int(target / self.info.time_base), stream=self.stream, backward=True)
+            self._early_pts = None
             frames = self._decode_all(may_start_broken=True)
         if self._deinterlace_method is not None:
             frames = deinterlaced(
@@ -167,9 +170,9 @@ class ContainerSource:
 
         Records a fault when the last packet ended long before.
         """
-        declared = probe.stream_end_seconds(self.stream)
+        declared = length.stream_end_seconds(self.stream)
         if declared is None or self._last_end is None:
-            return None
+            return self._last_end if self._ends_repeated else None
         missing = declared - self._last_end
         if missing > max(_END_SLACK_SECONDS, 2 / self.info.frame_rate):
             self.faults.add(f"the video ends {float(missing):.2f} s before its declared end")
@@ -187,7 +190,11 @@ class ContainerSource:
         is_fatal = not may_start_broken
         for packet in self._video_packets():
             if packet.is_corrupt:
-                self.faults.add(f"a packet{_place(packet)} is damaged", fatal=is_fatal)
+                self.faults.add(self._corruption(packet), fatal=is_fatal)
+            if packet.size == 0 and packet.pts is not None:
+                # Theora repeats a picture with an empty packet; the one before is only shown longer.
+                self._ends_repeated = True
+                continue
             try:
                 frames = packet.decode()
             except av.error.EOFError:
@@ -195,9 +202,34 @@ class ContainerSource:
             except av.error.FFmpegError as error:
                 self.faults.add(f"a packet{_place(packet)} cannot be decoded: {error.strerror}", fatal=is_fatal)
                 continue
+            if packet.size:
+                self._ends_repeated = False
+            self._note_early(packet, frames, counts=may_start_broken)
             for frame in frames:
                 is_fatal = True
                 yield frame
+
+    def _corruption(self, packet: av.Packet) -> str:
+        """In words; MPEG-TS numbers its packets, and a jump says nothing of the picture itself."""
+        if self.container.format.name == "mpegts":
+            return f"MPEG-TS packets are missing{_place(packet, 'before')}: lost at the recording, or parts were joined"
+        return f"a packet{_place(packet)} is damaged"
+
+    def _note_early(self, packet: av.Packet, frames: list[av.VideoFrame], *, counts: bool) -> None:
+        """Say how many frames before the first one cannot be shown, where a recording begins in the middle."""
+        if self._early_pts is None:
+            return
+        if packet.pts is not None and packet.size:
+            self._early_pts.add(packet.pts)
+        if not frames:
+            return
+        first = frames[0].pts
+        lost = sum(pts < first for pts in self._early_pts) if first is not None else 0
+        if lost and counts:
+            self.faults.warnings.append(
+                f"{lost} frames at the start cannot be decoded and are left out: the file begins in mid-shot"
+            )
+        self._early_pts = None
 
     def _video_packets(self) -> Iterator[av.Packet]:
         streams = self.container.streams if self._reads_pipe else [self.stream]
@@ -223,9 +255,9 @@ class ContainerSource:
             self._last_end = end if self._last_end is None else max(end, self._last_end)
 
 
-def _place(packet: av.Packet) -> str:
+def _place(packet: av.Packet, word: str = "at") -> str:
     base = to_fraction(packet.time_base)
-    return "" if packet.pts is None or base is None else f" at {float(packet.pts * base):.2f} s"
+    return "" if packet.pts is None or base is None else f" {word} {float(packet.pts * base):.2f} s"
 
 
 def _check_size(path: str, height: int, width: int) -> None:

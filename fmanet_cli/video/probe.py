@@ -6,13 +6,11 @@ import struct
 from collections.abc import Iterable
 from dataclasses import dataclass
 from fractions import Fraction
-from pathlib import Path
 from typing import Any, cast
 
 import av
 import numpy as np
 
-from fmanet_cli.errors import VideoReadError
 from fmanet_cli.video.colour import (
     CHROMA_LOCATIONS,
     UNSPECIFIED,
@@ -22,14 +20,12 @@ from fmanet_cli.video.colour import (
     parse_colour,
 )
 from fmanet_cli.video.frame import Chapter, DisplayMatrix, HdrMetadata, StreamInfo
-from fmanet_cli.video.opening import open_input
 from fmanet_cli.video.pixels import pixel_layout
 from fmanet_cli.video.rational import to_fraction
 
 _LIMITED_GREY_CODECS = {"h264", "hevc", "av1", "libdav1d", "vp9", "vp8"}
 _CENTRE_CHROMA_CODECS = {"mjpeg", "mjpegb", "jpegls", "mpeg1video", "webp"}
 _INTERLACED_FIELD_ORDERS = {2, 3, 4, 5}
-_LARGEST_COUNTED_BYTES = 1 << 27
 _IDENTITY_MATRIX = (65536, 0, 0, 0, 65536, 0, 0, 0, 1 << 30)
 
 
@@ -171,69 +167,6 @@ def is_interlaced(frame: av.VideoFrame, stream: av.VideoStream) -> bool:
     if frame.interlaced_frame:
         return True
     return int(getattr(stream.codec_context, "field_order", 0) or 0) in _INTERLACED_FIELD_ORDERS
-
-
-def frame_rate_of(stream: av.VideoStream) -> Fraction | None:
-    """The usual frame rate of a stream; None when nothing sane is said."""
-    for rate in (stream.guessed_rate, stream.average_rate):
-        fraction = to_fraction(rate)
-        if fraction is not None and 0 < fraction <= 1000:
-            return fraction
-    return None
-
-
-def duration_seconds_of(container: av.container.InputContainer, stream: av.VideoStream) -> Fraction | None:
-    """Duration of the video stream, else of the container; None when unknown."""
-    base = to_fraction(stream.time_base)
-    if stream.duration and stream.duration > 0 and base is not None:
-        return Fraction(stream.duration * base)
-    end = stream_end_seconds(stream)
-    if end is not None:
-        return max(end - (stream.start_time or 0) * (base or 0), Fraction(0)) or None
-    if container.duration and container.duration > 0:
-        return Fraction(container.duration, av.time_base)
-    return None
-
-
-def stream_end_seconds(stream: Any) -> Fraction | None:
-    """When this very stream ends by the container's word; None when there is none.
-
-    Matroska says it in a tag, which counts from 0 and not from the first frame.
-    """
-    base = to_fraction(stream.time_base)
-    if stream.duration and stream.duration > 0 and base is not None:
-        return Fraction(((stream.start_time or 0) + stream.duration) * base)
-    hours, _, rest = stream.metadata.get("DURATION", "").partition(":")
-    minutes, _, seconds = rest.partition(":")
-    try:
-        return int(hours) * 3600 + int(minutes) * 60 + Fraction(seconds) or None
-    except (ValueError, ZeroDivisionError):
-        return None
-
-
-def estimated_frame_count(
-    container: av.container.InputContainer, stream: av.VideoStream, path: Path | None
-) -> int | None:
-    """How many frames will probably be decoded.
-
-    Edit lists make the container's own number too large. Without such a number the packets of small files are counted,
-    because rate times duration is wrong for a variable rate; ``path`` is None for pipes.
-    """
-    duration, rate = duration_seconds_of(container, stream), to_fraction(stream.average_rate)
-    by_time = round(duration * rate) if duration and rate and rate <= 1000 else None
-    if stream.frames > 0:
-        return min(stream.frames, by_time) if by_time else stream.frames
-    if path is not None and path.stat().st_size <= _LARGEST_COUNTED_BYTES:
-        return _packet_count(path, stream.index) or by_time
-    return by_time
-
-
-def _packet_count(path: Path, stream_index: int) -> int:
-    try:
-        with open_input(path) as container:
-            return sum(packet.size > 0 for packet in container.demux(container.streams[stream_index]))
-    except (VideoReadError, av.error.FFmpegError, IndexError):
-        return 0
 
 
 def stream_infos(container: av.container.InputContainer) -> tuple[StreamInfo, ...]:

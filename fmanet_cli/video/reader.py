@@ -20,6 +20,8 @@ from fmanet_cli.video.pixels import frame_to_rgb
 from fmanet_cli.video.sequence import ImageSource, is_sequence_pattern
 
 _RESTART_SECONDS = 1
+_LATEST_SECONDS = 10**9
+"""About 32 years; beyond it FFmpeg's timestamps overflow."""
 
 
 class VideoReader:
@@ -113,12 +115,14 @@ class VideoReader:
         info = self.info
         held: tuple[int, av.VideoFrame] | None = None
         end_seconds: Fraction | None = None
+        step = max(1, round(1 / info.frame_rate / info.time_base))
         for pts, picture in self._timed(self._source.pictures(info.trim_start_seconds)):
             seconds = pts * info.time_base - info.start_seconds
             if info.trim_start_seconds is not None and seconds < info.trim_start_seconds:
                 continue
             if held is not None:
-                yield self._as_frame(*held, duration=pts - held[0])
+                step = pts - held[0]
+                yield self._as_frame(*held, duration=step)
             held = None
             if info.trim_end_seconds is not None and seconds >= info.trim_end_seconds:
                 break
@@ -127,15 +131,15 @@ class VideoReader:
         else:
             end_seconds = self._source.end_seconds()
         if held is not None:
-            yield self._as_frame(*held, duration=self._last_duration(*held, end_seconds))
+            yield self._as_frame(*held, duration=self._last_duration(*held, end_seconds, step))
         elif not self.frames_read:
             raise VideoReadError(f"{self.path} has no frame between the asked start and end")
 
-    def _last_duration(self, pts: int, picture: av.VideoFrame, end_seconds: Fraction | None) -> int:
+    def _last_duration(self, pts: int, picture: av.VideoFrame, end_seconds: Fraction | None, step: int) -> int:
         """MP4 and Matroska know the end of the stream better than the decoder knows its last frame."""
         if end_seconds is not None and (left := round(end_seconds / self.info.time_base) - pts) > 0:
             return left
-        return picture.duration or max(1, round(1 / self.info.frame_rate / self.info.time_base))
+        return picture.duration or step
 
     def _timed(self, pictures: Iterator[av.VideoFrame]) -> Iterator[tuple[int, av.VideoFrame]]:
         """Pictures with timestamps that rise."""
@@ -181,6 +185,9 @@ def _check_options(
     deinterlace: str,
     frame_rate: Fraction | None,
 ) -> None:
+    for name, seconds in {"start": start_seconds, "end": end_seconds}.items():
+        if seconds is not None and not abs(seconds) <= _LATEST_SECONDS:
+            raise OptionError(f"the {name} must be a number of seconds up to {_LATEST_SECONDS:g}, got {seconds}")
     if start_seconds is not None and start_seconds < 0:
         raise OptionError(f"the start must not be negative, got {start_seconds}")
     if end_seconds is not None and end_seconds <= (start_seconds or 0):

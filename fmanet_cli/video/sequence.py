@@ -22,12 +22,18 @@ DEFAULT_FRAME_RATE = Fraction(25)
 
 _IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp", ".exr", ".ppm", ".dpx"}
 _NUMBER = re.compile(r"%(0(\d+))?d")
+_WIDTH_DIGITS = 2
 
 
 def is_sequence_pattern(path: str | Path) -> bool:
     """Whether a path stands for numbered images: ``%d`` or ``%05d`` in the name of an image file."""
     name = Path(path)
-    return name.suffix.lower() in _IMAGE_SUFFIXES and _NUMBER.search(name.name) is not None and not name.exists()
+    if name.suffix.lower() not in _IMAGE_SUFFIXES or _NUMBER.search(name.name) is None:
+        return False
+    try:
+        return not name.exists()
+    except OSError:
+        return True
 
 
 def sequence_file(pattern: str | Path, number: int) -> Path:
@@ -58,7 +64,10 @@ def list_sequence(pattern: str | Path) -> list[Path]:
 
     Raises VideoReadError when nothing matches or when a number is missing between the first and the last.
     """
-    found = existing_files(pattern)
+    try:
+        found = existing_files(pattern)
+    except OSError as error:
+        raise VideoReadError(f"{pattern} cannot be read: {error.strerror}") from error
     if not found:
         raise VideoReadError(f"no image matches {pattern}")
     numbers = list(found)
@@ -72,6 +81,8 @@ def _single_number(path: Path) -> re.Match[str]:
     matches = list(_NUMBER.finditer(path.name))
     if len(matches) != 1:
         raise OptionError(f"an image sequence needs one number like %05d in its file name, got {path.name!r}")
+    if len(matches[0][2] or "") > _WIDTH_DIGITS:
+        raise OptionError(f"the numbers of an image sequence have at most 99 digits, got {path.name!r}")
     return matches[0]
 
 

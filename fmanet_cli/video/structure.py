@@ -9,27 +9,34 @@ from typing import BinaryIO
 _MATROSKA_SEGMENT = 0x18538067
 _EBML_HEADER = 0x1A45DFA3
 _TS_PACKET_BYTES = 188
+_ASF_HEADER = bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c")
+_ASF_FILE_PROPERTIES = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")
+_ASF_SEARCHED_BYTES = 1 << 16
 
 
 def missing_bytes(path: Path) -> int:
     """How many bytes a file lacks against what its own container header says; 0 when whole or not known.
 
-    Knows MP4 and MOV (top-level boxes), Matroska and WebM (the segment), AVI (RIFF chunks) and MPEG-TS (whole packets).
+    Knows MP4 and MOV (top-level boxes), Matroska and WebM (the segment), AVI (RIFF chunks), WMV and ASF (the size in
+    their header) and MPEG-TS (whole packets).
     """
     total = path.stat().st_size
     with path.open("rb") as file:
         head = file.read(12)
         if len(head) < 12:
             return 0
-        if head[4:8] in (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip"):
-            return _missing_in_boxes(file, total)
-        if int.from_bytes(head[:4], "big") == _EBML_HEADER:
-            return _missing_in_matroska(file, total)
-        if head[:4] == b"RIFF":
-            return _missing_in_riff(file, total)
-        if head[0] == 0x47 and path.suffix.lower() in (".ts", ".m2t", ".mpegts"):
-            return -total % _TS_PACKET_BYTES
-    return 0
+        missing = 0
+        if head[4:8] in (b"ftyp", b"styp", b"moov", b"mdat", b"wide", b"free", b"skip"):
+            missing = _missing_in_boxes(file, total)
+        elif int.from_bytes(head[:4], "big") == _EBML_HEADER:
+            missing = _missing_in_matroska(file, total)
+        elif head[:4] == b"RIFF":
+            missing = _missing_in_riff(file, total)
+        elif head == _ASF_HEADER[:12]:
+            missing = _missing_in_asf(file, total)
+        elif head[0] == 0x47 and path.suffix.lower() in (".ts", ".m2t", ".mpegts"):
+            missing = -total % _TS_PACKET_BYTES
+        return missing
 
 
 def _missing_in_boxes(file: BinaryIO, total: int) -> int:
@@ -86,3 +93,11 @@ def _missing_in_riff(file: BinaryIO, total: int) -> int:
             break
         position += 8 + size + size % 2
     return max(0, position - total)
+
+
+def _missing_in_asf(file: BinaryIO, total: int) -> int:
+    file.seek(0)
+    header = file.read(_ASF_SEARCHED_BYTES)
+    found = header.find(_ASF_FILE_PROPERTIES)
+    size = header[found + 40 : found + 48] if found >= 0 else b""
+    return max(0, int.from_bytes(size, "little") - total) if len(size) == 8 else 0

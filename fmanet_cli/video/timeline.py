@@ -13,9 +13,9 @@ import av
 import numpy as np
 
 from fmanet_cli.video.frame import Frame, VideoInfo
+from fmanet_cli.video.length import stream_end_seconds
 from fmanet_cli.video.opening import open_input
 from fmanet_cli.video.packets import StreamPackets
-from fmanet_cli.video.probe import stream_end_seconds
 from fmanet_cli.video.reader import VideoReader
 
 _EXACT_CONTAINERS = ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm")

@@ -293,12 +293,12 @@ def test_useless_files_give_one_line(tmp_path: Path) -> None:
     cut_short(tmp_path / "whole.mp4", tmp_path / "index.mp4", 0.5)
     for name, message in {
         "sound.m4a": "holds no video stream",
-        "empty.mp4": "cannot be read",
+        "empty.mp4": "is empty",
         "text.mp4": "cannot be read",
         "noise.mkv": "cannot be read",
         "index.mp4": "cannot be read",
         "absent.mp4": "does not exist",
-        ".": "cannot be read",
+        ".": "is a folder",
     }.items():
         with pytest.raises(VideoReadError, match=message) as caught:
             VideoReader(tmp_path / name)
