@@ -43,9 +43,7 @@ def plain_restorer() -> Restorer:
     attention = {"num_attention_blocks": 1, "num_heads": 2, "ffn_expansion": 1.5}
     kernels = {"degradation_kernel_size": 4, "restoration_kernel_size": 3}
     config = FMANetConfig(dim=6, **sizes, **attention, **kernels)
-    restorer = Restorer(random_model(config, seed=3), device="cpu", precision="fp32")
-    restorer.runner = PlainUpscaling()
-    return restorer
+    return Restorer(random_model(config, seed=3), device="cpu", precision="fp32", runner=PlainUpscaling())
 
 
 def reset_peak_memory() -> None:

@@ -153,7 +153,8 @@ def build_settings(options: dict[str, Any]) -> RestoreSettings:
 def build_restorer(options: dict[str, Any]) -> tuple[Restorer, str]:
     """Takes the values of `engine_options` out of `options`; the restorer and the name of its weights."""
     from fmanet_cli.engine.device import choose_device, choose_precision
-    from fmanet_cli.engine.restorer import DEFAULT_TILE_OVERLAP, Restorer
+    from fmanet_cli.engine.restorer import Restorer
+    from fmanet_cli.engine.tiling import DEFAULT_OVERLAP
     from fmanet_cli.weights.checkpoint import load_model
     from fmanet_cli.weights.registry import best_installed
 
@@ -166,7 +167,7 @@ def build_restorer(options: dict[str, Any]) -> tuple[Restorer, str]:
         precision=options.pop("precision"),
         tile=options.pop("tile"),
         compiled=options.pop("compiled"),
-        tile_overlap=DEFAULT_TILE_OVERLAP if overlap is None else overlap,
+        tile_overlap=DEFAULT_OVERLAP if overlap is None else overlap,
     )
     return restorer, name
 

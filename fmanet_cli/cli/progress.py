@@ -92,8 +92,7 @@ def print_summary(report: RestoreReport) -> None:
         **({} if report.shots is None else {"shots": str(report.shots)}),
         "time": f"{report.seconds:.1f} s, {report.frames_per_second:.2f} frames/s",
         "model": report.model,
-        "device": f"{report.device}, {report.precision}"
-        + (f", tiles of {report.tile}" if report.tile else ", whole pictures"),
+        "device": f"{report.device}, {report.precision}, {report.tiling}",
         **({} if report.verification is None else {"verified": _verified_text(report.verification)}),
     }
     for name, value in rows.items():

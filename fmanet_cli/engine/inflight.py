@@ -19,6 +19,7 @@ from fmanet_cli.engine.memory import USABLE_SHARE, bytes_per_pixel, free_memory
 from fmanet_cli.model.config import FMANetConfig
 
 Value = TypeVar("Value")
+Maker = TypeVar("Maker")
 
 WINDOWS_AT_ONCE = 2
 """Windows that a CPU computes side by side: many of a window's operations are too small to be shared well among
@@ -31,8 +32,6 @@ PIXELS_IN_A_PASS = 320 * 180
 """Low-resolution pixels that fill a GPU; smaller pictures are computed several windows at a time."""
 
 MOST_IN_A_PASS = 8
-
-_NOT_KNOWN = object()
 
 
 def windows_at_once(pixels: int, *, config: FMANetConfig, device: torch.device, precision: Precision) -> int:
@@ -55,13 +54,16 @@ def windows_in_a_pass(pixels: int, device: torch.device) -> int:
     return max(1, min(MOST_IN_A_PASS, PIXELS_IN_A_PASS // pixels)) if device.type == "cuda" else 1
 
 
-def in_groups(items: Iterable[Value], size: int) -> Iterator[list[Value]]:
-    """Groups of `size` items in order; the last one, also before an exception of `items`, may be smaller."""
+def in_groups(items: Iterable[Value], size: Callable[[], int]) -> Iterator[list[Value]]:
+    """Groups of `size` items, as that is now, in order; the last, also before an exception of `items`, may be smaller.
+
+    A group belongs to its taker, who may empty it.
+    """
     group: list[Value] = []
     try:
         for item in items:
             group.append(item)
-            if len(group) == size:
+            if len(group) >= size():
                 yield group
                 group = []
     except Exception:
@@ -94,25 +96,28 @@ def in_order(started: Iterator[Callable[[], Value]], *, limit: int) -> Iterator[
         raise failure
 
 
-class Once(Generic[Value]):
-    """A value that several threads need and one of them computes."""
+class Once(Generic[Maker, Value]):
+    """A value that several threads need and one of them makes."""
 
-    def __init__(self, compute: Callable[[], Value]) -> None:
-        self._compute = compute
+    def __init__(self, make: Callable[[Maker], Value]) -> None:
+        self._make = make
         self._lock = threading.Lock()
-        self._value: Any = _NOT_KNOWN
+        self._made_by: Maker | None = None
+        self._value: Any = None
 
-    def get(self) -> Value:
-        """Computes it, waits for the thread that does, or has it; where computing failed, the next call tries again."""
+    def get(self, maker: Maker) -> Value:
+        """Makes it, waits for the thread that does, or has it; what another maker has made does not count."""
         with self._lock:
-            if self._value is _NOT_KNOWN:
-                self._value = self._compute()
+            if self._made_by is not maker:
+                self._value = None
+                self._value = self._make(maker)
+                self._made_by = maker
             return self._value
 
     def forget(self) -> None:
-        """Frees the value; who asks again has it computed again."""
+        """Frees the value; who asks again has it made again."""
         with self._lock:
-            self._value = _NOT_KNOWN
+            self._value = self._made_by = None
 
 
 class Turns:

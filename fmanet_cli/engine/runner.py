@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -20,6 +20,14 @@ class WindowRunner(Protocol):
 
     def window(self, states: Sequence[Any]) -> Tensor:
         """(3, 4H, 4W) float32, not clamped: the restored centre frame of T states in order."""
+
+
+@runtime_checkable
+class BatchRunner(WindowRunner, Protocol):
+    """A runner that computes several windows in one pass, and may be called by several threads at once."""
+
+    def windows(self, batch: Sequence[Sequence[Any]]) -> list[Tensor]:
+        """As `window`, of windows of one size."""
 
 
 class ReferenceRunner:

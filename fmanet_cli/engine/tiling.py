@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -11,6 +12,45 @@ from fmanet_cli.errors import OptionError
 
 MIN_TILE = 32
 """Smallest tile side in low-resolution pixels; below it nearly everything is overlap."""
+
+
+DEFAULT_OVERLAP = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Tiling:
+    """How pictures are cut."""
+
+    mode: Literal["auto", "whole", "tiles"]
+    """What was asked for: whole pictures where memory allows, whole pictures first, or tiles."""
+    size: int = 0
+    """Tile side in low-resolution pixels; 0 = whole pictures."""
+    overlap: int = DEFAULT_OVERLAP
+    """What neighbouring tiles share, in low-resolution pixels."""
+
+    @staticmethod
+    def asked(tile: int | str, overlap: int = DEFAULT_OVERLAP) -> Tiling:
+        """`tile`: `auto`, 0 for whole pictures, or a tile side.
+
+        Raises:
+            OptionError: a value is out of range.
+        """
+        if overlap < 0:
+            raise OptionError(f"tile overlap must be at least 0, got {overlap}")
+        if tile == "auto":
+            return Tiling("auto", 0, overlap)
+        try:
+            size = int(tile)
+        except ValueError:
+            raise OptionError(f"tile must be auto, 0 or a number of pixels, got {tile!r}") from None
+        if size != 0 and size < MIN_TILE:
+            raise OptionError(f"tile must be 0 (whole picture) or at least {MIN_TILE} pixels, got {size}")
+        if size and overlap > size // 2:
+            raise OptionError(f"tile overlap must be at most half the tile ({size // 2}), got {overlap}")
+        return Tiling("tiles" if size else "whole", size, overlap)
+
+    def __str__(self) -> str:
+        return f"tiles of {self.size} pixels, {self.overlap} shared" if self.size else "whole pictures"
 
 
 @dataclass(frozen=True, slots=True)

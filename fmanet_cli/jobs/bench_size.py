@@ -230,7 +230,7 @@ class SizeBench:
             if progress.frames_done < self._subject.frames:
                 yield f"file to file, frame {progress.frames_done + 1} of {self._subject.frames}"
         assert job.report is not None
-        if job.report.tile:
+        if job.report.tiling.size:
             raise self._too_large()
         self._whole_seconds = job.report.seconds
 

@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -16,6 +17,7 @@ from filelock import FileLock, Timeout
 
 from fmanet_cli import __version__
 from fmanet_cli.engine.restorer import Restorer
+from fmanet_cli.engine.tiling import Tiling
 from fmanet_cli.errors import ResumeError, VerificationError, VideoWriteError
 from fmanet_cli.model.fmanet import FMANet
 from fmanet_cli.video.frame import Frame
@@ -39,6 +41,8 @@ class Journal:
 
     segments: SegmentFolder
     """The closed pieces; those of an interrupted run are there when the block begins."""
+    tiling: Tiling | None
+    """How the newest frames of an interrupted run were cut; None where there are none."""
 
     def __init__(
         self,
@@ -101,8 +105,20 @@ class Journal:
         self.segments = SegmentFolder(self._folder, frames=self._segment_frames)
         if not self._resume or not is_same:
             self.segments.clear()
+        self.tiling = _read_tiling(head) if self.segments.segments else None
+        self._write_head()
+
+    def note_tiling(self, tiling: Tiling) -> None:
+        """Writes down how frames are cut from now on, so that a later part of the film is cut as this one."""
+        if tiling != self.tiling:
+            self.tiling = tiling
+            self._write_head()
+
+    def _write_head(self) -> None:
+        head = self._folder / _HEAD_NAME
+        tiling = None if self.tiling is None else asdict(self.tiling)
         try:
-            write_durably(head, json.dumps({"version": _VERSION, "run": self._identity}, indent=1))
+            write_durably(head, json.dumps({"version": _VERSION, "run": self._identity, "tiling": tiling}, indent=1))
         except OSError as error:
             raise VideoWriteError(f"{head} cannot be written: {error.strerror or error}") from error
 
@@ -145,8 +161,7 @@ def run_identity(source: str, restorer: Restorer, options: Mapping[str, Any]) ->
         "engine": {
             "device": restorer.device.type,
             "precision": restorer.precision,
-            "tile": "auto" if restorer.asked_tile is None else restorer.asked_tile,
-            "tile_overlap": restorer.tile_overlap,
+            "tiling": asdict(restorer.tiling),
             "padding": restorer.padding,
         },
         "software": {"fmanet": __version__, "torch": torch.__version__, "av": library_versions().av},
@@ -184,6 +199,14 @@ def _read_head(path: Path) -> dict[str, Any] | None:
     try:
         head = json.loads(path.read_text(encoding="utf-8"))
         return head["run"] if head["version"] == _VERSION else {"journal": head["version"]}
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _read_tiling(path: Path) -> Tiling | None:
+    """How the frames of a journal were cut; None when that cannot be told."""
+    try:
+        return Tiling(**json.loads(path.read_text(encoding="utf-8"))["tiling"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
 

@@ -110,14 +110,15 @@ def _restores_whole(restorer: Restorer, height: int, width: int) -> bool:
     """Whether a few whole pictures, not tiles, were restored."""
     config = restorer.model.config
     frames = synthetic_frames(height, width, count=config.num_frames + _WINDOWS)
+    run = restorer.start(height, width)
     try:
         # No more windows than it takes to use every buffer again: the plain network needs a minute for each.
-        with contextlib.closing(restorer.restore(frames, first=config.centre)) as restored:
+        with contextlib.closing(run.restore(frames, first=config.centre)) as restored:
             for _ in itertools.islice(restored, _WINDOWS):
                 pass
     except DeviceError:
         return False
-    return not restorer.tile
+    return run.tiling.size == 0
 
 
 def _resident_bytes() -> int | None:

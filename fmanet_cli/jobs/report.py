@@ -14,6 +14,7 @@ from typing import Any
 
 from fmanet_cli import __version__
 from fmanet_cli.engine.restorer import Restorer
+from fmanet_cli.engine.tiling import Tiling
 from fmanet_cli.errors import OptionError, VideoReadError, WeightsError
 from fmanet_cli.jobs.batch import BatchItem, BatchResult
 from fmanet_cli.jobs.machine import Machine, describe_machine
@@ -48,10 +49,8 @@ class EngineRecord:
     """Where."""
     precision: str
     """`fp32`, `fp16` or `bf16`."""
-    tile: int
-    """Tile side in low-resolution pixels; 0 = whole pictures."""
-    tile_overlap: int
-    """In low-resolution pixels."""
+    tiling: Tiling
+    """As it was asked for; each file says how its pictures were cut."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,8 +141,7 @@ def report_run(
         engine=EngineRecord(
             device=str(restorer.device),
             precision=restorer.precision,
-            tile=restorer.tile or 0,
-            tile_overlap=restorer.tile_overlap,
+            tiling=restorer.tiling,
         ),
         options={key: list(value) if isinstance(value, tuple) else value for key, value in options.items()},
         files=tuple(_file_record(result, source_digests) for result in results),

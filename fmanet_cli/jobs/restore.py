@@ -13,7 +13,9 @@ from typing import Any
 from fmanet_cli.engine.pipeline import BackgroundConsumer, prefetched
 from fmanet_cli.engine.resize import resized
 from fmanet_cli.engine.restorer import Restorer
+from fmanet_cli.engine.run import RestorationRun
 from fmanet_cli.engine.shots import DEFAULT_THRESHOLD, ShotMarker, check_threshold, is_cut_list
+from fmanet_cli.engine.tiling import Tiling
 from fmanet_cli.errors import OptionError, VerificationError
 from fmanet_cli.jobs.journal import Journal, agreeing, is_resumable, run_identity
 from fmanet_cli.jobs.sizes import check_size, output_size
@@ -122,9 +124,9 @@ class RestoreReport:
     device: str
     """Where the network ran."""
     precision: str
-    """`fp32`, `fp16` or `bf16`."""
-    tile: int
-    """Tile side in low-resolution pixels; 0 = whole pictures."""
+    """`fp32`, `fp16` or `bf16`, at the end of the run."""
+    tiling: Tiling
+    """How pictures were cut at the end of the run."""
     warnings: tuple[str, ...]
     """What was lost, guessed or changed on the way."""
     verification: VerificationResult | None = None
@@ -170,7 +172,6 @@ class RestoreJob:
         """
         began = time.perf_counter()
         settings = self._settings
-        self._restorer.warnings.clear()
         marker = ShotMarker(settings.scene_detect, threshold=settings.scene_threshold)
         with (
             VideoReader(
@@ -184,6 +185,9 @@ class RestoreJob:
             self._journal() as journal,
             self._writer(reader, journal) as writer,
         ):
+            restoration = self._restorer.start(
+                reader.info.height, reader.info.width, tiling=journal.tiling if journal is not None else None
+            )
             done = kept = writer.frames_written
             yield RestoreProgress(done, reader.info.frame_count)
             recorder = TimelineRecorder(reader.info.time_base)
@@ -191,27 +195,19 @@ class RestoreJob:
             decoded = prefetched(marker.mark(frames), QUEUE_FRAMES)
             with (
                 contextlib.closing(decoded),
-                contextlib.closing(self._restored(decoded, reader, writer, first=kept)) as restored,
+                contextlib.closing(_restored(restoration, decoded, writer, first=kept)) as restored,
                 BackgroundConsumer(writer.write, depth=QUEUE_FRAMES) as encoder,
             ):
                 for frame in restored:
+                    if journal is not None:
+                        journal.note_tiling(restoration.tiling)
                     encoder.put(frame)
                     done += 1
                     yield RestoreProgress(done, reader.info.frame_count)
             if settings.verify and self.target != "-":
                 self._verify(reader, writer, recorder)
-        self.report = self._report(reader, writer, marker, time.perf_counter() - began, frames_resumed=kept)
-
-    def _restored(
-        self, frames: Iterable[Frame], reader: VideoReader, writer: VideoWriter, *, first: int
-    ) -> Generator[Frame | CodedFrame, None, None]:
-        """The frames from number `first` on: as planes where the encoder takes them at this size."""
-        scale = self._restorer.scale
-        is_resized = (writer.height, writer.width) != (scale * reader.info.height, scale * reader.info.width)
-        if writer.plane_format is not None and not is_resized:
-            yield from self._restorer.restore_coded(frames, writer.plane_format, first=first)
-        else:
-            yield from resized(self._restorer.restore(frames, first=first), writer.height, writer.width)
+        seconds = time.perf_counter() - began
+        self.report = self._report(reader, writer, marker, restoration, seconds, frames_resumed=kept)
 
     def _verify(self, reader: VideoReader, writer: VideoWriter, recorder: TimelineRecorder) -> None:
         """Compares the finished file while it still has its temporary name."""
@@ -277,9 +273,16 @@ class RestoreJob:
         )
 
     def _report(
-        self, reader: VideoReader, writer: VideoWriter, marker: ShotMarker, seconds: float, *, frames_resumed: int
+        self,
+        reader: VideoReader,
+        writer: VideoWriter,
+        marker: ShotMarker,
+        restoration: RestorationRun,
+        seconds: float,
+        *,
+        frames_resumed: int,
     ) -> RestoreReport:
-        parts = reader.warnings, reader.problems, marker.warnings, writer.warnings, self._restorer.warnings
+        parts = reader.warnings, reader.problems, marker.warnings, writer.warnings, restoration.warnings
         return RestoreReport(
             source=self.source,
             target=self.target,
@@ -291,11 +294,21 @@ class RestoreJob:
             seconds=seconds,
             model=self._model_name,
             device=str(self._restorer.device),
-            precision=self._restorer.precision,
-            tile=self._restorer.tile or 0,
+            precision=restoration.precision,
+            tiling=restoration.tiling,
             warnings=tuple(warning for part in parts for warning in part),
             verification=self.verification,
         )
+
+
+def _restored(
+    restoration: RestorationRun, frames: Iterable[Frame], writer: VideoWriter, *, first: int
+) -> Generator[Frame | CodedFrame, None, None]:
+    """The frames from number `first` on: as planes where the encoder takes them at this size."""
+    if writer.plane_format is not None and (writer.height, writer.width) == restoration.restored_size:
+        yield from restoration.restore_coded(frames, writer.plane_format, first=first)
+    else:
+        yield from resized(restoration.restore(frames, first=first), writer.height, writer.width)
 
 
 def restore_video(

@@ -100,17 +100,17 @@ def test_out_of_memory_repeats_the_window_in_smaller_tiles(compiled: bool) -> No
     frames = list(make_frames(2, 180, 320))
     restorer = Restorer(model, device="cuda", precision="fp32", tile=0, compiled=compiled)
     # The kept features of three frames alone need 622 MB in float32.
+    run = restorer.start(180, 320)
     allowed = torch.cuda.memory_reserved(0) + 600e6
     torch.cuda.set_per_process_memory_fraction(allowed / torch.cuda.get_device_properties(0).total_memory, 0)
     try:
-        found = [frame.image for frame in restorer.restore(frames)]
+        found = [frame.image for frame in run.restore(frames)]
     finally:
         torch.cuda.set_per_process_memory_fraction(1.0, 0)
-    assert restorer.warnings
-    assert all(text.startswith("out of memory on cuda") for text in restorer.warnings)
-    assert restorer.tile is not None
-    assert 0 < restorer.tile < 320
-    again = Restorer(model, device="cuda", precision="fp32", tile=restorer.tile).restore(frames)
+    assert run.warnings
+    assert all(text.startswith("out of memory on cuda") for text in run.warnings)
+    assert 0 < run.tiling.size < 320
+    again = Restorer(model, device="cuda", precision="fp32", tile=run.tiling.size).restore(frames)
     for image, expected in zip(found, again, strict=True):
         assert image.shape == (720, 1280, 3)
         np.testing.assert_allclose(image, expected.image, atol=1e-4)

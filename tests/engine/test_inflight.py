@@ -15,9 +15,10 @@ import torch
 from moving_pictures import make_frames
 
 from fmanet_cli.engine import inflight
-from fmanet_cli.engine import restorer as restorer_module
+from fmanet_cli.engine import run as run_module
 from fmanet_cli.engine.inflight import Once, Turns, Workers, in_groups, in_order, windows_at_once, windows_in_a_pass
-from fmanet_cli.engine.restorer import MAX_PENDING, Restorer
+from fmanet_cli.engine.restorer import Restorer
+from fmanet_cli.engine.run import MAX_PENDING
 from fmanet_cli.model.fmanet import FMANet
 from fmanet_cli.video.colour import Colour, PlaneFormat, rgb_to_planes
 from fmanet_cli.video.frame import Frame
@@ -45,7 +46,7 @@ def test_pictures_do_not_depend_on_how_many_are_computed_at_once(
     frames[3] = replace(frames[3], starts_shot=True)
     restorer = Restorer(tiny_model, device="cpu", precision="fp32", tile=tile, tile_overlap=8)
     at_once = restored_images(restorer, frames)
-    monkeypatch.setattr(restorer_module, "windows_at_once", lambda *_, **__: 1)
+    monkeypatch.setattr(run_module, "windows_at_once", lambda *_, **__: 1)
     torch.set_num_threads(1)
     one_by_one = restored_images(restorer, frames)
     torch.set_num_threads(2)
@@ -153,14 +154,14 @@ def test_out_of_memory_tries_alone_before_it_cuts_tiles(tiny_model: FMANet, monk
     frames = list(make_frames(6))
     expected = restored_images(restorer, frames)
     window, lock, running = restorer.runner.window, threading.Lock(), []
-    both = threading.Barrier(2)
+    both, run = threading.Barrier(2), restorer.start(*frames[0].size)
 
     def window_with_room_for_one(states):
         with lock:
             running.append(0)
             crowded = len(running) > 1
         try:
-            if not restorer._turns._is_alone:
+            if not run._turns._is_alone:
                 both.wait(timeout=20)
             if crowded:
                 raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 1 bytes")
@@ -170,8 +171,8 @@ def test_out_of_memory_tries_alone_before_it_cuts_tiles(tiny_model: FMANet, monk
                 running.pop()
 
     monkeypatch.setattr(restorer.runner, "window", window_with_room_for_one)
-    np.testing.assert_array_equal(restored_images(restorer, frames), expected)
-    assert (restorer.tile, restorer.warnings) == (0, [])
+    np.testing.assert_array_equal([frame.image for frame in run.restore(frames)], expected)
+    assert (run.tiling.size, run.warnings) == (0, ())
 
 
 def test_coded_frames_are_the_planes_of_the_restored_ones(tiny_model: FMANet) -> None:
@@ -215,20 +216,21 @@ def test_order_and_bound_of_what_is_started() -> None:
 
 
 def test_once_is_computed_again_only_after_failure_or_forgetting() -> None:
-    answers = iter([ValueError("not yet"), "first", "second"])
+    answers = iter([ValueError("not yet"), "first", "second", "third"])
 
-    def compute() -> str:
+    def make(maker: str) -> str:
         answer = next(answers)
         if isinstance(answer, Exception):
             raise answer
-        return answer
+        return f"{answer} by {maker}"
 
-    once = Once(compute)
+    once = Once(make)
     with pytest.raises(ValueError, match="not yet"):
-        once.get()
-    assert [once.get(), once.get()] == ["first", "first"]
+        once.get("me")
+    assert [once.get("me"), once.get("me")] == ["first by me", "first by me"]
     once.forget()
-    assert once.get() == "second"
+    assert once.get("me") == "second by me"
+    assert once.get("you") == "third by you"
 
 
 def test_a_turn_alone_waits_for_those_under_way() -> None:
@@ -279,10 +281,11 @@ def test_several_windows_in_a_pass_give_the_same_pictures(
         return windows(batch)
 
     monkeypatch.setattr(restorer.runner, "windows", noted_windows)
-    monkeypatch.setattr(restorer_module, "windows_in_a_pass", lambda *_: 3)
-    grouped = restored_images(restorer, frames)
-    assert sizes == ([3, 1, 1, 1, 3, 1, 1, 1, 1] if memory_fails else [3, 3, 1])
-    assert restorer.tile == 0
+    monkeypatch.setattr(run_module, "windows_in_a_pass", lambda *_: 3)
+    run = restorer.start(*frames[0].size)
+    grouped = [frame.image for frame in run.restore(frames)]
+    assert sizes == ([3, 1, 1, 1, 1, 1, 1, 1] if memory_fails else [3, 3, 1])
+    assert run.tiling.size == 0
     for found, expected in zip(grouped, one_by_one, strict=True):
         np.testing.assert_allclose(found, expected, atol=1e-5)
     torch.set_num_threads(2)
@@ -299,8 +302,8 @@ def test_groups_keep_what_came_before_an_error() -> None:
         yield from range(3)
         raise ValueError("damaged")
 
-    groups = in_groups(broken(), 2)
+    groups = in_groups(broken(), lambda: 2)
     assert [next(groups), next(groups)] == [[0, 1], [2]]
     with pytest.raises(ValueError, match="damaged"):
         next(groups)
-    assert list(in_groups(range(4), 2)) == [[0, 1], [2, 3]]
+    assert list(in_groups(range(4), lambda: 2)) == [[0, 1], [2, 3]]

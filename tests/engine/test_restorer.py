@@ -14,6 +14,7 @@ from moving_pictures import make_frames
 from fmanet_cli.engine.device import choose_device, choose_precision, is_out_of_memory
 from fmanet_cli.engine.memory import free_memory
 from fmanet_cli.engine.restorer import Restorer
+from fmanet_cli.engine.tiling import Tiling
 from fmanet_cli.errors import DeviceError, OptionError
 from fmanet_cli.model.fmanet import FMANet
 from fmanet_cli.weights.checkpoint import load_model
@@ -99,12 +100,14 @@ def test_out_of_memory_repeats_the_window_in_smaller_tiles(
         return windows(states)
 
     monkeypatch.setattr(restorer.runner, "window", window)
-    frames = list(make_frames(5, 40, 90))
+    frames, run = list(make_frames(5, 40, 90)), restorer.start(40, 90)
     with caplog.at_level(logging.WARNING):
-        restored = list(restorer.restore(iter(frames)))
+        restored = list(run.restore(iter(frames)))
     assert [frame.pts for frame in restored] == [frame.pts for frame in frames]
-    assert restorer.tile == 45
-    assert restorer.warnings == ["out of memory on cpu at 90 pixels: going on with tiles of 45 pixels"]
+    assert run.tiling == Tiling("whole", 45, 8)
+    assert run.warnings == ("out of memory on cpu at 90 pixels: going on with tiles of 45 pixels",)
+    assert restorer.start(40, 90).tiling == Tiling("whole", 0, 8)
+    assert restorer.start(40, 90).warnings == ()
     expected = list(Restorer(tiny_model, device="cpu", precision="fp32", tile=45, tile_overlap=8).restore(frames))
     np.testing.assert_array_equal([frame.image for frame in restored], [frame.image for frame in expected])
 
@@ -116,7 +119,7 @@ def test_no_memory_for_the_smallest_tile_is_an_error(tiny_model: FMANet, monkeyp
         raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 1 bytes")
 
     monkeypatch.setattr(restorer.runner, "window", window)
-    with pytest.raises(DeviceError, match="not enough memory on cpu even for tiles of 32 pixels"):
+    with pytest.raises(DeviceError, match=r"not enough memory on cpu even for tiles of 32 pixels \(\[enforce fail\]"):
         list(restorer.restore(make_frames(2, 40, 90)))
 
 
@@ -140,8 +143,7 @@ def test_no_state_outlives_its_windows(tiny_model: FMANet) -> None:
     alive: weakref.WeakSet[State] = weakref.WeakSet()
     pictures: weakref.WeakSet[torch.Tensor] = weakref.WeakSet()
     counts: list[tuple[int, int]] = []
-    restorer = Restorer(tiny_model, device="cpu", precision="fp32", tile=0)
-    restorer.runner = CountingRunner()
+    restorer = Restorer(tiny_model, device="cpu", precision="fp32", tile=0, runner=CountingRunner())
     assert len(list(restorer.restore(make_frames(5)))) == 5
     assert counts == [(2, 0), (3, 0), (3, 0), (3, 0), (3, 0)]
 

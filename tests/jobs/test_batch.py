@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -74,3 +75,27 @@ def test_containers_that_are_only_read_become_matroska(tmp_path: Path) -> None:
         (tmp_path / name).touch()
     items = plan_folder(tmp_path, tmp_path / "out")
     assert [item.target.name for item in items] == ["a.mkv", "b.MP4", "c.mkv"]
+
+
+def test_no_film_inherits_the_tiles_of_another(
+    make_clip: MakeClip, tmp_path: Path, tiny_model: FMANet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_clip("in/a_small.mp4", count=2, height=24, width=32)
+    make_clip("in/b_large.mp4", count=2, height=64, width=96)
+    make_clip("in/c_small.mp4", count=2, height=32, width=48)
+    restorer = Restorer(tiny_model, device="cpu", precision="fp32")
+    window = restorer.runner.window
+
+    def window_in_little_memory(states: Any) -> Any:
+        if max(states[0].frame.shape[1:]) > 50:
+            raise RuntimeError("could not create a primitive")
+        return window(states)
+
+    monkeypatch.setattr(restorer.runner, "window", window_in_little_memory)
+    events = run_batch(plan_folder(tmp_path / "in", tmp_path / "out"), restorer, settings=RestoreSettings())
+    reports = [event.result.report for event in events if event.result]
+    assert [report and (str(report.tiling), len(report.warnings)) for report in reports] == [
+        ("whole pictures", 0),
+        ("tiles of 48 pixels, 16 shared", 1),
+        ("whole pictures", 0),
+    ]

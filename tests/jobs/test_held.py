@@ -48,9 +48,7 @@ class PlainUpscaling:
 
 @pytest.fixture
 def plain(tiny_model: FMANet) -> Restorer:
-    restorer = Restorer(tiny_model, device="cpu", precision="fp32")
-    restorer.runner = PlainUpscaling()
-    return restorer
+    return Restorer(tiny_model, device="cpu", precision="fp32", runner=PlainUpscaling())
 
 
 def frames_of(path: Path) -> Iterator[Frame]:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from fmanet_cli.engine.restorer import Restorer
+from fmanet_cli.engine.run import RestorationRun
 from fmanet_cli.errors import OptionError, OutputExistsError, VideoReadError
 from fmanet_cli.jobs.restore import RestoreJob, RestoreSettings, restore_video
 from fmanet_cli.model.fmanet import FMANet
@@ -29,7 +30,7 @@ def test_every_frame_and_timestamp_is_kept(make_clip: MakeClip, tmp_path: Path, 
     report = restore_video(source, target, tiny_model, model_name="tiny")
     assert timestamps(target) == timestamps(source)
     assert (report.frames, report.source_size, report.target_size) == (7, (32, 24), (128, 96))
-    assert (report.model, report.tile, report.warnings) == ("tiny", 0, ())
+    assert (report.model, report.tiling.size, report.warnings) == ("tiny", 0, ())
     assert report.as_dict()["frames_per_second"] == pytest.approx(7 / report.seconds)
     with VideoReader(target) as reader:
         assert (reader.info.width, reader.info.height) == (128, 96)
@@ -68,13 +69,13 @@ def test_pictures_become_planes_on_the_device_where_the_encoder_takes_them(
 ) -> None:
     restorer, found = Restorer(tiny_model, device="cpu", precision="fp32"), []
     for name in ("restore", "restore_coded"):
-        method = getattr(restorer, name)
+        method = getattr(RestorationRun, name)
 
         def noted(*args: Any, _name: str = name, _method: Any = method, **keywords: Any) -> Any:
             found.append(_name)
             return _method(*args, **keywords)
 
-        monkeypatch.setattr(restorer, name, noted)
+        monkeypatch.setattr(RestorationRun, name, noted)
     restore_video(make_clip(count=2), tmp_path / "out.mkv", restorer, settings=RestoreSettings(**options))
     assert found == calls
 

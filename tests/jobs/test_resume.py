@@ -38,13 +38,20 @@ def restorer(tiny_model: FMANet) -> Restorer:
     return Restorer(tiny_model, device="cpu", precision="fp32")
 
 
-def write_clip(path: Path, count: int) -> Path:
+def write_clip(path: Path, count: int, *, height: int = 24, width: int = 32) -> Path:
     rng = random.Random(5)
     pts = [0]
     while len(pts) < count:
         pts.append(pts[-1] + rng.choice([300, 500, 1001]))
     make_clip(
-        path, count=count, height=24, width=32, time_base=Fraction(1, 12000), pts=pts, last_duration=400, audio=["aac"]
+        path,
+        count=count,
+        height=height,
+        width=width,
+        time_base=Fraction(1, 12000),
+        pts=pts,
+        last_duration=400,
+        audio=["aac"],
     )
     return path
 
@@ -168,6 +175,24 @@ def test_a_damaged_segment_is_made_again(clip: Path, tmp_path: Path, restorer: R
     assert pictures(target) == pictures(whole)
 
 
+def test_a_film_that_needed_tiles_goes_on_in_tiles(
+    clip: Path, tmp_path: Path, restorer: Restorer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target, window, short = tmp_path / "sharp.mp4", restorer.runner.window, [True, True]
+
+    def window_short_of_memory(states: Any) -> Any:
+        if short and states[0].frame.shape[1:] == (34, 36):
+            short.pop()
+            raise RuntimeError("std::bad_alloc")
+        return window(states)
+
+    clip = write_clip(tmp_path / "large.mp4", 12, height=34, width=36)
+    monkeypatch.setattr(restorer.runner, "window", window_short_of_memory)
+    interrupt(clip, target, restorer, after_frames=12)
+    report = finish(clip, target, restorer)
+    assert (report.frames_resumed, str(report.tiling)) == (8, "tiles of 32 pixels, 16 shared")
+
+
 def test_another_run_than_the_interrupted_one_is_refused(clip: Path, tmp_path: Path, restorer: Restorer) -> None:
     target = tmp_path / "sharp.mp4"
     interrupt(clip, target, restorer, after_frames=14)
@@ -176,7 +201,7 @@ def test_another_run_than_the_interrupted_one_is_refused(clip: Path, tmp_path: P
     other = Restorer(random_model(restorer.model.config, seed=4), device="cpu", precision="fp32")
     with pytest.raises(ResumeError, match=r"weights\.sha256 was \w+ and is \w+"):
         finish(clip, target, other)
-    with pytest.raises(ResumeError, match=r"engine\.tile was auto and is 32"):
+    with pytest.raises(ResumeError, match=r"engine\.tiling\.mode was auto and is tiles"):
         finish(clip, target, Restorer(restorer.model, device="cpu", precision="fp32", tile=32))
     clip.touch()
     with pytest.raises(ResumeError, match=r"source\.changed_ns was \d+ and is \d+"):

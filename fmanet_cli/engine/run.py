@@ -1,0 +1,372 @@
+"""One film on its way through a restorer: its tiling, the order of its windows, what went wrong and was mended."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import threading
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+from torch import Tensor
+
+from fmanet_cli.engine.colour import coded_planes
+from fmanet_cli.engine.device import Precision, free_device_memory, is_out_of_memory
+from fmanet_cli.engine.inflight import (
+    WINDOWS_AT_ONCE,
+    Once,
+    Turns,
+    Workers,
+    in_groups,
+    in_order,
+    windows_at_once,
+    windows_in_a_pass,
+)
+from fmanet_cli.engine.memory import largest_tile
+from fmanet_cli.engine.runner import BatchRunner, WindowRunner
+from fmanet_cli.engine.tiling import MIN_TILE, TileBlender, Tiling, plan_tiles
+from fmanet_cli.engine.windows import sliding_windows
+from fmanet_cli.errors import DeviceError, WeightsError
+from fmanet_cli.video.colour import PlaneFormat
+from fmanet_cli.video.frame import CodedFrame, Frame
+
+if TYPE_CHECKING:
+    from fmanet_cli.engine.restorer import Restorer
+
+log = logging.getLogger(__name__)
+
+MAX_PENDING = WINDOWS_AT_ONCE + 1
+"""Windows that are computed, wait for it or are on their way back at any time."""
+
+Finished = TypeVar("Finished", Frame, CodedFrame)
+Value = TypeVar("Value")
+
+
+class RestorationRun:
+    """What one film needs and no other film may inherit; made by `Restorer.start`.
+
+    Whole pictures are computed where memory allows. Tiles are an approximation, because the channel attention sums over
+    the whole picture; when a picture runs out of memory, the same window is computed again in smaller tiles.
+
+    Every restored picture is looked at before it is given away: where it holds a value that is no number, its window is
+    computed again in the next longer precision, and so is the rest of the film.
+    """
+
+    def __init__(self, restorer: Restorer, height: int, width: int, *, tiling: Tiling | None = None) -> None:
+        """`tiling`: how an earlier part of the film was restored; None = decided by the memory that is free now."""
+        self._restorer, self._height, self._width = restorer, height, width
+        self._warnings: list[str] = []
+        self._runner = restorer.runner
+        self._turns = Turns()
+        self._changing = threading.Lock()
+        self.precision: Precision = restorer.precision
+        """What the network computes in now."""
+        self.tiling = tiling or self._first_tiling()
+        """How pictures are computed now."""
+        self._pass_size = self._first_pass_size()
+
+    @property
+    def restored_size(self) -> tuple[int, int]:
+        """(height, width) of restored frames in pixels."""
+        return self._restorer.scale * self._height, self._restorer.scale * self._width
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What the user should know of this film and of the device, each said once."""
+        return (*self._restorer.warnings, *self._warnings)
+
+    def restore(self, frames: Iterable[Frame], *, first: int = 0) -> Generator[Frame, None, None]:
+        """Yields one restored frame for each frame from number `first` on, in order, with its timestamps.
+
+        A CPU computes two windows side by side, each with half of torch's threads, where threads and memory suffice; a
+        CUDA device computes one while another is copied back.
+
+        Args:
+            frames: all of the run's size, never kept longer than a window; read half a window and up to `MAX_PENDING`
+                frames ahead. No window reaches across a frame with `starts_shot`: each shot is restored as if it were
+                alone.
+            first: frames before it are seen as neighbours only, so that a run can go on where another one ended.
+
+        Returns:
+            Frames whose image is (4H, 4W, 3) float32 RGB in [0, 1]. An exception of `frames` comes after all windows
+            that were complete before it.
+
+        Raises:
+            DeviceError: memory does not even suffice for the smallest tile, or the asked precision holds no result.
+            WeightsError: the network gives no numbers in float32 either.
+        """
+
+        def made(restored: Tensor) -> list[Tensor]:
+            return [self._restorer.as_image(restored)]
+
+        return self._restored(frames, first, made, lambda source, arrays: replace(source, image=arrays[0]))
+
+    def restore_coded(
+        self, frames: Iterable[Frame], plane_format: PlaneFormat, *, first: int = 0
+    ) -> Generator[CodedFrame, None, None]:
+        """As `restore`, with the pictures as an encoder takes them, made on the device."""
+
+        def made(restored: Tensor) -> Sequence[Tensor]:
+            return coded_planes(self._restorer.as_rgb(restored), plane_format)
+
+        def coded(source: Frame, arrays: list[np.ndarray]) -> CodedFrame:
+            luma, blue, red = arrays
+            return CodedFrame((luma, blue, red), source.pts, source.time_base, source.duration)
+
+        return self._restored(frames, first, made, coded)
+
+    def _restored(
+        self,
+        frames: Iterable[Frame],
+        first: int,
+        made: Callable[[Tensor], Sequence[Tensor]],
+        finish: Callable[[Frame, list[np.ndarray]], Finished],
+    ) -> Generator[Finished, None, None]:
+        """`made`: a restored picture as it goes to the host, on the device; `finish`: what becomes of it there."""
+        items = itertools.starmap(self._item, enumerate(frames))
+        windows = sliding_windows(
+            items,
+            self._restorer.model.config.centre,
+            padding=self._restorer.padding,
+            starts_run=lambda item: item.frame.starts_shot,
+        )
+        wanted = (window for window in windows if _centre(window).index >= first)
+
+        def completed(begun: _Begun) -> Finished:
+            arrays = begun.arrival()
+            # The flag came with the picture: to ask the device for it would stop it.
+            while not arrays.pop().all():
+                self._lengthen_precision(begun.precision, _centre(begun.window).index)
+                begun = self._again(begun.window, made)
+                arrays = begun.arrival()
+            return finish(_centre(begun.window).frame, arrays)
+
+        def completion(begun: _Begun) -> Callable[[], Finished]:
+            return lambda: completed(begun)
+
+        count = self._windows_at_once()
+        if count == 1:
+
+            def started() -> Iterator[Callable[[], Finished]]:
+                for group in in_groups(wanted, lambda: self._pass_size):
+                    # No name for what is begun: it would stay while the next window is computed.
+                    yield from map(completion, self._begun_group(group, made))
+
+            yield from in_order(started(), limit=2 if self._restorer.device.type == "cuda" else 1)
+            return
+        with Workers(count) as workers:
+
+            def submitted(window: Sequence[_Item]) -> Callable[[], Finished]:
+                return workers.submit(lambda: completed(self._begun(window, made)))
+
+            # One more than are computed, so that no worker waits while a finished frame is taken away.
+            yield from in_order(map(submitted, wanted), limit=MAX_PENDING)
+
+    def _item(self, index: int, frame: Frame) -> _Item:
+        tensor = self._with_less_memory(lambda _: self._restorer.upload(frame.image))
+        return _Item(index, tensor, frame, Once(lambda runner: runner.frame_state(tensor)))
+
+    def _first_tiling(self) -> Tiling:
+        asked = self._restorer.tiling
+        if asked.mode != "auto":
+            return asked
+        size = largest_tile(
+            self._height,
+            self._width,
+            config=self._restorer.model.config,
+            device=self._restorer.device,
+            precision=self._restorer.precision,
+        )
+        if size:
+            self._warn(
+                f"the whole {self._width}x{self._height} picture may not fit into memory: using tiles of {size} pixels"
+            )
+        return replace(asked, size=size)
+
+    def _is_whole(self, tile: int) -> bool:
+        """Whether tiles of that side leave a picture whole; 0 asks for whole pictures."""
+        return tile == 0 or tile >= max(self._height, self._width)
+
+    def _windows_at_once(self) -> int:
+        if not isinstance(self._runner, BatchRunner):
+            return 1
+        tile = self.tiling.size
+        pixels = min(tile or self._height, self._height) * min(tile or self._width, self._width)
+        restorer = self._restorer
+        return windows_at_once(
+            pixels, config=restorer.model.config, device=restorer.device, precision=restorer.precision
+        )
+
+    def _first_pass_size(self) -> int:
+        if not isinstance(self._runner, BatchRunner) or not self._is_whole(self.tiling.size):
+            return 1
+        return windows_in_a_pass(self._height * self._width, self._restorer.device)
+
+    def _begun_group(
+        self, group: list[tuple[_Item, ...]], made: Callable[[Tensor], Sequence[Tensor]]
+    ) -> Iterator[_Begun]:
+        """Several windows in one pass where the network can; out of memory, fewer in a pass from then on.
+
+        The list is emptied on the way: a name for a window would keep its oldest frame's state while the next one is
+        computed.
+        """
+        runner = self._runner
+        if len(group) > 1 and isinstance(runner, BatchRunner) and self._is_whole(self.tiling.size):
+            try:
+                pictures = runner.windows([[item.state.get(runner) for item in window] for window in group])
+                begun = [self._sent(window, picture, made) for window, picture in zip(group, pictures, strict=True)]
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):
+                    raise
+            else:
+                group.clear()
+                yield from begun
+                return
+            for item in itertools.chain.from_iterable(group):
+                item.state.forget()
+            free_device_memory(self._restorer.device)
+            self._pass_size = len(group) // 2
+        while group:
+            part = [group.pop(0) for _ in range(min(len(group), self._pass_size))]
+            if len(part) == 1:
+                yield self._begun(part.pop(), made)
+            else:
+                yield from self._begun_group(part, made)
+
+    def _begun(self, window: Sequence[_Item], made: Callable[[Tensor], Sequence[Tensor]]) -> _Begun:
+        """One window computed, its picture on the way to the host."""
+
+        def compute(tile: int) -> _Begun:
+            runner = self._runner
+            if self._is_whole(tile):
+                # The newest first: its state is the one that is missing.
+                states = [item.state.get(runner) for item in reversed(window)][::-1]
+                return self._sent(window, runner.window(states), made)
+            for item in window:
+                item.state.forget()
+            return self._sent(window, self._tiled(window, tile), made)
+
+        def forget() -> None:
+            for item in window:
+                item.state.forget()
+
+        return self._with_less_memory(compute, forget)
+
+    def _again(self, window: Sequence[_Item], made: Callable[[Tensor], Sequence[Tensor]]) -> _Begun:
+        """A window computed again from its frames alone: their states may be gone."""
+        return self._with_less_memory(lambda tile: self._sent(window, self._tiled(window, tile), made))
+
+    def _with_less_memory(self, compute: Callable[[int], Value], forget: Callable[[], None] = lambda: None) -> Value:
+        """Calls `compute` with the tile side; out of memory, alone, and then with smaller tiles until the smallest."""
+        while True:
+            with self._turns.taken() as was_alone:
+                tile = self.tiling.size
+                try:
+                    return compute(tile)
+                except (RuntimeError, MemoryError) as error:
+                    if not is_out_of_memory(error):
+                        raise
+                    reason = " ".join(str(error).split()) or type(error).__name__
+            # Outside the except clause, so that the failed attempt's tensors are gone.
+            forget()
+            free_device_memory(self._restorer.device)
+            if was_alone or self._restorer.device.type != "cpu":
+                self._shrink_tiles(tile, reason)
+            else:
+                self._turns.one_at_a_time()
+
+    def _tiled(self, window: Sequence[_Item], tile_size: int) -> Tensor:
+        height, width, runner = self._height, self._width, self._runner
+        if self._is_whole(tile_size):
+            tile_size = 0
+        overlap = min(self.tiling.overlap, tile_size // 2)
+        blender = TileBlender(height, width, scale=self._restorer.scale, overlap=overlap)
+        for tile in plan_tiles(height, width, tile=tile_size, overlap=overlap):
+            area = (..., slice(tile.top, tile.top + tile.height), slice(tile.left, tile.left + tile.width))
+            states = {item.index: runner.frame_state(item.tensor[area].contiguous()) for item in window}
+            blender.add(tile, runner.window([states[item.index] for item in window]))
+            # They would stay while those of the next tile are made.
+            del states
+        return blender.result()
+
+    def _sent(self, window: Sequence[_Item], restored: Tensor, made: Callable[[Tensor], Sequence[Tensor]]) -> _Begun:
+        """Begins the way of a restored picture to the host, with a flag that says whether it holds numbers only."""
+        # What is no number spreads into a sum, which needs no picture of flags as `isfinite` does.
+        flag = restored.sum().isfinite()
+        arrival = self._restorer.transfer.to_host([*made(restored), flag])
+        return _Begun(tuple(replace(item, state=_NO_STATE) for item in window), self.precision, arrival)
+
+    def _shrink_tiles(self, tried: int, reason: str) -> None:
+        """Takes smaller tiles than those that ran out of memory, unless another window has done so already."""
+        device = self._restorer.device
+        with self._changing:
+            if self.tiling.size != tried:
+                return
+            current = tried or max(self._height, self._width)
+            if current <= MIN_TILE:
+                raise DeviceError(
+                    f"not enough memory on {device} even for tiles of {MIN_TILE} pixels ({reason}); "
+                    "close other programs, or use another device"
+                )
+            size = max(MIN_TILE, -(-current // 2))
+            self.tiling = replace(self.tiling, size=size)
+            self._warn(f"out of memory on {device} at {current} pixels: going on with tiles of {size} pixels")
+
+    def _lengthen_precision(self, tried: Precision, frame: int) -> None:
+        """Goes on in the next longer precision, unless another window has seen to it already.
+
+        Raises:
+            DeviceError: the precision was asked for.
+            WeightsError: there is none left.
+        """
+        restorer = self._restorer
+        where = f"the network gives values that are no numbers for frame {frame} in {tried} on {restorer.device}"
+        with self._changing:
+            if self.precision != tried:
+                return
+            if tried == "fp32":
+                raise WeightsError(f"{where}: its weights overflow; use other weights")
+            if not restorer.precision_is_free:
+                raise DeviceError(f"{where}; use precision fp32, or other weights if that fails too")
+            self.precision, self._runner = restorer.longer()
+            self._pass_size = 1
+            self._warn(f"{where}: going on in {self.precision}")
+
+    def _warn(self, text: str) -> None:
+        self._warnings.append(text)
+        log.warning(text)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Item:
+    """A frame on its way through the windows."""
+
+    index: int
+    """Number of the frame."""
+    tensor: Tensor
+    """(3, H, W) on the device."""
+    frame: Frame
+    """As it was read."""
+    state: Once[WindowRunner, Any]
+    """What a runner computes of this frame alone."""
+
+
+_NO_STATE: Once[WindowRunner, Any] = Once(lambda _: None)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Begun:
+    """A restored picture on its way to the host."""
+
+    window: Sequence[_Item]
+    """Its frames, without their states: those are needed by the next windows only."""
+    precision: Precision
+    """What it was computed in."""
+    arrival: Callable[[], list[np.ndarray]]
+    """Waits for its arrays, the last of which says whether all its values are numbers."""
+
+
+def _centre(window: Sequence[_Item]) -> _Item:
+    return window[len(window) // 2]

@@ -1,0 +1,191 @@
+"""A run belongs to one film: nothing that happened to a film is left for the next one."""
+
+from __future__ import annotations
+
+import logging
+import weakref
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+import torch
+from moving_pictures import make_frames
+
+from fmanet_cli.engine import memory
+from fmanet_cli.engine import run as run_module
+from fmanet_cli.engine.restorer import Restorer
+from fmanet_cli.engine.tiling import Tiling
+from fmanet_cli.errors import DeviceError, OptionError, WeightsError
+from fmanet_cli.model.fmanet import FMANet
+
+
+class Enlarging:
+    """Every pixel four times in each direction; several windows in a pass, as far as memory allows."""
+
+    def __init__(self, *, most_pixels: int = 1 << 30, most_windows: int = 1 << 30) -> None:
+        self.most_pixels, self.most_windows = most_pixels, most_windows
+        self.sizes: list[tuple[int, ...]] = []
+
+    def frame_state(self, frame: torch.Tensor) -> torch.Tensor:
+        return frame.clone()
+
+    def window(self, states: Sequence[torch.Tensor]) -> torch.Tensor:
+        return self.windows([states])[0]
+
+    def windows(self, batch: Sequence[Sequence[torch.Tensor]]) -> list[torch.Tensor]:
+        height, width = batch[0][0].shape[1:]
+        self.sizes.append((len(batch), height, width))
+        if height * width > self.most_pixels or len(batch) > self.most_windows:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 1 GiB")
+        return [states[len(states) // 2].repeat_interleave(4, 1).repeat_interleave(4, 2) for states in batch]
+
+
+def restorer(model: FMANet, runner: object, **options: object) -> Restorer:
+    return Restorer(model, **{"device": "cpu", "precision": "fp32", "runner": runner, **options})  # type: ignore[arg-type]
+
+
+def test_a_film_after_a_shortage_of_memory_is_tried_whole_again(tiny_model: FMANet) -> None:
+    engine = restorer(tiny_model, Enlarging(most_pixels=3000))
+    large = engine.start(40, 90)
+    assert len(list(large.restore(make_frames(3, 40, 90)))) == 3
+    assert large.tiling == Tiling("auto", 45, 16)
+    assert large.warnings == ("out of memory on cpu at 90 pixels: going on with tiles of 45 pixels",)
+    small = engine.start(48, 52)
+    assert len(list(small.restore(make_frames(3, 48, 52)))) == 3
+    assert (small.tiling, small.warnings) == (Tiling("auto", 0, 16), ())
+
+
+def test_each_film_is_planned_for_its_own_size(tiny_model: FMANet, monkeypatch: pytest.MonkeyPatch) -> None:
+    per_pixel = memory.bytes_per_pixel(tiny_model.config, "fp32")
+    free = (memory.WORKSPACE_BYTES + 50 * 50 * per_pixel) / memory.USABLE_SHARE
+    monkeypatch.setattr(memory, "free_memory", lambda _: free)
+    engine = restorer(tiny_model, Enlarging())
+    tilings = [engine.start(height, width).tiling for height, width in ((24, 32), (96, 128), (24, 32))]
+    assert tilings == [Tiling("auto", 0), Tiling("auto", 48), Tiling("auto", 0)]
+
+
+def test_a_film_goes_on_as_it_was_cut_before(tiny_model: FMANet) -> None:
+    run = restorer(tiny_model, Enlarging()).start(40, 90, tiling=Tiling("auto", 45, 16))
+    assert [frame.image.shape for frame in run.restore(make_frames(1, 40, 90))] == [(160, 360, 3)]
+    assert (run.tiling.size, run.warnings) == (45, ())
+
+
+def test_a_pass_that_was_too_large_is_not_tried_again(tiny_model: FMANet, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run_module, "windows_in_a_pass", lambda *_: 8)
+    monkeypatch.setattr(run_module, "windows_at_once", lambda *_, **__: 1)
+    runner = Enlarging(most_windows=2)
+    run = restorer(tiny_model, runner, tile=0).start(12, 16)
+    frames = list(make_frames(20, 12, 16))
+    assert [frame.pts for frame in run.restore(frames)] == [frame.pts for frame in frames]
+    assert [size[0] for size in runner.sizes] == [8, 4, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2]
+    assert (run.tiling.size, run.warnings) == (0, ())
+
+
+def test_no_more_states_than_a_window_has_are_alive_after_a_pass_failed(
+    tiny_model: FMANet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alive: weakref.WeakSet[torch.Tensor] = weakref.WeakSet()
+    counts = []
+
+    class Counting(Enlarging):
+        def frame_state(self, frame: torch.Tensor) -> torch.Tensor:
+            alive.add(state := frame.clone())
+            return state
+
+        def windows(self, batch: Sequence[Sequence[torch.Tensor]]) -> list[torch.Tensor]:
+            counts.append(len(alive))
+            return super().windows(batch)
+
+    monkeypatch.setattr(run_module, "windows_in_a_pass", lambda *_: 4)
+    monkeypatch.setattr(run_module, "windows_at_once", lambda *_, **__: 1)
+    run = restorer(tiny_model, Counting(most_windows=1), tile=0).start(12, 16)
+    assert len(list(run.restore(make_frames(9, 12, 16)))) == 9
+    # The pass of four, then of two, then one by one.
+    assert counts[:2] == [5, 3]
+    assert max(counts[2:]) == 3
+
+
+@pytest.mark.parametrize("place", ["upload", "convert"])
+def test_memory_that_runs_out_beside_the_network_ends_in_tiles(
+    tiny_model: FMANet, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    engine, failures = restorer(tiny_model, Enlarging()), iter([True, True])
+    name = {"upload": "upload", "convert": "as_image"}[place]
+    plain = getattr(engine, name)
+
+    def failing(picture: object) -> object:
+        if next(failures, False):
+            raise RuntimeError("CUDA error: out of memory")
+        return plain(picture)
+
+    monkeypatch.setattr(engine, name, failing)
+    monkeypatch.setattr(run_module, "windows_at_once", lambda *_, **__: 1)
+    run, frames = engine.start(40, 90), list(make_frames(3, 40, 90))
+    restored = list(run.restore(frames))
+    assert run.tiling.size == 45
+    for frame, expected in zip(restored, frames, strict=True):
+        np.testing.assert_allclose(frame.image[::4, ::4], expected.image, atol=1e-6)
+
+
+class WithoutNumbers(Enlarging):
+    """Gives no number for the third frame."""
+
+    def windows(self, batch: Sequence[Sequence[torch.Tensor]]) -> list[torch.Tensor]:
+        pictures = super().windows(batch)
+        for states, picture in zip(batch, pictures, strict=True):
+            if torch.equal(states[1], self.third):
+                picture[1, 5, 7] = float("nan")
+        return pictures
+
+    third: torch.Tensor
+
+
+@pytest.mark.parametrize("at_once", [1, 2])
+def test_a_window_without_numbers_is_computed_again_in_a_longer_precision(
+    tiny_model: FMANet, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, at_once: int
+) -> None:
+    monkeypatch.setattr("fmanet_cli.engine.device.cpu_has_bfloat16", lambda: True)
+    monkeypatch.setattr(run_module, "windows_at_once", lambda *_, **__: at_once)
+    runner, frames = WithoutNumbers(), list(make_frames(6))
+    runner.third = torch.from_numpy(frames[2].image).permute(2, 0, 1)
+    run = restorer(tiny_model, runner, precision="auto").start(*frames[0].size)
+    assert run.precision == "bf16"
+    with caplog.at_level(logging.WARNING):
+        restored = list(run.restore(frames))
+    assert run.precision == "fp32"
+    (warning,) = run.warnings
+    assert warning == ("the network gives values that are no numbers for frame 2 in bf16 on cpu: going on in fp32")
+    assert caplog.messages == [warning]
+    exact = list(Restorer(tiny_model, device="cpu", precision="fp32").restore(frames))
+    np.testing.assert_allclose(restored[2].image, exact[2].image, atol=1e-5)
+    np.testing.assert_allclose(restored[5].image, exact[5].image, atol=1e-5)
+    np.testing.assert_allclose(restored[0].image[::4, ::4], frames[0].image, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("precision", "error", "remedy"),
+    [("bf16", DeviceError, "use precision fp32"), ("fp32", WeightsError, "its weights overflow; use other weights")],
+)
+def test_a_picture_without_numbers_is_never_given_away(
+    tiny_model: FMANet, precision: str, error: type[Exception], remedy: str
+) -> None:
+    runner, frames = WithoutNumbers(), list(make_frames(4))
+    runner.third = torch.from_numpy(frames[2].image).permute(2, 0, 1)
+    restored, found = restorer(tiny_model, runner, precision=precision).restore(frames), []
+    with pytest.raises(error, match=rf"for frame 2 in {precision} on cpu.*{remedy}"):
+        found.extend(frame.pts for frame in restored)
+    assert found == [frame.pts for frame in frames[:2]]
+
+
+@pytest.mark.parametrize("factor", [1e6, 1e30, 3e38])
+def test_weights_that_overflow_are_an_error(tiny_model: FMANet, factor: float) -> None:
+    with torch.no_grad():
+        for parameter in tiny_model.parameters():
+            parameter.mul_(factor).clamp_(-3e38, 3e38)
+    with pytest.raises(WeightsError, match="its weights overflow"):
+        list(Restorer(tiny_model, device="cpu", precision="fp32").restore(make_frames(3)))
+
+
+def test_a_restorer_does_not_change_when_it_is_asked_wrongly(tiny_model: FMANet) -> None:
+    with pytest.raises(OptionError, match="tile must be auto"):
+        restorer(tiny_model, None, tile="large")
