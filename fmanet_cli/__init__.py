@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from fmanet_cli.engine.restorer import Restorer
     from fmanet_cli.errors import FmanetError
-    from fmanet_cli.jobs.restore import restore_video
     from fmanet_cli.model.config import FMANetConfig
     from fmanet_cli.model.fmanet import FMANet
-    from fmanet_cli.video.reader import VideoReader
-    from fmanet_cli.video.writer import VideoWriter
+    from fmanet_cli.restore.job import restore_video
+    from fmanet_cli.video.read.reader import VideoReader
+    from fmanet_cli.video.write.writer import VideoWriter
     from fmanet_cli.weights.checkpoint import load_model
 
 __version__ = "0.1.0"
@@ -25,10 +25,10 @@ _DEFINED_IN = {
     "FMANetConfig": "fmanet_cli.model.config",
     "FmanetError": "fmanet_cli.errors",
     "Restorer": "fmanet_cli.engine.restorer",
-    "VideoReader": "fmanet_cli.video.reader",
-    "VideoWriter": "fmanet_cli.video.writer",
+    "VideoReader": "fmanet_cli.video.read.reader",
+    "VideoWriter": "fmanet_cli.video.write.writer",
     "load_model": "fmanet_cli.weights.checkpoint",
-    "restore_video": "fmanet_cli.jobs.restore",
+    "restore_video": "fmanet_cli.restore.job",
 }
 
 __all__ = [

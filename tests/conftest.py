@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
-from moving_pictures import make_frames
+
+from support.moving_frames import make_frames
 
 if TYPE_CHECKING:
     from fmanet_cli.model.fmanet import FMANet
@@ -46,9 +49,9 @@ def make_clip(tmp_path: Path):
     """A function that writes a small clip without sound and returns its path."""
 
     def write(name: str = "clip.mp4", count: int = 5, height: int = 24, width: int = 32) -> Path:
-        from fmanet_cli.video.colour import Colour
-        from fmanet_cli.video.frame import VideoInfo
-        from fmanet_cli.video.writer import VideoWriter
+        from fmanet_cli.video.frames import VideoInfo
+        from fmanet_cli.video.pixels.colour import Colour
+        from fmanet_cli.video.write.writer import VideoWriter
 
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -64,5 +67,29 @@ def make_clip(tmp_path: Path):
             for frame in make_frames(count, height, width):
                 writer.write(frame)
         return path
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def scene() -> np.ndarray:
+    """(200, 280, 3) uint8: a texture whose values stay away from black and white."""
+    import cv2
+
+    noise = np.random.default_rng(8).integers(0, 256, (200, 280, 3)).astype(np.float32)
+    soft = cv2.GaussianBlur(noise, (0, 0), 2)
+    return cv2.normalize(soft, None, 30, 220, cv2.NORM_MINMAX).astype(np.uint8)
+
+
+@pytest.fixture
+def write_frames(tmp_path: Path) -> Callable[..., Path]:
+    """Write images as numbered PNGs into a folder below the test's own."""
+    from fmanet_cli.video.read.images import write_image
+
+    def write(folder: str, images: Iterable[np.ndarray]) -> Path:
+        (tmp_path / folder).mkdir(parents=True)
+        for index, image in enumerate(images):
+            write_image(tmp_path / folder / f"{index:04d}.png", image.astype(np.float32) / 255)
+        return tmp_path / folder
 
     return write

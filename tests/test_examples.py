@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from fmanet_cli.video.images import read_image
-from fmanet_cli.video.reader import VideoReader
+from fmanet_cli.video.read.images import read_image
+from fmanet_cli.video.read.reader import VideoReader
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 

@@ -31,7 +31,7 @@ def command(
     Example: fmanet batch holiday/ -o sharp/
     """
     logging.basicConfig(level=logging.DEBUG if verbose else logging.ERROR, format="%(name)s: %(message)s")
-    from fmanet_cli.jobs.batch import plan_folder, run_batch
+    from fmanet_cli.restore.batch import plan_folder, run_batch
 
     settings = build_settings(options)
     items = plan_folder(folder, output, recursive=recursive, pattern=include, overwrite=settings.overwrite)

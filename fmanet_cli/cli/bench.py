@@ -44,9 +44,9 @@ def command(
         raise OptionError(f"the folder for {report_path} does not exist: make it first")
     from tqdm import tqdm
 
+    from fmanet_cli.bench.benchmark import Benchmark, BenchSettings, parse_size
     from fmanet_cli.cli.bench_table import print_bench
     from fmanet_cli.evaluation.report import write_report
-    from fmanet_cli.jobs.bench import Benchmark, BenchSettings, parse_size
     from fmanet_cli.weights.registry import best_installed
 
     settings = BenchSettings(

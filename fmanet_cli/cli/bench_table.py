@@ -9,8 +9,8 @@ from rich.console import Console
 from rich.table import Table
 
 if TYPE_CHECKING:
-    from fmanet_cli.jobs.bench import BenchReport
-    from fmanet_cli.jobs.bench_size import ReferenceReport, SizeReport
+    from fmanet_cli.bench.benchmark import BenchReport
+    from fmanet_cli.bench.one_size import ReferenceReport, SizeReport
 
 _LEAST_WIDTH = 100
 _GIGA = 1e9

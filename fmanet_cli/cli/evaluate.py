@@ -13,8 +13,8 @@ from click.core import ParameterSource
 from fmanet_cli.errors import OptionError
 
 if TYPE_CHECKING:
+    from fmanet_cli.dataset.clips import MatchedClip
     from fmanet_cli.engine.restorer import Restorer
-    from fmanet_cli.evaluation.clips import MatchedClip
     from fmanet_cli.evaluation.evaluate import PerceptualMetric
     from fmanet_cli.evaluation.report import ScoredFrame
 
@@ -179,8 +179,8 @@ def _plan(given: _Options) -> _Job:
 
 
 def _degrade_job(given: _Options, perceptual: PerceptualMetric | None) -> _Job:
-    from fmanet_cli.evaluation.clips import find_sharp_clips
-    from fmanet_cli.evaluation.degrade import Degradation, expected_count
+    from fmanet_cli.dataset.clips import find_sharp_clips
+    from fmanet_cli.dataset.degrade import Degradation, expected_count
     from fmanet_cli.evaluation.evaluate import degrade_and_compare
 
     degradation = Degradation(
@@ -219,7 +219,7 @@ def _restore_job(given: _Options, perceptual: PerceptualMetric | None) -> _Job:
 
 
 def _matched(sides: Sequence[Path], truths: Sequence[Path], inputs: Sequence[Path] = ()) -> list[MatchedClip]:
-    from fmanet_cli.evaluation.clips import find_clips, match_clips, name_apart
+    from fmanet_cli.dataset.clips import find_clips, match_clips, name_apart
 
     matched: list[MatchedClip] = []
     for index, (side, truth) in enumerate(zip(sides, truths, strict=True)):

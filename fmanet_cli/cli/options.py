@@ -11,7 +11,7 @@ from fmanet_cli.errors import OptionError
 
 if TYPE_CHECKING:
     from fmanet_cli.engine.restorer import Restorer
-    from fmanet_cli.jobs.restore import RestoreSettings
+    from fmanet_cli.restore.job import RestoreSettings
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -108,9 +108,9 @@ def writing_options(command: Command) -> Command:
 
 def build_settings(options: dict[str, Any]) -> RestoreSettings:
     """Takes the values of `writing_options` out of `options`."""
-    from fmanet_cli.engine.shots import DEFAULT_THRESHOLD
-    from fmanet_cli.jobs.restore import RestoreSettings
-    from fmanet_cli.video.encoder import EncoderOptions
+    from fmanet_cli.restore.job import RestoreSettings
+    from fmanet_cli.shots.detector import DEFAULT_THRESHOLD
+    from fmanet_cli.video.write.codecs import EncoderOptions
 
     extra = {}
     for pair in options.pop("encoder_option"):

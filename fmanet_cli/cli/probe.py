@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from fmanet_cli.jobs.probe import ProbeReport
-    from fmanet_cli.video.frame import VideoInfo
+    from fmanet_cli.video.contents import ProbeReport
+    from fmanet_cli.video.frames import VideoInfo
 
 
 @click.command("probe")
@@ -25,7 +25,7 @@ def command(file: Path, target: str | None, scale: str, audio: str, as_json: boo
 
     Example: fmanet probe holiday.mkv --target mp4
     """
-    from fmanet_cli.jobs.probe import probe
+    from fmanet_cli.video.contents import probe
 
     report = probe(file, target=target, scale=int(scale), audio=audio)
     if as_json:

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from fmanet_cli.jobs.batch import BatchEvent, BatchResult
-    from fmanet_cli.jobs.restore import RestoreReport
-    from fmanet_cli.jobs.verification import VerificationResult
+    from fmanet_cli.restore.batch import BatchEvent, BatchResult
+    from fmanet_cli.restore.job import RestoreReport
+    from fmanet_cli.verify.result import VerificationResult
 
 
 USAGE_EXIT_CODE = 2
@@ -72,7 +72,7 @@ def _say_result(result: BatchResult, *, quiet: bool, alone: bool) -> None:
 
 
 def _say_kept(target: Path) -> None:
-    from fmanet_cli.jobs.journal import kept_frames
+    from fmanet_cli.restore.journal import kept_frames
 
     if frames := kept_frames(target):
         click.echo(f"{frames} frames of {target} are kept; run the same command again to go on", err=True)

@@ -15,8 +15,8 @@ import click
 from fmanet_cli.errors import FmanetError
 
 if TYPE_CHECKING:
-    from fmanet_cli.jobs.batch import BatchEvent, BatchItem, BatchResult
-    from fmanet_cli.jobs.restore import RestoreProgress
+    from fmanet_cli.restore.batch import BatchEvent, BatchItem, BatchResult
+    from fmanet_cli.restore.job import RestoreProgress
 
 _LEAST_SECONDS_BETWEEN_LINES = 0.1
 

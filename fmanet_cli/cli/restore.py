@@ -15,8 +15,8 @@ from fmanet_cli.cli.run_report import ReportWriter, load_report
 
 if TYPE_CHECKING:
     from fmanet_cli.engine.restorer import Restorer
-    from fmanet_cli.jobs.batch import BatchItem, BatchResult
-    from fmanet_cli.jobs.restore import RestoreSettings
+    from fmanet_cli.restore.batch import BatchItem, BatchResult
+    from fmanet_cli.restore.job import RestoreSettings
 
 
 @click.command("restore")
@@ -77,7 +77,7 @@ def command(
 
 def _items(inputs: tuple[str, ...], output: str | None, suffix: str, *, overwrite: bool) -> list[BatchItem]:
     """Which video goes where."""
-    from fmanet_cli.jobs.batch import BatchItem, plan_files
+    from fmanet_cli.restore.batch import BatchItem, plan_files
 
     folder = Path(output) if output else None
     if len(inputs) > 1 or (folder is not None and (folder.is_dir() or output.endswith("/"))):  # type: ignore[union-attr]
@@ -95,7 +95,7 @@ def _run(
     progress: str,
     quiet: bool,
 ) -> list[BatchResult]:
-    from fmanet_cli.jobs.batch import run_batch
+    from fmanet_cli.restore.batch import run_batch
 
     events = run_batch(items, restorer, settings=settings, model_name=model_name)
     if progress == "json":
@@ -127,7 +127,7 @@ def _beside(name: str, suffix: str) -> Path:
     """The output that goes with an input when none is named."""
     if name == "-" or "%" in Path(name).name:
         raise click.UsageError("--output is needed when the input is a pipe or an image sequence")
-    from fmanet_cli.jobs.batch import writable_path
+    from fmanet_cli.restore.batch import writable_path
 
     path = Path(name)
     return writable_path(path.with_name(f"{path.stem}{suffix}{path.suffix}"))

@@ -12,7 +12,7 @@ from fmanet_cli.errors import OptionError
 
 if TYPE_CHECKING:
     from fmanet_cli.engine.restorer import Restorer
-    from fmanet_cli.jobs.batch import BatchItem, BatchResult
+    from fmanet_cli.restore.batch import BatchItem, BatchResult
 
 _NOT_REPEATED = ("overwrite",)
 """Replacing files has to be asked for anew."""
@@ -34,7 +34,7 @@ class ReportWriter:
 
     def begin(self, items: list[BatchItem], model_name: str) -> None:
         """Hashes the sources and the weights before anything can change them."""
-        from fmanet_cli.jobs.report import describe_weights, source_digest
+        from fmanet_cli.restore.report import describe_weights, source_digest
 
         self._weights = describe_weights(model_name)
         self._options["model"] = self._weights.name
@@ -43,7 +43,7 @@ class ReportWriter:
     def end(self, results: list[BatchResult], restorer: Restorer) -> None:
         """Writes the file."""
         from fmanet_cli.evaluation.report import write_report
-        from fmanet_cli.jobs.report import report_run
+        from fmanet_cli.restore.report import report_run
 
         report = report_run(
             results, restorer, weights=self._weights, options=self._options, source_digests=self._digests
@@ -58,8 +58,8 @@ def load_report(path: Path, options: dict[str, Any], *, output: str | None) -> l
         OptionError: the report cannot be repeated.
         WeightsError: the weights of the report have changed.
     """
-    from fmanet_cli.jobs.batch import BatchItem
-    from fmanet_cli.jobs.report import check_weights, read_report, repeated_items
+    from fmanet_cli.restore.batch import BatchItem
+    from fmanet_cli.restore.report import check_weights, read_report, repeated_items
 
     report = read_report(path)
     context = click.get_current_context()

@@ -11,7 +11,7 @@ import click
 from fmanet_cli.errors import VerificationError
 
 if TYPE_CHECKING:
-    from fmanet_cli.jobs.verification import VerificationResult
+    from fmanet_cli.verify.result import VerificationResult
 
 _STYLES = {"same": "green", "differs": "bold red", "not kept by the container": "yellow", "converted": "cyan"}
 
@@ -51,8 +51,8 @@ def command(
 
     Example: fmanet verify holiday.mp4 holiday_fmanet.mp4
     """
-    from fmanet_cli.jobs.verification import summary
-    from fmanet_cli.jobs.verify import Expectation, verify
+    from fmanet_cli.verify.compare import Expectation, verify
+    from fmanet_cli.verify.result import summary
 
     expectation = Expectation(
         scale=int(scale),

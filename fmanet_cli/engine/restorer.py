@@ -11,19 +11,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fmanet_cli.engine.colour import coded_planes
 from fmanet_cli.engine.device import Precision, choose_device, choose_precision, full_float32
-from fmanet_cli.engine.graphs import graphed
+from fmanet_cli.engine.fast.cuda_graphs import graphed
+from fmanet_cli.engine.fast.network import StreamingRunner
+from fmanet_cli.engine.planes import coded_planes
 from fmanet_cli.engine.run import RestorationRun
 from fmanet_cli.engine.runner import ReferenceRunner, WindowRunner
-from fmanet_cli.engine.streaming import StreamingRunner
 from fmanet_cli.engine.tiling import DEFAULT_OVERLAP, Tiling
 from fmanet_cli.engine.transfer import transfer_for
 from fmanet_cli.engine.windows import Padding
 from fmanet_cli.errors import OptionError
 from fmanet_cli.model.fmanet import FMANet
-from fmanet_cli.video.colour import PlaneFormat, Planes
-from fmanet_cli.video.frame import CodedFrame, Frame
+from fmanet_cli.video.frames import CodedFrame, Frame
+from fmanet_cli.video.pixels.colour import PlaneFormat, Planes
 
 
 class Restorer:

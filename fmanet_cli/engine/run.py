@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 from torch import Tensor
 
-from fmanet_cli.engine.colour import coded_planes
 from fmanet_cli.engine.device import Precision, free_device_memory, is_out_of_memory
-from fmanet_cli.engine.inflight import (
+from fmanet_cli.engine.memory import largest_tile
+from fmanet_cli.engine.planes import coded_planes
+from fmanet_cli.engine.runner import BatchRunner, WindowRunner
+from fmanet_cli.engine.schedule import (
     WINDOWS_AT_ONCE,
     Once,
     Turns,
@@ -24,13 +26,11 @@ from fmanet_cli.engine.inflight import (
     windows_at_once,
     windows_in_a_pass,
 )
-from fmanet_cli.engine.memory import largest_tile
-from fmanet_cli.engine.runner import BatchRunner, WindowRunner
 from fmanet_cli.engine.tiling import MIN_TILE, TileBlender, Tiling, plan_tiles
 from fmanet_cli.engine.windows import sliding_windows
 from fmanet_cli.errors import DeviceError, WeightsError
-from fmanet_cli.video.colour import PlaneFormat
-from fmanet_cli.video.frame import CodedFrame, Frame
+from fmanet_cli.video.frames import CodedFrame, Frame
+from fmanet_cli.video.pixels.colour import PlaneFormat
 
 if TYPE_CHECKING:
     from fmanet_cli.engine.restorer import Restorer

@@ -10,9 +10,10 @@ from typing import Protocol, TypeVar
 
 import numpy as np
 
+from fmanet_cli.dataset.clips import Clip, MatchedClip
+from fmanet_cli.dataset.degrade import Degradation, DegradedFrame, degrade_clip
+from fmanet_cli.dataset.resampling import SCALE, enlarge
 from fmanet_cli.errors import EvaluationError
-from fmanet_cli.evaluation.clips import Clip, MatchedClip
-from fmanet_cli.evaluation.degrade import Degradation, DegradedFrame, degrade_clip
 from fmanet_cli.evaluation.metrics import (
     ByteImage,
     FlowTrack,
@@ -25,8 +26,7 @@ from fmanet_cli.evaluation.metrics import (
     ssim,
 )
 from fmanet_cli.evaluation.report import ScoredFrame
-from fmanet_cli.evaluation.resampling import SCALE, enlarge
-from fmanet_cli.video.frame import Frame
+from fmanet_cli.video.frames import Frame
 
 Item = TypeVar("Item")
 

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from fmanet_cli.dataset.clips import Clip, MatchedClip, find_clips
 from fmanet_cli.errors import EvaluationError
-from fmanet_cli.evaluation.clips import Clip, MatchedClip, find_clips
 from fmanet_cli.evaluation.report import MeanScores
 
 CLIPS = ("000", "011", "015", "020")

@@ -25,7 +25,7 @@ from fmanet_cli.training.windows import (
     to_gamma,
     to_linear,
 )
-from fmanet_cli.video.images import read_image
+from fmanet_cli.video.read.images import read_image
 
 PHOTO_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 

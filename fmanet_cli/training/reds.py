@@ -12,7 +12,7 @@ from torch import Tensor
 
 from fmanet_cli.errors import TrainingError, VideoReadError
 from fmanet_cli.training.windows import SCALE, WindowBatch, batch_generator
-from fmanet_cli.video.images import read_image
+from fmanet_cli.video.read.images import read_image
 
 SHARP_FOLDER = "train_sharp"
 BLURRY_FOLDER = "train_blur_bicubic/X4"

@@ -28,7 +28,7 @@ from fmanet_cli.training.trainer import RunOptions, StepReport, Trainer
 from fmanet_cli.training.validation import fixed_windows
 from fmanet_cli.training.video import VideoOptions, VideoWindows, load_spans
 from fmanet_cli.training.windows import WindowBatch, WindowSource
-from fmanet_cli.video.images import write_image
+from fmanet_cli.video.read.images import write_image
 from fmanet_cli.weights.checkpoint import load_model
 
 SourceKind = Literal["photos", "video", "reds"]

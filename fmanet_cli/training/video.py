@@ -13,10 +13,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from fmanet_cli.dataset.exposure import average_in_linear_light, blur_clip
 from fmanet_cli.errors import TrainingError, VideoReadError
-from fmanet_cli.evaluation.exposure import average_in_linear_light, blur_clip
 from fmanet_cli.training.windows import SCALE, WindowBatch, batch_generator, detail, downscale_window
-from fmanet_cli.video.reader import VideoReader
+from fmanet_cli.video.read.reader import VideoReader
 
 VIDEO_SUFFIXES = (".mp4", ".mkv", ".mov", ".webm", ".avi", ".m4v")
 SPAN_FRAMES = 16

@@ -11,16 +11,16 @@ from typing import Any
 import av
 
 from fmanet_cli.errors import OptionError
-from fmanet_cli.video.containers import CONTAINERS, Container, container_of
-from fmanet_cli.video.decoding import ContainerSource
-from fmanet_cli.video.frame import VideoInfo
-from fmanet_cli.video.opening import open_input
-from fmanet_cli.video.packets import FilePackets, StreamPackets
-from fmanet_cli.video.probe import codec_name, declared_tags, is_cover, stream_title
-from fmanet_cli.video.reader import VideoReader
-from fmanet_cli.video.sequence import is_sequence_pattern
-from fmanet_cli.video.streams import StreamPlan, plan_streams, scan_packets
-from fmanet_cli.video.writer import VideoWriter
+from fmanet_cli.video.frames import VideoInfo
+from fmanet_cli.video.read.container import ContainerSource
+from fmanet_cli.video.read.describe import codec_name, declared_tags, is_cover, stream_title
+from fmanet_cli.video.read.opening import open_input
+from fmanet_cli.video.read.packets import FilePackets, StreamPackets
+from fmanet_cli.video.read.reader import VideoReader
+from fmanet_cli.video.read.sequence import is_sequence_pattern
+from fmanet_cli.video.write.containers import CONTAINERS, Container, container_of
+from fmanet_cli.video.write.stream_plan import StreamPlan, plan_streams, scan_packets
+from fmanet_cli.video.write.writer import VideoWriter
 
 IMAGE_SEQUENCE = Container(
     "an image sequence",

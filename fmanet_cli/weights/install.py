@@ -10,7 +10,6 @@ from pathlib import Path
 
 from fmanet_cli.errors import ChecksumError, OptionError, OutputExistsError, WeightsError
 from fmanet_cli.model.fmanet import ColourOrder, FMANet
-from fmanet_cli.weights.archive import find_upstream_pair
 from fmanet_cli.weights.atomic import replacing
 from fmanet_cli.weights.cache import (
     InstallRecord,
@@ -26,7 +25,8 @@ from fmanet_cli.weights.cache import (
 from fmanet_cli.weights.checkpoint import CheckpointMetadata, load_checkpoint, read_header, save_checkpoint
 from fmanet_cli.weights.download import FIRST_WAIT_SECONDS, ProgressBar, fetch
 from fmanet_cli.weights.registry import PRETRAINED, WeightsRow
-from fmanet_cli.weights.upstream import read_upstream_model
+from fmanet_cli.weights.upstream.archive import find_upstream_pair
+from fmanet_cli.weights.upstream.convert import read_upstream_model
 
 UPSTREAM_COLOUR_ORDER: ColourOrder = "bgr"
 """Order of the authors' training data, taken for their file layout unless another one is given."""

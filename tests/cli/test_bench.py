@@ -21,9 +21,10 @@ def run(*arguments: object) -> Result:
 
 @pytest.fixture
 def quick(monkeypatch) -> None:
-    from fmanet_cli.engine.matrix_peak import MatrixPeak
-    from fmanet_cli.jobs import bench, bench_size
-    from fmanet_cli.jobs.memory_probe import ProbeResult
+    from fmanet_cli.bench import benchmark as bench
+    from fmanet_cli.bench import one_size as bench_size
+    from fmanet_cli.bench.matrix_peak import MatrixPeak
+    from fmanet_cli.bench.memory_probe import ProbeResult
 
     monkeypatch.setattr(bench_size, "probe_memory", lambda _: ProbeResult(True, 123_000_000))
     monkeypatch.setattr(bench, "measure_matrix_peak", lambda *_: MatrixPeak(1e9, 2e9))

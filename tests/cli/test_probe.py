@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
-from synthetic_clips import make_clip
 
 from fmanet_cli.cli.main import main
+from support.clips import make_clip
 
 
 def fmanet(*words: object) -> Result:

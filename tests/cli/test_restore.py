@@ -11,10 +11,10 @@ import pytest
 from click.testing import CliRunner, Result
 
 from fmanet_cli.cli.main import main
-from fmanet_cli.engine.streaming import StreamingRunner
-from fmanet_cli.jobs.restore import RestoreSettings
+from fmanet_cli.engine.fast.network import StreamingRunner
 from fmanet_cli.model.fmanet import FMANet
-from fmanet_cli.video.reader import VideoReader
+from fmanet_cli.restore.job import RestoreSettings
+from fmanet_cli.video.read.reader import VideoReader
 from fmanet_cli.weights.checkpoint import CheckpointMetadata, save_checkpoint
 
 MakeClip = Callable[..., Path]
@@ -148,7 +148,7 @@ def test_ctrl_c_says_how_to_go_on(
         return window(self, states)
 
     small = functools.partial(RestoreSettings, segment_frames=8)
-    monkeypatch.setattr("fmanet_cli.jobs.restore.RestoreSettings", small)
+    monkeypatch.setattr("fmanet_cli.restore.job.RestoreSettings", small)
     monkeypatch.setattr(StreamingRunner, "window", press_ctrl_c)
     result = fmanet(*words)
     assert result.exit_code == 130

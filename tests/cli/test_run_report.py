@@ -13,8 +13,8 @@ from click.testing import CliRunner, Result
 
 from fmanet_cli.cli.main import main
 from fmanet_cli.model.fmanet import FMANet
-from fmanet_cli.video.frame import Frame
-from fmanet_cli.video.writer import VideoWriter
+from fmanet_cli.video.frames import Frame
+from fmanet_cli.video.write.writer import VideoWriter
 from fmanet_cli.weights.checkpoint import CheckpointMetadata, save_checkpoint
 
 MakeClip = Callable[..., Path]

@@ -9,7 +9,7 @@ import torch
 from click.testing import CliRunner, Result
 
 from fmanet_cli.cli.main import main
-from fmanet_cli.video.images import write_image
+from fmanet_cli.video.read.images import write_image
 from fmanet_cli.weights.checkpoint import read_header
 
 

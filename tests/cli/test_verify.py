@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
-from synthetic_clips import make_clip
-from tampering import enlarged_copy
 
 from fmanet_cli.cli.main import main
+from support.clips import make_clip
+from support.tampering import enlarged_copy
 
 
 def fmanet(*words: object) -> Result:

@@ -8,14 +8,15 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 import torch
-from moving_pictures import make_frames
 
-from fmanet_cli.engine import kernels, warping
 from fmanet_cli.engine.device import Precision
+from fmanet_cli.engine.fast import triton_kernels as kernels
+from fmanet_cli.engine.fast import warping
+from fmanet_cli.engine.fast.network import StreamingRunner
 from fmanet_cli.engine.restorer import Restorer
 from fmanet_cli.engine.runner import ReferenceRunner, WindowRunner
-from fmanet_cli.engine.streaming import StreamingRunner
 from fmanet_cli.weights.checkpoint import load_model
+from support.moving_frames import make_frames
 
 pytestmark = [
     pytest.mark.gpu,

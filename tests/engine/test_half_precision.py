@@ -10,9 +10,9 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from fmanet_cli.engine import streaming
-from fmanet_cli.engine.streaming import StreamingRunner
-from fmanet_cli.video.reader import VideoReader
+from fmanet_cli.engine.fast import network as streaming
+from fmanet_cli.engine.fast.network import StreamingRunner
+from fmanet_cli.video.read.reader import VideoReader
 from fmanet_cli.weights.checkpoint import load_model
 from fmanet_cli.weights.registry import PRETRAINED
 

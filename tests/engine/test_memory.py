@@ -12,8 +12,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from fmanet_cli.engine import memory
+from fmanet_cli.engine.fast.network import StreamingRunner
 from fmanet_cli.engine.memory import bytes_per_pixel, largest_tile
-from fmanet_cli.engine.streaming import StreamingRunner
 from fmanet_cli.model.config import LITE, PAPER, FMANetConfig
 from fmanet_cli.model.fmanet import FMANet
 

@@ -9,7 +9,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from moving_pictures import make_frames
 
 from fmanet_cli.engine.device import choose_device, choose_precision, is_out_of_memory
 from fmanet_cli.engine.memory import free_memory
@@ -18,6 +17,7 @@ from fmanet_cli.engine.tiling import Tiling
 from fmanet_cli.errors import DeviceError, OptionError
 from fmanet_cli.model.fmanet import FMANet
 from fmanet_cli.weights.checkpoint import load_model
+from support.moving_frames import make_frames
 
 
 @pytest.mark.parametrize("count", [0, 1, 2, 3, 7])

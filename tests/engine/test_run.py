@@ -9,7 +9,6 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 import torch
-from moving_pictures import make_frames
 
 from fmanet_cli.engine import memory
 from fmanet_cli.engine import run as run_module
@@ -17,6 +16,7 @@ from fmanet_cli.engine.restorer import Restorer
 from fmanet_cli.engine.tiling import Tiling
 from fmanet_cli.errors import DeviceError, OptionError, WeightsError
 from fmanet_cli.model.fmanet import FMANet
+from support.moving_frames import make_frames
 
 
 class Enlarging:

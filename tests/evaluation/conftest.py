@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
-from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
 
+from fmanet_cli.dataset.resampling import enlarge
 from fmanet_cli.evaluation.metrics import quantize
-from fmanet_cli.evaluation.resampling import enlarge
-from fmanet_cli.video.frame import Frame
-from fmanet_cli.video.images import write_image
+from fmanet_cli.video.frames import Frame
 
 
 class BrightRestorer:
@@ -38,24 +35,3 @@ class BrightRestorer:
 @pytest.fixture
 def restorer() -> BrightRestorer:
     return BrightRestorer()
-
-
-@pytest.fixture(scope="session")
-def scene() -> np.ndarray:
-    """(200, 280, 3) uint8: a texture whose values stay away from black and white."""
-    noise = np.random.default_rng(8).integers(0, 256, (200, 280, 3)).astype(np.float32)
-    soft = cv2.GaussianBlur(noise, (0, 0), 2)
-    return cv2.normalize(soft, None, 30, 220, cv2.NORM_MINMAX).astype(np.uint8)
-
-
-@pytest.fixture
-def write_frames(tmp_path: Path) -> Callable[..., Path]:
-    """Write images as numbered PNGs into a folder below the test's own."""
-
-    def write(folder: str, images: Iterable[np.ndarray]) -> Path:
-        (tmp_path / folder).mkdir(parents=True)
-        for index, image in enumerate(images):
-            write_image(tmp_path / folder / f"{index:04d}.png", image.astype(np.float32) / 255)
-        return tmp_path / folder
-
-    return write

@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from fmanet_cli.dataset.clips import Clip, MatchedClip, find_clips, match_clips
+from fmanet_cli.dataset.degrade import Degradation, DegradedFrame
+from fmanet_cli.dataset.resampling import shrink
 from fmanet_cli.errors import EvaluationError
-from fmanet_cli.evaluation.clips import Clip, MatchedClip, find_clips, match_clips
-from fmanet_cli.evaluation.degrade import Degradation, DegradedFrame
 from fmanet_cli.evaluation.evaluate import (
     RestoredFrame,
     compare_clips,
@@ -19,7 +20,6 @@ from fmanet_cli.evaluation.evaluate import (
     restore_frames,
     score_frames,
 )
-from fmanet_cli.evaluation.resampling import shrink
 
 
 def flat(value: int, height: int = 64, width: int = 64) -> np.ndarray:

@@ -12,7 +12,7 @@ import pytest
 
 from fmanet_cli.errors import EvaluationError
 from fmanet_cli.evaluation.metrics import FlowTrack, colour_shift, flow_difference, psnr, quantize, ssim
-from fmanet_cli.video.images import read_image
+from fmanet_cli.video.read.images import read_image
 
 GOLDEN = Path(__file__).parent / "golden"
 

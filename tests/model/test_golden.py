@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from golden_weights import FOLDER, golden_model, read_golden
 
 from fmanet_cli.model.config import PAPER
 from fmanet_cli.model.fmanet import FMANet
+from support.golden_weights import FOLDER, golden_model, read_golden
 
 TOLERANCE = {torch.float32: 1e-4, torch.float64: 2e-5}
 

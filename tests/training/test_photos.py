@@ -12,7 +12,7 @@ from fmanet_cli.training.motion import MotionRange
 from fmanet_cli.training.photos import PhotoLibrary, PhotoOptions, PhotoWindows, load_photos
 from fmanet_cli.training.validation import enlarge, psnr
 from fmanet_cli.training.windows import downscale_window
-from fmanet_cli.video.images import write_image
+from fmanet_cli.video.read.images import write_image
 
 
 def photo(seed: int, side: int = 260) -> torch.Tensor:

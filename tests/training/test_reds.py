@@ -12,7 +12,7 @@ from fmanet_cli.errors import TrainingError
 from fmanet_cli.model.filtering import backward_warp
 from fmanet_cli.training.reds import RedsOptions, RedsWindows
 from fmanet_cli.training.windows import downscale_window
-from fmanet_cli.video.images import write_image
+from fmanet_cli.video.read.images import write_image
 
 OPTIONS = RedsOptions(window_pixels=8, batch_windows=4)
 

@@ -14,7 +14,7 @@ from fmanet_cli.errors import OptionError, TrainingError
 from fmanet_cli.model.fmanet import random_model
 from fmanet_cli.training.session import Session, train
 from fmanet_cli.training.trainer import RunOptions
-from fmanet_cli.video.images import read_image, write_image
+from fmanet_cli.video.read.images import read_image, write_image
 from fmanet_cli.weights.checkpoint import CheckpointMetadata, load_model, save_checkpoint
 from tests.training.conftest import TINY, tiny_recipe
 

@@ -1,0 +1,1 @@
+"""Speed, memory and arithmetic of the network on this machine."""

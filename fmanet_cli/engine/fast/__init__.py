@@ -1,0 +1,1 @@
+"""The network of the paper rebuilt for streaming, held equal to the plain one."""

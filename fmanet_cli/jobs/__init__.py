@@ -1,1 +1,0 @@
-"""Whole tasks that join video, weights and engine."""

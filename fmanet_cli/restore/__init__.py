@@ -1,0 +1,1 @@
+"""One video restored, or many: reader, network and writer joined, with a journal and a report."""

@@ -1,0 +1,339 @@
+"""One video restored: reader, network and writer joined, with a report at the end."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import time
+from collections.abc import Generator, Iterable, Iterator
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from fmanet_cli.engine.restorer import Restorer
+from fmanet_cli.engine.run import RestorationRun
+from fmanet_cli.engine.tiling import Tiling
+from fmanet_cli.errors import OptionError, VerificationError
+from fmanet_cli.model.fmanet import FMANet
+from fmanet_cli.restore.journal import Journal, agreeing, is_resumable, run_identity
+from fmanet_cli.restore.pipeline import BackgroundConsumer, prefetched
+from fmanet_cli.restore.resize import resized
+from fmanet_cli.shots.detector import DEFAULT_THRESHOLD, ShotMarker, check_threshold, is_cut_list
+from fmanet_cli.verify.compare import Expectation, RunFacts, verify
+from fmanet_cli.verify.result import VerificationResult, summary
+from fmanet_cli.video.frames import CodedFrame, Frame
+from fmanet_cli.video.read.reader import VideoReader
+from fmanet_cli.video.read.timeline import TimelineRecorder
+from fmanet_cli.video.write.codecs import EncoderOptions
+from fmanet_cli.video.write.sizes import check_size, output_size
+from fmanet_cli.video.write.writer import VideoWriter
+
+QUEUE_FRAMES = 3
+"""Frames that wait between two stages; enough to even out their times."""
+
+SEGMENT_FRAMES = 120
+"""Frames that a crash costs at most. Each segment begins with a key frame: at 60 files grew by up to a third, at 120 by
+up to a tenth."""
+
+_WITHOUT_EFFECT_ON_FRAMES = {"overwrite", "strict", "verify", "resume"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RestoreSettings:
+    """How a video is read and written; the network, device and tiles are the restorer's."""
+
+    encoder: EncoderOptions = field(default_factory=EncoderOptions)
+    """Codec, quality, speed and pixel format."""
+    overwrite: bool = False
+    """Replace an existing target."""
+    scale: int = 4
+    """Output size over input size: 4, 2 or 1 (deblurring only). The network runs at 4."""
+    size: str | None = None
+    """Output size instead of `scale`: `WxH`, or a height such as `1080p` with the width that keeps the shape."""
+    audio: str = "copy"
+    """`copy`, `aac` or `none`."""
+    strict: bool = False
+    """Refuse before the run what the target cannot keep."""
+    start_seconds: float | None = None
+    """Restore from here on."""
+    end_seconds: float | None = None
+    """Restore up to here, not included."""
+    on_error: str = "stop"
+    """At damaged input: `stop`, or `continue` with the good frames."""
+    deinterlace: str = "auto"
+    """`auto`, `off`, `bwdif` or `yadif`."""
+    colour: str = "auto"
+    """How untagged or wrongly tagged pixels are read, such as `bt709`."""
+    scene_detect: str = "auto"
+    """Where shots begin, which are restored apart: `auto`, `off`, or a text file with one frame number on a line."""
+    scene_threshold: float = DEFAULT_THRESHOLD
+    """Of `auto`: share of a picture's contrast that the frame before must leave unexplained at a cut."""
+    verify: bool = True
+    """Hold the finished file against the source before it gets its name."""
+    resume: bool = True
+    """Go on where an interrupted run of the same settings ended; False begins anew."""
+    segment_frames: int = SEGMENT_FRAMES
+    """Frames in each closed piece that a crash leaves; 0 = one piece, of which a crash leaves nothing."""
+
+    def __post_init__(self) -> None:
+        if self.segment_frames < 0:
+            raise OptionError(f"segment_frames must be at least 0, got {self.segment_frames}")
+        check_threshold(self.scene_threshold)
+        if is_cut_list(self.scene_detect) and self.start_seconds:
+            raise OptionError(
+                f"the cuts in {self.scene_detect} count from the first frame of the video; "
+                f"they cannot be used with a start at {self.start_seconds} s"
+            )
+        if self.scale not in (1, 2, 4):
+            raise OptionError(f"scale must be 4, 2 or 1, got {self.scale}")
+        check_size(self.size)
+
+
+@dataclass(frozen=True, slots=True)
+class RestoreProgress:
+    """How far a run is."""
+
+    frames_done: int
+    """Frames restored so far."""
+    frames_expected: int | None
+    """Estimate of all frames; None = unknown."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RestoreReport:
+    """What a finished run did."""
+
+    source: str
+    """Path of the input."""
+    target: str
+    """Path of the output."""
+    frames: int
+    """Frames read and written."""
+    frames_resumed: int = 0
+    """Of these, how many an interrupted run had left."""
+    shots: int | None
+    """Shots that were restored apart; None = not looked for."""
+    source_size: tuple[int, int]
+    """(width, height) in pixels."""
+    target_size: tuple[int, int]
+    """(width, height) in pixels."""
+    seconds: float
+    """Wall time from opening the input to the finished file."""
+    model: str
+    """Name or path of the weights, empty if the caller did not say."""
+    device: str
+    """Where the network ran."""
+    precision: str
+    """`fp32`, `fp16` or `bf16`, at the end of the run."""
+    tiling: Tiling
+    """How pictures were cut at the end of the run."""
+    warnings: tuple[str, ...]
+    """What was lost, guessed or changed on the way."""
+    verification: VerificationResult | None = None
+    """How the output stands to the source; None where that was not asked for or the output was a pipe."""
+
+    @property
+    def frames_per_second(self) -> float:
+        """Frames of this run over its whole time."""
+        return (self.frames - self.frames_resumed) / self.seconds if self.seconds > 0 else 0.0
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        verification = self.verification.as_dict() if self.verification is not None else None
+        return {**asdict(self), "frames_per_second": self.frames_per_second, "verification": verification}
+
+
+class RestoreJob:
+    """Restores one video; `run` yields the progress and leaves the `report`."""
+
+    def __init__(
+        self,
+        source: str | Path,
+        target: str | Path,
+        restorer: Restorer,
+        *,
+        settings: RestoreSettings | None = None,
+        model_name: str = "",
+    ) -> None:
+        self.source, self.target = str(source), str(target)
+        self.report: RestoreReport | None = None
+        """Set when the run has ended well."""
+        self.verification: VerificationResult | None = None
+        """Set when the output was compared, also when it failed."""
+        self._restorer = restorer
+        self._settings = settings or RestoreSettings()
+        self._model_name = model_name
+
+    def run(self) -> Iterator[RestoreProgress]:
+        """Yields once before the first frame and after every frame; the target appears at the end.
+
+        Raises:
+            FmanetError: the input cannot be read, the output not written, or memory does not suffice.
+        """
+        began = time.perf_counter()
+        settings = self._settings
+        marker = ShotMarker(settings.scene_detect, threshold=settings.scene_threshold)
+        with (
+            VideoReader(
+                self.source,
+                start_seconds=settings.start_seconds,
+                end_seconds=settings.end_seconds,
+                on_error=settings.on_error,
+                deinterlace=settings.deinterlace,
+                colour=settings.colour,
+            ) as reader,
+            self._journal() as journal,
+            self._writer(reader, journal) as writer,
+        ):
+            restoration = self._restorer.start(
+                reader.info.height, reader.info.width, tiling=journal.tiling if journal is not None else None
+            )
+            done = kept = writer.frames_written
+            yield RestoreProgress(done, reader.info.frame_count)
+            recorder = TimelineRecorder(reader.info.time_base)
+            frames = agreeing(recorder.noting(reader), journal.segments.pts if journal is not None and kept else [])
+            decoded = prefetched(marker.mark(frames), QUEUE_FRAMES)
+            with (
+                contextlib.closing(decoded),
+                contextlib.closing(_restored(restoration, decoded, writer, first=kept)) as restored,
+                BackgroundConsumer(writer.write, depth=QUEUE_FRAMES) as encoder,
+            ):
+                for frame in restored:
+                    if journal is not None:
+                        journal.note_tiling(restoration.tiling)
+                    encoder.put(frame)
+                    done += 1
+                    yield RestoreProgress(done, reader.info.frame_count)
+            if settings.verify and self.target != "-":
+                self._verify(reader, writer, recorder)
+        seconds = time.perf_counter() - began
+        self.report = self._report(reader, writer, marker, restoration, seconds, frames_resumed=kept)
+
+    def _verify(self, reader: VideoReader, writer: VideoWriter, recorder: TimelineRecorder) -> None:
+        """Compares the finished file while it still has its temporary name."""
+        settings, partial = self._settings, writer.finish()
+        assert partial is not None
+        expectation = Expectation(
+            scale=settings.scale,
+            size=settings.size,
+            audio=settings.audio,
+            start_seconds=settings.start_seconds,
+            end_seconds=settings.end_seconds,
+            colour=settings.colour,
+            codec=settings.encoder.codec,
+            pixel_format=settings.encoder.pix_fmt,
+        )
+        run = RunFacts(
+            info=reader.info,
+            timeline=recorder.timeline(),
+            shift_seconds=writer.shift_seconds,
+            damaged=reader.problem_count,
+        )
+        try:
+            found = verify(self.source, partial, expectation=expectation, run=run)
+        except Exception as error:
+            # Whatever goes wrong here, hours of work are not thrown away.
+            kept = writer.set_aside()
+            raise VerificationError(
+                f"{self.target} cannot be compared with its source: {error}; kept as {kept}"
+            ) from error
+        self.verification = replace(found, output=self.target)
+        if wrong := self.verification.differences:
+            raise VerificationError(
+                f"{self.target} is not what {self.source} promises: {summary(wrong)}; kept as {writer.set_aside()}"
+            )
+
+    def _journal(self) -> contextlib.AbstractContextManager[Journal | None]:
+        settings = self._settings
+        if not settings.segment_frames or not is_resumable(self.source, self.target):
+            return contextlib.nullcontext()
+        options = {name: value for name, value in asdict(settings).items() if name not in _WITHOUT_EFFECT_ON_FRAMES}
+        if is_cut_list(settings.scene_detect):
+            options["scene_cuts_sha256"] = hashlib.sha256(Path(settings.scene_detect).read_bytes()).hexdigest()
+        return Journal(
+            Path(self.target),
+            run_identity(self.source, self._restorer, options),
+            segment_frames=settings.segment_frames,
+            resume=settings.resume,
+            overwrite=settings.overwrite,
+        )
+
+    def _writer(self, reader: VideoReader, journal: Journal | None) -> VideoWriter:
+        settings, info = self._settings, reader.info
+        return VideoWriter(
+            self.target,
+            like=info,
+            size=output_size(info.height, info.width, scale=settings.scale, size=settings.size),
+            encoder=settings.encoder,
+            overwrite=settings.overwrite,
+            audio=settings.audio,
+            strict=settings.strict,
+            source=reader,
+            segments=journal.segments if journal is not None else None,
+        )
+
+    def _report(
+        self,
+        reader: VideoReader,
+        writer: VideoWriter,
+        marker: ShotMarker,
+        restoration: RestorationRun,
+        seconds: float,
+        *,
+        frames_resumed: int,
+    ) -> RestoreReport:
+        parts = reader.warnings, reader.problems, marker.warnings, writer.warnings, restoration.warnings
+        return RestoreReport(
+            source=self.source,
+            target=self.target,
+            frames=writer.frames_written,
+            frames_resumed=frames_resumed,
+            shots=marker.shots,
+            source_size=(reader.info.width, reader.info.height),
+            target_size=(writer.width, writer.height),
+            seconds=seconds,
+            model=self._model_name,
+            device=str(self._restorer.device),
+            precision=restoration.precision,
+            tiling=restoration.tiling,
+            warnings=tuple(warning for part in parts for warning in part),
+            verification=self.verification,
+        )
+
+
+def _restored(
+    restoration: RestorationRun, frames: Iterable[Frame], writer: VideoWriter, *, first: int
+) -> Generator[Frame | CodedFrame, None, None]:
+    """The frames from number `first` on: as planes where the encoder takes them at this size."""
+    if writer.plane_format is not None and (writer.height, writer.width) == restoration.restored_size:
+        yield from restoration.restore_coded(frames, writer.plane_format, first=first)
+    else:
+        yield from resized(restoration.restore(frames, first=first), writer.height, writer.width)
+
+
+def restore_video(
+    source: str | Path,
+    target: str | Path,
+    model: FMANet | Restorer,
+    *,
+    settings: RestoreSettings | None = None,
+    model_name: str = "",
+) -> RestoreReport:
+    """Restores one video file.
+
+    Args:
+        source: video file, image sequence pattern such as `frames/%05d.png`, or `-` for standard input.
+        target: file, pattern or `-` for standard output; the container follows from the suffix.
+        model: a network (device and precision are chosen), or a `Restorer` with choices of its own.
+        settings: how to read and write; the defaults keep everything of the source.
+        model_name: what the report calls the weights.
+
+    Raises:
+        FmanetError: the input cannot be read, the output not written, or memory does not suffice.
+    """
+    restorer = model if isinstance(model, Restorer) else Restorer(model)
+    job = RestoreJob(source, target, restorer, settings=settings, model_name=model_name)
+    for _ in job.run():
+        pass
+    assert job.report is not None
+    return job.report

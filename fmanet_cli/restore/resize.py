@@ -1,0 +1,28 @@
+"""Restored frames brought to an asked size."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+
+import numpy as np
+import torch
+from torch.nn import functional as F
+
+from fmanet_cli.video.frames import Frame
+
+
+def resized(frames: Iterable[Frame], height: int, width: int) -> Iterator[Frame]:
+    """Frames at `height` x `width` by antialiased bicubic interpolation; frames of that size pass untouched."""
+    for frame in frames:
+        if frame.image.shape[:2] == (height, width):
+            yield frame
+        else:
+            yield replace(frame, image=resize_image(frame.image, height, width))
+
+
+def resize_image(image: np.ndarray, height: int, width: int) -> np.ndarray:
+    """(H, W, 3) float32 in [0, 1] to (height, width, 3), antialiased bicubic, clipped to [0, 1]."""
+    picture = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)[None]
+    large = F.interpolate(picture, size=(height, width), mode="bicubic", antialias=True, align_corners=False)
+    return large[0].clamp_(0, 1).permute(1, 2, 0).contiguous().numpy()

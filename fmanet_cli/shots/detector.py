@@ -1,0 +1,198 @@
+"""Where one shot ends and the next begins: found in the pictures while they pass, or read from a list."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import deque
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from fmanet_cli.errors import OptionError
+from fmanet_cli.shots.thumbnails import Thumbnail, plain_difference, thumbnail, unexplained_difference
+from fmanet_cli.video.frames import Frame
+
+DEFAULT_THRESHOLD = 0.25
+"""Share of a picture's contrast that the frame before must leave unexplained at a cut."""
+
+LOOK_AHEAD = 2
+"""Frames after a cut that are seen before it is called one."""
+
+_LOOK_BACK = 3
+"""Steps before a cut that it is held against."""
+
+_NOISE = 4.0
+"""Least unexplained difference of a cut: pictures without contrast differ by noise alone."""
+
+_OVER_NEIGHBOURS = 2.75
+"""Unexplained difference at a cut over the mean of the steps around it."""
+
+_OVER_EACH_SIDE = 1.5
+"""The same over the steps before or after it alone: a fade from black begins with a step out of stillness."""
+
+_STAYS_AWAY = 0.5
+"""What must remain of the difference between pictures further apart: after a flash the old picture is back."""
+
+
+class ShotMarker:
+    """Marks the first frame of each new shot, as `--scene-detect` says, and counts the shots of one video."""
+
+    def __init__(self, scene_detect: str = "auto", *, threshold: float = DEFAULT_THRESHOLD) -> None:
+        """`scene_detect`: `auto`, `off`, or the path of a list of cuts (see `read_cuts`).
+
+        Raises:
+            OptionError: the list cannot be read, or `threshold` is not a positive number.
+        """
+        check_threshold(threshold)
+        self._scene_detect, self._threshold = scene_detect, threshold
+        self._cuts = read_cuts(scene_detect) if is_cut_list(scene_detect) else frozenset()
+        self._frames = self._marks = 0
+
+    def mark(self, frames: Iterable[Frame]) -> Iterator[Frame]:
+        """Yields every frame, the first of each new shot with `starts_shot` set."""
+        if self._scene_detect == "auto":
+            frames = detect_cuts(frames, threshold=self._threshold)
+        elif self._scene_detect != "off":
+            frames = mark_cuts(frames, self._cuts)
+        for frame in frames:
+            self._frames += 1
+            self._marks += frame.starts_shot
+            yield frame
+
+    @property
+    def shots(self) -> int | None:
+        """Shots marked so far; None where nobody looked for them."""
+        return None if self._scene_detect == "off" else min(1, self._frames) + self._marks
+
+    @property
+    def warnings(self) -> list[str]:
+        """What in the list of cuts did not fit the frames that passed."""
+        beyond = [cut for cut in self._cuts if cut >= self._frames]
+        if not beyond:
+            return []
+        return [f"{len(beyond)} of the cuts in {self._scene_detect} lie beyond the {self._frames} frames of the video"]
+
+
+def is_cut_list(scene_detect: str) -> bool:
+    """Whether `--scene-detect` names a file."""
+    return scene_detect not in ("auto", "off")
+
+
+def detect_cuts(frames: Iterable[Frame], *, threshold: float = DEFAULT_THRESHOLD) -> Iterator[Frame]:
+    """Yields every frame, the first of each new shot with `starts_shot` set.
+
+    Flashes of one or two frames, fades, pans and captions are no cuts. Holds `LOOK_AHEAD` frames back; what it finds
+    depends on the `_LOOK_BACK + 1` frames before a cut and the `LOOK_AHEAD` after it alone.
+
+    Raises:
+        OptionError: `threshold` is not a positive number.
+    """
+    finder = CutFinder(threshold)
+    held: deque[Frame] = deque()
+    for frame in frames:
+        finder.add(thumbnail(frame.image))
+        held.append(frame)
+        if len(held) > LOOK_AHEAD:
+            yield replace(held.popleft(), starts_shot=finder.next_is_cut())
+    while held:
+        yield replace(held.popleft(), starts_shot=finder.next_is_cut())
+
+
+def mark_cuts(frames: Iterable[Frame], cuts: Collection[int]) -> Iterator[Frame]:
+    """Yields every frame, those whose number is in `cuts` with `starts_shot` set; the first frame is never a cut."""
+    for number, frame in enumerate(frames):
+        yield replace(frame, starts_shot=number > 0 and number in cuts)
+
+
+def read_cuts(path: str | Path) -> frozenset[int]:
+    """The numbers in a text file, one on a line: the first frame of each shot, counted from 0.
+
+    Raises:
+        OptionError: the file cannot be read, or a line is no frame number.
+    """
+    try:
+        lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise OptionError(f"cannot read the list of cuts {path}: {getattr(error, 'strerror', None) or error}") from None
+    numbers = set()
+    for line_number, line in enumerate(lines, start=1):
+        word = line.strip()
+        if not word:
+            continue
+        if not re.fullmatch(r"[0-9]{1,12}", word):
+            raise OptionError(
+                f"{path}, line {line_number}: {word[:40]!r} is no frame number; "
+                "give the first frame of each shot, counted from 0, one on a line"
+            )
+        numbers.add(int(word))
+    return frozenset(numbers)
+
+
+def check_threshold(threshold: float) -> None:
+    """Raises OptionError unless `threshold` is a positive number."""
+    if not (threshold > 0 and math.isfinite(threshold)):
+        raise OptionError(f"the scene threshold must be a positive number such as {DEFAULT_THRESHOLD}, got {threshold}")
+
+
+class CutFinder:
+    """Decides for one frame after the other whether it begins a shot.
+
+    At a cut, the frame before leaves much of the picture unexplained, more than happens between the frames around,
+    and the pictures stay apart: after a flash they come back together, in a fade every step is alike.
+    """
+
+    def __init__(self, threshold: float) -> None:
+        check_threshold(threshold)
+        self._threshold = threshold
+        self._thumbnails: dict[int, Thumbnail] = {}
+        self._differences: dict[tuple[int, int], float] = {}
+        self._added = self._asked = 0
+
+    def add(self, picture: Thumbnail) -> None:
+        """Takes the next frame."""
+        self._thumbnails[self._added] = picture
+        self._added += 1
+
+    def next_is_cut(self) -> bool:
+        """About the first frame not asked for yet; `LOOK_AHEAD` later ones should have been added if there are any."""
+        found = self._is_cut(self._asked)
+        self._asked += 1
+        oldest = self._asked - 1 - _LOOK_BACK
+        self._thumbnails.pop(oldest - 1, None)
+        self._differences = {pair: value for pair, value in self._differences.items() if min(pair) >= oldest}
+        return found
+
+    def _is_cut(self, index: int) -> bool:
+        if index == 0:
+            return False
+        newer, older = self._thumbnails[index], self._thumbnails[index - 1]
+        needed = max(_NOISE, self._threshold * max(newer.contrast, older.contrast))
+        if plain_difference(newer, older) < needed:
+            return False
+        step = self._difference(index, index - 1)
+        if step < needed:
+            return False
+        before = self._steps(range(index - _LOOK_BACK, index))
+        after = self._steps(range(index + 1, index + 1 + LOOK_AHEAD))
+        if step < _OVER_NEIGHBOURS * _mean(before + after) or step < _OVER_EACH_SIDE * max(_mean(before), _mean(after)):
+            return False
+        across = [(index + ahead, index - 1) for ahead in range(1, LOOK_AHEAD + 1)]
+        across += [(index, index - 1 - back) for back in range(1, LOOK_AHEAD + 1)]
+        return all(self._difference(*pair) >= _STAYS_AWAY * step for pair in across if self._known(*pair))
+
+    def _steps(self, indices: Iterable[int]) -> list[float]:
+        return [self._difference(index, index - 1) for index in indices if self._known(index, index - 1)]
+
+    def _known(self, newer: int, older: int) -> bool:
+        return newer in self._thumbnails and older in self._thumbnails
+
+    def _difference(self, newer: int, older: int) -> float:
+        pair = newer, older
+        if pair not in self._differences:
+            self._differences[pair] = unexplained_difference(self._thumbnails[newer], self._thumbnails[older])
+        return self._differences[pair]
+
+
+def _mean(values: list[float]) -> float:
+    return sum(values) / len(values) if values else 0.0

@@ -1,0 +1,1 @@
+"""A restored copy held against its source."""

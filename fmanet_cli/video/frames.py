@@ -1,0 +1,185 @@
+"""The nouns that travel between reader, engine and writer: a frame and the facts of the video it belongs to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from fractions import Fraction
+
+import numpy as np
+
+from fmanet_cli.video.pixels.colour import Colour, Planes
+
+DisplayMatrix = tuple[int, int, int, int, int, int, int, int, int]
+"""Nine fixed-point numbers as in MP4 (16.16, the third column 2.30)."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Frame:
+    """One picture and when it is shown."""
+
+    image: np.ndarray
+    """(H, W, 3) float32, RGB, [0, 1], gamma-coded as in the file."""
+    pts: int
+    """Presentation timestamp in units of ``time_base``."""
+    time_base: Fraction
+    """Seconds per tick."""
+    duration: int = 0
+    """How long it is shown, in ticks of ``time_base``; 0 = unknown."""
+    starts_shot: bool = False
+    """Whether a cut lies before it, so that nothing may be mixed with the frames before."""
+
+    def __post_init__(self) -> None:
+        if self.image.ndim != 3 or self.image.shape[2] != 3 or self.image.dtype != np.float32:
+            raise ValueError(f"image must be (H, W, 3) float32, got {self.image.shape} {self.image.dtype}")
+        if self.duration < 0:
+            raise ValueError(f"duration must not be negative, got {self.duration}")
+
+    def __repr__(self) -> str:
+        height, width = self.image.shape[:2]
+        return f"Frame({height}x{width}, pts={self.pts}, time_base={self.time_base}, duration={self.duration})"
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width) in pixels."""
+        height, width = self.image.shape[:2]
+        return height, width
+
+    @property
+    def seconds(self) -> float:
+        """The presentation timestamp in seconds."""
+        return float(self.pts * self.time_base)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class CodedFrame:
+    """One picture as an encoder takes it, and when it is shown."""
+
+    planes: Planes
+    """Luma, Cb and Cr codes."""
+    pts: int
+    """Presentation timestamp in units of ``time_base``."""
+    time_base: Fraction
+    """Seconds per tick."""
+    duration: int = 0
+    """How long it is shown, in ticks of ``time_base``; 0 = unknown."""
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width) in pixels."""
+        height, width = self.planes[0].shape
+        return height, width
+
+
+@dataclass(frozen=True, slots=True)
+class HdrMetadata:
+    """Static HDR10 metadata (SMPTE ST 2086 and CTA-861.3)."""
+
+    primaries: tuple[Fraction, ...] | None = None
+    """Red x, y, green x, y, blue x, y, white x, y of the mastering display; None = not said."""
+    luminance: tuple[Fraction, Fraction] | None = None
+    """Smallest and largest luminance of the mastering display in candela per square metre; None = not said."""
+    content_light: tuple[int, int] | None = None
+    """Largest content light level and largest frame-average light level; None = not said."""
+
+
+@dataclass(frozen=True, slots=True)
+class StreamInfo:
+    """What the container says of one stream."""
+
+    index: int
+    """Position in the container."""
+    kind: str
+    """``video``, ``audio``, ``subtitle``, ``attachment`` or ``data``."""
+    codec: str
+    """Codec name, empty when unknown."""
+    language: str = ""
+    """ISO 639 code, empty when not said."""
+    title: str = ""
+    """Title, or the file name of an attachment."""
+    is_cover: bool = False
+    """Whether a video stream is a still picture attached to the file."""
+
+
+@dataclass(frozen=True, slots=True)
+class Chapter:
+    """A named span of time."""
+
+    identifier: int
+    """As in the container."""
+    start_seconds: Fraction
+    """In the container's time."""
+    end_seconds: Fraction
+    """In the container's time."""
+    metadata: dict[str, str] = field(default_factory=dict)
+    """Tags, ``title`` above all."""
+
+
+@dataclass(frozen=True, slots=True)
+class VideoInfo:
+    """Everything of a video that a restored copy has to keep."""
+
+    path: str
+    """Path, image sequence pattern, or ``-`` for standard input."""
+    height: int
+    """Of the coded picture, before rotation, in pixels."""
+    width: int
+    """Of the coded picture, before rotation, in pixels."""
+    time_base: Fraction
+    """Seconds per tick of every timestamp of the video stream."""
+    frame_rate: Fraction
+    """Usual frame rate in frames a second; 25 where the file does not say."""
+    colour: Colour
+    """Of the pixels as decoded; for RGB sources what they are encoded to."""
+    bit_depth: int = 8
+    """Of the deepest colour component."""
+    pixel_format: str = "yuv420p"
+    """FFmpeg's name."""
+    horizontal_shift: int = 1
+    """log2 of luma width / chroma width; 0 for RGB and grey."""
+    vertical_shift: int = 1
+    """log2 of luma height / chroma height; 0 for RGB and grey."""
+    codec: str = ""
+    """Of the video stream."""
+    container: str = ""
+    """FFmpeg's name of the container format."""
+    sample_aspect_ratio: Fraction = Fraction(1)
+    """Width / height of a pixel as shown."""
+    display_matrix: DisplayMatrix | None = None
+    """Rotation and flips applied on display; None = shown as coded."""
+    interlaced: bool = False
+    """Whether the frames that the reader gives are woven from two fields."""
+    hdr: HdrMetadata | None = None
+    """Static HDR metadata."""
+    frame_count: int | None = None
+    """Estimate of the frames that will come; None = unknown. Never exact enough to index with."""
+    duration_seconds: float | None = None
+    """Of the video stream or the container; None = unknown."""
+    start_seconds: Fraction = Fraction(0)
+    """Where the container's time starts; often not 0 in MPEG-TS."""
+    trim_start_seconds: Fraction | None = None
+    """Asked start, counted from ``start_seconds``; None = from the first frame."""
+    trim_end_seconds: Fraction | None = None
+    """Asked end (not included), counted from ``start_seconds``; None = to the last frame."""
+    stream_index: int = 0
+    """Of the video stream in the container."""
+    streams: tuple[StreamInfo, ...] = ()
+    """All streams of the container, the video too; empty for image sequences."""
+    chapters: tuple[Chapter, ...] = ()
+    """Of the container."""
+    metadata: dict[str, str] = field(default_factory=dict)
+    """Tags of the container."""
+    stream_metadata: dict[str, str] = field(default_factory=dict)
+    """Tags of the video stream that stay true for a restored copy: language, title, handler name, time code."""
+    disposition: int = 0
+    """FFmpeg's flags of the video stream, such as 1 = default."""
+
+    def __post_init__(self) -> None:
+        if self.height < 1 or self.width < 1:
+            raise ValueError(f"height and width must be at least 1, got {self.height}x{self.width}")
+        if self.time_base <= 0 or self.frame_rate <= 0:
+            raise ValueError(f"time_base and frame_rate must be positive, got {self.time_base}, {self.frame_rate}")
+
+    @property
+    def is_pipe(self) -> bool:
+        """Whether the source is standard input, which cannot be read twice."""
+        return self.path == "-"

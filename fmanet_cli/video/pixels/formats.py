@@ -1,0 +1,204 @@
+"""PyAV frames to RGB arrays and back, without swscale's colour conversion."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+import av
+import numpy as np
+
+from fmanet_cli.errors import OptionError
+from fmanet_cli.video.pixels.colour import Colour, PlaneFormat, Planes, planes_to_rgb, rgb_to_planes
+
+_PLANAR_YUV = re.compile(r"yuv[aj]?(4\d\d)p(\d+)?(le|be)?$")
+_GREY = re.compile(r"(gray|ya)(\d+)?(le|be)?$")
+_PLANAR_RGB = re.compile(r"gbra?p(\d+)?(le|be)?$")
+_PACKED_RGB = re.compile(r"([argb0]{3,4})(24|48|64)?(le|be)?$")
+_SEMI_PLANAR = re.compile(r"(nv12|p010le)$")
+
+_CHROMA_SHIFTS = {"444": (0, 0), "422": (1, 0), "420": (1, 1), "440": (0, 1), "411": (2, 0), "410": (2, 2)}
+_SHIFT_NAMES = {shifts: name for name, shifts in _CHROMA_SHIFTS.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class PixelLayout:
+    """Depth and subsampling of a pixel format."""
+
+    bits: int
+    """Of the deepest component that is not alpha, between 8 and 16."""
+    horizontal_shift: int
+    """log2 of luma width / chroma width."""
+    vertical_shift: int
+    """log2 of luma height / chroma height."""
+    is_rgb: bool
+    """Whether the components are red, green and blue."""
+    has_alpha: bool
+    """Whether there is an alpha component."""
+
+
+def pixel_layout(format_name: str) -> PixelLayout:
+    """Layout of one of FFmpeg's pixel formats; palettes count as RGB with alpha."""
+    pixel_format = av.VideoFormat(format_name, 16, 16)
+    if format_name == "pal8":
+        return PixelLayout(8, 0, 0, is_rgb=True, has_alpha=True)
+    colours = [c for c in pixel_format.components if not c.is_alpha]
+    chroma = [c for c in colours if c.is_chroma]
+    horizontal, vertical = 0, 0
+    if chroma:
+        horizontal = (16 // chroma[0].width).bit_length() - 1
+        vertical = (16 // chroma[0].height).bit_length() - 1
+    return PixelLayout(
+        bits=min(max(8, *(c.bits for c in colours), 0), 16),
+        horizontal_shift=horizontal,
+        vertical_shift=vertical,
+        is_rgb=pixel_format.is_rgb,
+        has_alpha=any(c.is_alpha for c in pixel_format.components),
+    )
+
+
+def frame_to_rgb(frame: av.VideoFrame, colour: Colour) -> np.ndarray:
+    """(H, W, 3) float32 RGB in [0, 1] of any decoded frame; alpha is left out.
+
+    Matrix, range and chroma location come from ``colour``, not from the frame; RGB frames ignore all three.
+    """
+    frame = _with_readable_layout(frame)
+    name = frame.format.name
+    if match := _PLANAR_YUV.match(name):
+        bits = int(match[2] or 8)
+        return planes_to_rgb([_plane(frame, k, bits, match[3]) for k in range(3)], colour=colour, bits=bits)
+    if match := _GREY.match(name):
+        bits = int(match[2] or 8)
+        step = 2 if match[1] == "ya" else 1
+        grey = _plane(frame, 0, bits, match[3], components=step)[:, ::step]
+        return planes_to_rgb([grey], colour=colour, bits=bits)
+    if match := _PLANAR_RGB.match(name):
+        bits = int(match[1] or 8)
+        green, blue, red = (_plane(frame, k, bits, match[2]) for k in range(3))
+        return _scaled(np.stack([red, green, blue], axis=-1), bits)
+    match = _PACKED_RGB.match(name)
+    assert match is not None
+    bits = 16 if match[2] in ("48", "64") else 8
+    packed = _plane(frame, 0, bits, match[3], components=len(match[1])).reshape(frame.height, frame.width, -1)
+    return _scaled(packed[..., [match[1].index(letter) for letter in "rgb"]], bits)
+
+
+def smallest_alpha(frame: av.VideoFrame) -> float:
+    """Smallest alpha of a frame in [0, 1]; 1 for formats without alpha."""
+    if not any(component.is_alpha for component in frame.format.components) and frame.format.name != "pal8":
+        return 1.0
+    return float(frame.reformat(format="rgba", threads=1).to_ndarray()[..., 3].min()) / 255
+
+
+def rgb_to_frame(rgb: np.ndarray, format_name: str, colour: Colour) -> av.VideoFrame:
+    """Turn (H, W, 3) float32 RGB into a frame of a pixel format that the writer offers; values are clipped to [0, 1].
+
+    Raises OptionError for a pixel format that cannot be made here.
+    """
+    plane_format = plane_format_of(format_name, colour)
+    if plane_format is not None:
+        planes = rgb_to_planes(
+            rgb,
+            colour=colour,
+            bits=plane_format.bits,
+            horizontal_shift=plane_format.horizontal_shift,
+            vertical_shift=plane_format.vertical_shift,
+        )
+        return planes_to_frame(planes, format_name, colour)
+    if match := _PLANAR_RGB.match(format_name):
+        codes = _rgb_codes(rgb, int(match[1] or 8))
+        return _filled_frame([codes[..., channel] for channel in (1, 2, 0)], format_name, colour)
+    if format_name in ("rgb24", "rgb48be", "rgb48le"):
+        codes = _rgb_codes(rgb, 8 if format_name == "rgb24" else 16).reshape(rgb.shape[0], -1)
+        codes = codes.astype(">u2") if format_name.endswith("be") else codes
+        return _filled_frame([codes], format_name, colour, width=rgb.shape[1])
+    raise OptionError(f"pixel format {format_name} cannot be written; use for example yuv420p or yuv420p10le")
+
+
+def plane_format_of(format_name: str, colour: Colour) -> PlaneFormat | None:
+    """The planes of a pixel format; None where it has other components than luma, Cb and Cr.
+
+    Raises OptionError for a subsampling that cannot be made here.
+    """
+    if not (_PLANAR_YUV.match(format_name) or _SEMI_PLANAR.match(format_name)):
+        return None
+    layout = pixel_layout(format_name)
+    if max(layout.horizontal_shift, layout.vertical_shift) > 1:
+        raise OptionError(f"pixel format {format_name} cannot be written; use 4:2:0, 4:2:2 or 4:4:4")
+    return PlaneFormat(colour, layout.bits, layout.horizontal_shift, layout.vertical_shift)
+
+
+def planes_to_frame(planes: Planes, format_name: str, colour: Colour) -> av.VideoFrame:
+    """Put planes as `plane_format_of` asks for them into a frame."""
+    luma, *chroma = planes
+    if not _SEMI_PLANAR.match(format_name):
+        return _filled_frame(planes, format_name, colour)
+    packed = np.stack(chroma, axis=-1).reshape(chroma[0].shape[0], -1)
+    # P010 has its ten bits in the upper part of sixteen.
+    shifted = [luma, packed] if luma.dtype == np.uint8 else [luma << 6, packed << 6]
+    return _filled_frame(shifted, format_name, colour)
+
+
+def _filled_frame(
+    planes: Sequence[np.ndarray], format_name: str, colour: Colour, *, width: int | None = None
+) -> av.VideoFrame:
+    """`width`: of the picture, where the first plane has several components for each pixel."""
+    frame = av.VideoFrame(width or planes[0].shape[1], planes[0].shape[0], format_name)
+    for number, plane in enumerate(planes):
+        target = frame.planes[number]
+        rows = np.frombuffer(cast(Any, target), np.uint8).reshape(-1, abs(target.line_size))
+        data = np.ascontiguousarray(plane).view(np.uint8).reshape(plane.shape[0], -1)
+        rows[: data.shape[0], : data.shape[1]] = data
+    frame.colorspace = colour.matrix
+    frame.color_range = 2 if colour.full_range else 1
+    frame.color_primaries, frame.color_trc = colour.primaries, colour.transfer
+    return frame
+
+
+def _rgb_codes(rgb: np.ndarray, bits: int) -> np.ndarray:
+    largest = (1 << bits) - 1
+    return (np.clip(rgb, 0, 1) * np.float32(largest) + np.float32(0.5)).astype(np.uint8 if bits == 8 else np.uint16)
+
+
+def _scaled(codes: np.ndarray, bits: int) -> np.ndarray:
+    return codes.astype(np.float32) * np.float32(1 / ((1 << bits) - 1))
+
+
+def _plane(frame: av.VideoFrame, number: int, bits: int, byte_order: str | None, components: int = 1) -> np.ndarray:
+    plane = frame.planes[number]
+    kind = np.dtype(np.uint8 if bits <= 8 else ">u2" if byte_order == "be" else "<u2")
+    rows = np.frombuffer(cast(Any, plane), kind).reshape(-1, plane.line_size // kind.itemsize)
+    return rows[: plane.height, : plane.width * components]
+
+
+def _with_readable_layout(frame: av.VideoFrame) -> av.VideoFrame:
+    """Repack rare layouts (palettes, interleaved or semi-planar chroma, floats); code values stay what they are."""
+    name = frame.format.name
+    upright = all(plane.line_size > 0 for plane in frame.planes)
+    readable = (
+        _is_common_grey(name)
+        or any(pattern.match(name) for pattern in (_PLANAR_YUV, _PLANAR_RGB))
+        or (_PACKED_RGB.match(name) is not None and {"r", "g", "b"} <= set(name))
+    )
+    if readable and upright:
+        return frame
+    layout = pixel_layout(name)
+    deep = layout.bits > 8
+    if layout.is_rgb:
+        target = "gbrp16le" if deep else "rgba"
+    elif frame.format.name.startswith(("gray", "mono")):
+        target = "gray16le" if deep else "gray"
+    else:
+        shifts = layout.horizontal_shift, layout.vertical_shift
+        target = f"yuv{_SHIFT_NAMES[shifts]}p{f'{layout.bits}le' if deep else ''}"
+    if target == name:
+        raise ValueError(f"a {name} frame with its rows upside down cannot be read")
+    # The thread pool of swscale has been seen to mix up rows of small frames.
+    return frame.reformat(format=target, threads=1)
+
+
+def _is_common_grey(name: str) -> bool:
+    match = _GREY.match(name)
+    return match is not None and int(match[2] or 8) in (8, 9, 10, 12, 14, 16)

@@ -1,0 +1,1 @@
+"""Files, image sequences and pipes to frames, and what can be known of them."""

@@ -1,0 +1,266 @@
+"""Decoded pictures of a container or of standard input, with what went wrong on the way."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Iterator
+from fractions import Fraction
+from itertools import chain, islice
+from pathlib import Path
+
+import av
+
+from fmanet_cli.errors import VideoReadError
+from fmanet_cli.video.frames import VideoInfo
+from fmanet_cli.video.pixels.formats import pixel_layout, smallest_alpha
+from fmanet_cli.video.read import describe as probe
+from fmanet_cli.video.read import length
+from fmanet_cli.video.read.deinterlace import METHODS, deinterlaced
+from fmanet_cli.video.read.faults import FaultLog
+from fmanet_cli.video.read.opening import MAX_PIXELS, open_input
+from fmanet_cli.video.read.rational import to_fraction
+from fmanet_cli.video.read.truncation import missing_bytes
+
+DEFAULT_FRAME_RATE = Fraction(25)
+"""Frames a second of sources that do not say."""
+
+_PEEKED_FRAMES = 2
+_DECODER_THREADS = 4
+_SEEK_FROM_SECONDS = 5
+_END_SLACK_SECONDS = Fraction(1, 2)
+_CONTAINERS_CUT_ANYWHERE = ("mpegts", "mpeg", "h264", "hevc", "mpegvideo")
+_SEEKABLE_CONTAINERS = ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm")
+
+
+class ContainerSource:
+    """The main video stream of one container; iterate ``pictures()`` once."""
+
+    def __init__(self, path: str, *, faults: FaultLog, deinterlace: str, colour: str, frame_rate: Fraction | None):
+        self.path = path
+        self.faults = faults
+        self._reads_pipe = path == "-"
+        self._last_end: Fraction | None = None
+        self._ends_repeated = False
+        self._early_pts: set[int] | None = set()
+        self._pending_packets: deque[av.Packet] = deque()
+        self._kept_streams: set[int] | None = None
+        self.container = open_input(path)
+        try:
+            self._begin(deinterlace=deinterlace, colour=colour, frame_rate=frame_rate)
+        except BaseException:
+            self.container.close()
+            raise
+
+    def _begin(self, *, deinterlace: str, colour: str, frame_rate: Fraction | None) -> None:
+        stream = probe.main_video_stream(self.container)
+        if stream is None:
+            raise VideoReadError(f"{self.path} holds no video stream that can be decoded")
+        self.stream = stream
+        _check_size(self.path, stream.codec_context.height, stream.codec_context.width)
+        if not self._reads_pipe and (missing := missing_bytes(Path(self.path))):
+            self.faults.add(f"the file is cut short: its end ({missing} bytes or more) is missing")
+        declared = probe.declared_tags(stream)
+        stream.thread_type = "AUTO"
+        stream.codec_context.thread_count = min(_DECODER_THREADS, os.cpu_count() or 1)
+        self._decoded = self._decode_all(may_start_broken=self.container.format.name in _CONTAINERS_CUT_ANYWHERE)
+        self._peeked = list(islice(self._decoded, _PEEKED_FRAMES))
+        if not self._peeked:
+            raise VideoReadError(f"no frame of {self.path} can be decoded; the file is empty or damaged")
+        self.info = self._describe(self._peeked, declared, colour=colour, frame_rate=frame_rate, method=deinterlace)
+
+    def _describe(
+        self,
+        frames: list[av.VideoFrame],
+        declared: probe.DeclaredTags,
+        *,
+        colour: str,
+        frame_rate: Fraction | None,
+        method: str,
+    ) -> VideoInfo:
+        first, stream, container = frames[0], self.stream, self.container
+        codec = probe.codec_name(stream)
+        described, warnings = probe.colour_of(first, declared=declared, codec=codec, asked=colour)
+        self.faults.warnings.extend(warnings)
+        layout = pixel_layout(first.format.name)
+        if (layout.has_alpha and smallest_alpha(first) < 1) or stream.metadata.get("alpha_mode") == "1":
+            self.faults.warnings.append("the video has transparency, which is dropped")
+        flagged = any(probe.is_interlaced(frame, stream) for frame in frames)
+        self._deinterlace_method = method if method in METHODS else METHODS[0] if flagged and method == "auto" else None
+        self._deinterlace_every_frame = not flagged
+        if flagged and method == "off":
+            self.faults.warnings.append("the video is interlaced and is restored without deinterlacing")
+        rate = frame_rate or length.frame_rate_of(stream) or DEFAULT_FRAME_RATE
+        duration = length.duration_seconds_of(container, stream)
+        start = container.start_time
+        return VideoInfo(
+            path=self.path,
+            height=first.height,
+            width=first.width,
+            time_base=to_fraction(stream.time_base) or 1 / rate,
+            frame_rate=rate,
+            colour=described,
+            bit_depth=layout.bits,
+            pixel_format=first.format.name,
+            horizontal_shift=layout.horizontal_shift,
+            vertical_shift=layout.vertical_shift,
+            codec=codec,
+            container=container.format.name,
+            sample_aspect_ratio=to_fraction(stream.sample_aspect_ratio) or Fraction(1),
+            display_matrix=probe.display_matrix_of(first),
+            interlaced=flagged and self._deinterlace_method is None,
+            hdr=probe.hdr_metadata_of(frames),
+            frame_count=length.estimated_frame_count(container, stream, None if self._reads_pipe else Path(self.path)),
+            duration_seconds=float(duration) if duration is not None else None,
+            start_seconds=Fraction(start, av.time_base) if start is not None else Fraction(0),
+            stream_index=stream.index,
+            streams=probe.stream_infos(container),
+            chapters=probe.chapters_of(container),
+            metadata=dict(container.metadata),
+            stream_metadata=probe.kept_stream_metadata(container, stream),
+            disposition=int(stream.disposition),
+        )
+
+    def pictures(self, start_seconds: Fraction | None) -> Iterator[av.VideoFrame]:
+        """Frames in presentation order; with a start, some frames before it may be left out already."""
+        frames: Iterator[av.VideoFrame] = chain(self._peeked, self._decoded)
+        can_seek = not self._reads_pipe and self.container.format.name in _SEEKABLE_CONTAINERS
+        if start_seconds is not None and start_seconds > _SEEK_FROM_SECONDS and can_seek:
+            target = self.info.start_seconds + start_seconds
+            self.container.seek(int(target / self.info.time_base), stream=self.stream, backward=True)
+            self._early_pts = None
+            frames = self._decode_all(may_start_broken=True)
+        if self._deinterlace_method is not None:
+            frames = deinterlaced(
+                frames,
+                stream=self.stream,
+                time_base=self.info.time_base,
+                method=self._deinterlace_method,
+                every_frame=self._deinterlace_every_frame,
+            )
+        self._peeked = []
+        try:
+            yield from frames
+        except av.error.FFmpegError as error:
+            raise VideoReadError(f"{self.path} cannot be read on: {error.strerror}") from error
+
+    def keep_packets(self, stream_indices: set[int]) -> None:
+        """Collect the packets of other streams while decoding, for ``take_packets``; call before ``pictures``."""
+        self._kept_streams = stream_indices
+        self._pending_packets = deque(p for p in self._pending_packets if p.stream.index in stream_indices)
+
+    def take_packets(self) -> Iterator[av.Packet]:
+        """The packets collected since the last call."""
+        while self._pending_packets:
+            yield self._pending_packets.popleft()
+
+    def sample_packets(self) -> dict[int, list[av.Packet]]:
+        """The packets of other streams collected so far, by stream index; they stay collected."""
+        samples: dict[int, list[av.Packet]] = {}
+        for packet in self._pending_packets:
+            samples.setdefault(packet.stream.index, []).append(packet)
+        return samples
+
+    def drop_unasked_packets(self) -> None:
+        """Forget the packets of other streams unless somebody asked for them."""
+        if self._kept_streams is None:
+            self.keep_packets(set())
+
+    def end_seconds(self) -> Fraction | None:
+        """When the last frame ends by the container's word; None when unknown. Call when all frames were read.
+
+        Records a fault when the last packet ended long before.
+        """
+        declared = length.stream_end_seconds(self.stream)
+        if declared is None or self._last_end is None:
+            return self._last_end if self._ends_repeated else None
+        missing = declared - self._last_end
+        if missing > max(_END_SLACK_SECONDS, 2 / self.info.frame_rate):
+            self.faults.add(f"the video ends {float(missing):.2f} s before its declared end")
+            return None
+        return declared
+
+    def close(self) -> None:
+        """Close the container; harmless when closed already."""
+        self._pending_packets.clear()
+        self._peeked = []
+        self.container.close()
+
+    def _decode_all(self, *, may_start_broken: bool) -> Iterator[av.VideoFrame]:
+        """Every frame that can be had; may_start_broken: damage before the first frame does not stop the run."""
+        is_fatal = not may_start_broken
+        for packet in self._video_packets():
+            if packet.is_corrupt:
+                self.faults.add(self._corruption(packet), fatal=is_fatal)
+            if packet.size == 0 and packet.pts is not None:
+                # Theora repeats a picture with an empty packet; the one before is only shown longer.
+                self._ends_repeated = True
+                continue
+            try:
+                frames = packet.decode()
+            except av.error.EOFError:
+                return
+            except av.error.FFmpegError as error:
+                self.faults.add(f"a packet{_place(packet)} cannot be decoded: {error.strerror}", fatal=is_fatal)
+                continue
+            if packet.size:
+                self._ends_repeated = False
+            self._note_early(packet, frames, counts=may_start_broken)
+            for frame in frames:
+                is_fatal = True
+                yield frame
+
+    def _corruption(self, packet: av.Packet) -> str:
+        """In words; MPEG-TS numbers its packets, and a jump says nothing of the picture itself."""
+        if self.container.format.name == "mpegts":
+            return f"MPEG-TS packets are missing{_place(packet, 'before')}: lost at the recording, or parts were joined"
+        return f"a packet{_place(packet)} is damaged"
+
+    def _note_early(self, packet: av.Packet, frames: list[av.VideoFrame], *, counts: bool) -> None:
+        """Say how many frames before the first one cannot be shown, where a recording begins in the middle."""
+        if self._early_pts is None:
+            return
+        if packet.pts is not None and packet.size:
+            self._early_pts.add(packet.pts)
+        if not frames:
+            return
+        first = frames[0].pts
+        lost = sum(pts < first for pts in self._early_pts) if first is not None else 0
+        if lost and counts:
+            self.faults.warnings.append(
+                f"{lost} frames at the start cannot be decoded and are left out: the file begins in mid-shot"
+            )
+        self._early_pts = None
+
+    def _video_packets(self) -> Iterator[av.Packet]:
+        streams = self.container.streams if self._reads_pipe else [self.stream]
+        packets = self.container.demux(*streams)
+        while True:
+            try:
+                packet = next(packets)
+            except StopIteration:
+                return
+            except av.error.FFmpegError as error:
+                self.faults.add(f"reading stops early: {error.strerror}")
+                return
+            if packet.stream.index == self.stream.index:
+                self._note_end(packet)
+                yield packet
+            elif packet.size and (self._kept_streams is None or packet.stream.index in self._kept_streams):
+                self._pending_packets.append(packet)
+
+    def _note_end(self, packet: av.Packet) -> None:
+        base = to_fraction(packet.time_base)
+        if packet.pts is not None and base is not None:
+            end = (packet.pts + (packet.duration or 0)) * base
+            self._last_end = end if self._last_end is None else max(end, self._last_end)
+
+
+def _place(packet: av.Packet, word: str = "at") -> str:
+    base = to_fraction(packet.time_base)
+    return "" if packet.pts is None or base is None else f" {word} {float(packet.pts * base):.2f} s"
+
+
+def _check_size(path: str, height: int, width: int) -> None:
+    if height * width > MAX_PIXELS:
+        raise VideoReadError(f"{path} is {width}x{height}; pictures of more than {MAX_PIXELS} pixels are refused")

@@ -1,0 +1,82 @@
+"""Single image files."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+
+from fmanet_cli.errors import OptionError, VideoReadError, VideoWriteError
+from fmanet_cli.video.pixels.colour import Colour
+from fmanet_cli.video.pixels.formats import frame_to_rgb, pixel_layout, rgb_to_frame
+from fmanet_cli.video.read.opening import MAX_PIXELS, open_input
+
+_IMAGE_COLOUR = Colour(matrix=5, full_range=True, chroma_location="centre")
+"""What an image file means unless it is RGB: the convention of JPEG files."""
+
+
+def read_image(path: str | Path) -> np.ndarray:
+    """Read an image file of any usual kind: (H, W, 3) float32 RGB in [0, 1]; alpha is left out.
+
+    Raises VideoReadError when the file cannot be opened or decoded.
+    """
+    return frame_to_rgb(decode_image(path), _IMAGE_COLOUR)
+
+
+def image_bit_depth(path: str | Path) -> int:
+    """Bits per component of an image file, between 8 and 16."""
+    return pixel_layout(decode_image(path).format.name).bits
+
+
+def decode_image(path: str | Path) -> av.VideoFrame:
+    """The first frame of an image file as PyAV gives it."""
+    try:
+        with open_input(path) as container:
+            _check_pixels(container, path)
+            for frame in container.decode(video=0):
+                return frame
+    except (av.error.FFmpegError, IndexError) as error:
+        raise VideoReadError(f"{path} cannot be read as an image: {_reason(error)}") from error
+    raise VideoReadError(f"{path} holds no picture")
+
+
+def _check_pixels(container: av.container.InputContainer, path: str | Path) -> None:
+    context = container.streams.video[0].codec_context
+    if context.height * context.width > MAX_PIXELS:
+        raise VideoReadError(f"{path} is {context.width}x{context.height}; more than {MAX_PIXELS} pixels are refused")
+
+
+def write_image(path: str | Path, image: np.ndarray, *, bit_depth: int = 8) -> None:
+    """Write (H, W, 3) float32 RGB in [0, 1] as PNG with 8 or 16 bits; values outside are clipped.
+
+    Raises OptionError for another suffix than ``.png`` and VideoWriteError when the file cannot be written.
+    """
+    path = Path(path)
+    if path.suffix.lower() != ".png":
+        raise OptionError(f"images are written as .png, got {path.name!r}")
+    partial = path.with_name(f".{path.stem[:100]}.part{path.suffix}")
+    try:
+        partial.write_bytes(encode_png(image, bit_depth=bit_depth))
+        partial.replace(path)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise VideoWriteError(f"{path} cannot be written: {error.strerror or error}") from error
+
+
+def encode_png(image: np.ndarray, *, bit_depth: int = 8) -> bytes:
+    """(H, W, 3) float32 RGB in [0, 1] as the bytes of a PNG file with 8 or 16 bits per component."""
+    if bit_depth not in (8, 16):
+        raise OptionError(f"a PNG has 8 or 16 bits per component, got bit_depth={bit_depth}")
+    encoder = av.CodecContext.create("png", "w")
+    encoder.height, encoder.width = image.shape[:2]
+    encoder.pix_fmt = "rgb24" if bit_depth == 8 else "rgb48be"
+    encoder.framerate = Fraction(1)
+    frame = rgb_to_frame(image, encoder.pix_fmt, _IMAGE_COLOUR)
+    frame.colorspace = 0
+    return b"".join(bytes(packet) for packet in [*encoder.encode(frame), *encoder.encode(None)])
+
+
+def _reason(error: Exception) -> str:
+    return getattr(error, "strerror", None) or str(error)

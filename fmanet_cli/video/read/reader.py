@@ -1,0 +1,219 @@
+"""A video file, image sequence or pipe as a stream of frames."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+from types import TracebackType
+
+import av
+
+from fmanet_cli.errors import OptionError, VideoReadError
+from fmanet_cli.video.frames import Frame, VideoInfo
+from fmanet_cli.video.pixels.colour import parse_colour
+from fmanet_cli.video.pixels.formats import frame_to_rgb
+from fmanet_cli.video.read.container import ContainerSource
+from fmanet_cli.video.read.deinterlace import METHODS
+from fmanet_cli.video.read.faults import FaultLog
+from fmanet_cli.video.read.sequence import ImageSource, is_sequence_pattern
+
+_RESTART_SECONDS = 1
+_LATEST_SECONDS = 10**9
+"""About 32 years; beyond it FFmpeg's timestamps overflow."""
+
+
+class VideoReader:
+    """Every frame of a video once, in presentation order; a context manager and an iterator of ``Frame``.
+
+    Memory does not grow with the length of the video. A reader can be iterated once.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        start_seconds: float | None = None,
+        end_seconds: float | None = None,
+        on_error: str = "stop",
+        deinterlace: str = "auto",
+        colour: str = "auto",
+        frame_rate: Fraction | None = None,
+    ):
+        """Open ``path``: a file, an image sequence such as ``frames/%05d.png``, or ``-`` for standard input.
+
+        start_seconds, end_seconds: only frames with start <= time < end, counted from the start of the file.
+        on_error: ``stop`` raises at the first damage; ``continue`` keeps the good frames and lists ``problems``.
+        deinterlace: ``auto`` (only what is flagged as interlaced), ``off``, ``bwdif`` or ``yadif``.
+        colour: ``auto``, or the matrix and range to read the pixels with, such as ``bt709`` or ``bt601-full``.
+        frame_rate: of image sequences and of streams without timestamps, in frames a second.
+
+        Raises OptionError for impossible options and VideoReadError when nothing can be decoded.
+        """
+        _check_options(start_seconds, end_seconds, on_error, deinterlace, frame_rate)
+        parse_colour(colour)
+        self.path = str(path)
+        self._faults = FaultLog(self.path, stops=on_error == "stop")
+        self._source: ContainerSource | ImageSource
+        if self.path != "-" and is_sequence_pattern(self.path):
+            self._source = ImageSource(self.path, faults=self._faults, colour=colour, frame_rate=frame_rate)
+        else:
+            self._source = ContainerSource(
+                self.path, faults=self._faults, deinterlace=deinterlace, colour=colour, frame_rate=frame_rate
+            )
+        self.info: VideoInfo = _trimmed_info(self._source.info, start_seconds, end_seconds)
+        """Facts of the video."""
+        self.frames_read = 0
+        """Frames given so far."""
+        self._frames = self._stream_frames()
+
+    @property
+    def problems(self) -> list[str]:
+        """Damage met so far (the first 100 places)."""
+        return self._faults.problems
+
+    @property
+    def problem_count(self) -> int:
+        """How many places were damaged so far."""
+        return self._faults.count
+
+    @property
+    def warnings(self) -> list[str]:
+        """What is not kept or was guessed, one sentence each."""
+        return self._faults.warnings
+
+    @property
+    def source(self) -> ContainerSource | ImageSource:
+        """The opened input, for a writer that copies the other streams of a pipe."""
+        return self._source
+
+    def __enter__(self) -> VideoReader:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __iter__(self) -> Iterator[Frame]:
+        return self
+
+    def __next__(self) -> Frame:
+        frame = next(self._frames)
+        self.frames_read += 1
+        return frame
+
+    def close(self) -> None:
+        """Close the input; the iterator is exhausted afterwards."""
+        self._frames.close()
+        self._source.close()
+
+    def _stream_frames(self) -> Generator[Frame, None, None]:
+        """Frames whose duration is the distance to the next one; holds one decoded picture back."""
+        self._source.drop_unasked_packets()
+        info = self.info
+        held: tuple[int, av.VideoFrame] | None = None
+        end_seconds: Fraction | None = None
+        step = max(1, round(1 / info.frame_rate / info.time_base))
+        for pts, picture in self._timed(self._source.pictures(info.trim_start_seconds)):
+            seconds = pts * info.time_base - info.start_seconds
+            if info.trim_start_seconds is not None and seconds < info.trim_start_seconds:
+                continue
+            if held is not None:
+                step = pts - held[0]
+                yield self._as_frame(*held, duration=step)
+            held = None
+            if info.trim_end_seconds is not None and seconds >= info.trim_end_seconds:
+                break
+            self._check_picture(picture, float(seconds))
+            held = pts, picture
+        else:
+            end_seconds = self._source.end_seconds()
+        if held is not None:
+            yield self._as_frame(*held, duration=self._last_duration(*held, end_seconds, step))
+        elif not self.frames_read:
+            raise VideoReadError(f"{self.path} has no frame between the asked start and end")
+
+    def _last_duration(self, pts: int, picture: av.VideoFrame, end_seconds: Fraction | None, step: int) -> int:
+        """MP4 and Matroska know the end of the stream better than the decoder knows its last frame."""
+        if end_seconds is not None and (left := round(end_seconds / self.info.time_base) - pts) > 0:
+            return left
+        return picture.duration or step
+
+    def _timed(self, pictures: Iterator[av.VideoFrame]) -> Iterator[tuple[int, av.VideoFrame]]:
+        """Pictures with timestamps that rise."""
+        step = max(1, round(1 / self.info.frame_rate / self.info.time_base))
+        last: int | None = None
+        shift = 0
+        for number, picture in enumerate(pictures):
+            following = 0 if last is None else last + step
+            pts = following if picture.pts is None else picture.pts + shift
+            if last is not None and pts <= last:
+                behind_seconds = (last - pts) * self.info.time_base
+                self._faults.note(f"frame {number} has a timestamp that goes back by {float(behind_seconds):.3f} s")
+                if behind_seconds > _RESTART_SECONDS:
+                    shift += following - pts
+                    pts = following
+                else:
+                    pts = last + 1
+            last = pts
+            yield pts, picture
+
+    def _check_picture(self, picture: av.VideoFrame, seconds: float) -> None:
+        if (picture.height, picture.width) != (self.info.height, self.info.width):
+            raise VideoReadError(
+                f"{self.path} changes size from {self.info.width}x{self.info.height} to "
+                f"{picture.width}x{picture.height} at {seconds:.2f} s; "
+                "split it there and restore the parts"
+            )
+        if picture.is_corrupt:
+            self._faults.add(f"the frame at {seconds:.2f} s is damaged")
+
+    def _as_frame(self, pts: int, picture: av.VideoFrame, *, duration: int) -> Frame:
+        try:
+            image = frame_to_rgb(picture, self.info.colour)
+        except (ValueError, LookupError, av.error.FFmpegError) as error:
+            raise VideoReadError(f"{self.path} has pictures of format {picture.format.name}: {error}") from error
+        return Frame(image, pts=pts, time_base=self.info.time_base, duration=max(0, duration))
+
+
+def _check_options(
+    start_seconds: float | None,
+    end_seconds: float | None,
+    on_error: str,
+    deinterlace: str,
+    frame_rate: Fraction | None,
+) -> None:
+    for name, seconds in {"start": start_seconds, "end": end_seconds}.items():
+        if seconds is not None and not abs(seconds) <= _LATEST_SECONDS:
+            raise OptionError(f"the {name} must be a number of seconds up to {_LATEST_SECONDS:g}, got {seconds}")
+    if start_seconds is not None and start_seconds < 0:
+        raise OptionError(f"the start must not be negative, got {start_seconds}")
+    if end_seconds is not None and end_seconds <= (start_seconds or 0):
+        raise OptionError(f"the end must be later than the start, got {end_seconds}")
+    if on_error not in ("stop", "continue"):
+        raise OptionError(f"on_error must be stop or continue, got {on_error!r}")
+    if deinterlace not in ("auto", "off", *METHODS):
+        raise OptionError(f"deinterlace must be auto, off, {' or '.join(METHODS)}, got {deinterlace!r}")
+    if frame_rate is not None and frame_rate <= 0:
+        raise OptionError(f"the frame rate must be positive, got {frame_rate}")
+
+
+def _trimmed_info(info: VideoInfo, start_seconds: float | None, end_seconds: float | None) -> VideoInfo:
+    if start_seconds is None and end_seconds is None:
+        return info
+    count = info.frame_count
+    if end_seconds is not None:
+        asked = round(end_seconds * info.frame_rate)
+        count = asked if count is None else min(count, asked)
+    if count is not None and start_seconds is not None:
+        count = max(0, count - round(start_seconds * info.frame_rate))
+    return replace(
+        info, frame_count=count, trim_start_seconds=_exactly(start_seconds), trim_end_seconds=_exactly(end_seconds)
+    )
+
+
+def _exactly(seconds: float | None) -> Fraction | None:
+    """The decimal number that was written, so that 6.2 does not include the frame at 31/5."""
+    return None if seconds is None else Fraction(str(seconds))

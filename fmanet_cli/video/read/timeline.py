@@ -1,0 +1,139 @@
+"""When every frame of a video is shown: from its packets where they are exact, else by decoding."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from itertools import pairwise
+from pathlib import Path
+
+import av
+import numpy as np
+
+from fmanet_cli.video.frames import Frame, VideoInfo
+from fmanet_cli.video.read.length import stream_end_seconds
+from fmanet_cli.video.read.opening import open_input
+from fmanet_cli.video.read.packets import StreamPackets
+from fmanet_cli.video.read.reader import VideoReader
+
+_EXACT_CONTAINERS = ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm")
+_EXACT_CODECS = {"h264", "hevc", "av1", "vp9", "prores", "ffv1", "mjpeg", "dnxhd", "png", "rawvideo"}
+"""One packet is one shown frame. Not so for VP8 and MPEG-4, which have packets that show nothing."""
+
+_NO_IMAGE = np.zeros((1, 1, 3), np.float32)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Timeline:
+    """Presentation timestamps of every frame of a video."""
+
+    time_base: Fraction
+    """Seconds per tick."""
+    pts: array[int]
+    """In ticks, rising."""
+    last_duration: int
+    """How long the last frame is shown, in ticks."""
+    origin: str
+    """How they were found: ``packets``, ``decoded``, or ``run`` for the frames of a run."""
+    problems: int = 0
+    """Damaged places met by decoding."""
+
+    @property
+    def first_seconds(self) -> Fraction:
+        """When the first frame is shown; 0 without frames."""
+        return self.pts[0] * self.time_base if self.pts else Fraction(0)
+
+    @property
+    def duration_seconds(self) -> Fraction:
+        """From the start of the first frame to the end of the last."""
+        return (self.pts[-1] - self.pts[0] + self.last_duration) * self.time_base if self.pts else Fraction(0)
+
+
+class TimelineRecorder:
+    """Notes when the frames are shown that pass through."""
+
+    def __init__(self, time_base: Fraction):
+        self._time_base = time_base
+        self._pts = array("q")
+        self._last_duration = 0
+
+    def noting(self, frames: Iterable[Frame]) -> Iterator[Frame]:
+        """The same frames."""
+        for frame in frames:
+            self._pts.append(frame.pts)
+            self._last_duration = frame.duration
+            yield frame
+
+    def timeline(self) -> Timeline:
+        """What has passed so far."""
+        return Timeline(self._time_base, self._pts, self._last_duration, "run")
+
+
+def packet_timeline(info: VideoInfo, packets: StreamPackets) -> Timeline | None:
+    """Times of the frames that a reader of ``info`` gives, from packets; None where only decoding tells.
+
+    That is so for edit lists, fields in packets of their own, missing or unordered times, and streams that are joined
+    in the middle.
+    """
+    exact = (
+        info.container in _EXACT_CONTAINERS
+        and info.codec in _EXACT_CODECS
+        and packets.count > 0
+        and packets.is_timed
+        and packets.starts_clean
+        and not packets.hidden
+        and not packets.restarts
+    )
+    if not exact:
+        return None
+    shown = sorted(packets.pts)
+    if any(later <= earlier for earlier, later in pairwise(shown)):
+        return None
+    start, end = info.trim_start_seconds, info.trim_end_seconds
+    kept = [
+        pts
+        for pts in shown
+        if (start is None or pts * info.time_base - info.start_seconds >= start)
+        and (end is None or pts * info.time_base - info.start_seconds < end)
+    ]
+    if not kept:
+        return None
+    following = next((pts for pts in shown if pts > kept[-1]), None) if kept[-1] != shown[-1] else None
+    last = following - kept[-1] if following is not None else _last_duration(info, packets)
+    return Timeline(info.time_base, array("q", kept), last, "packets")
+
+
+def decoded_timeline(info: VideoInfo) -> Timeline:
+    """Times of the frames that a reader of ``info`` gives, by decoding them; damage is counted and passed over."""
+    start, end = info.trim_start_seconds, info.trim_end_seconds
+    recorder = TimelineRecorder(info.time_base)
+    with _TimesReader(
+        info.path,
+        start_seconds=None if start is None else float(start),
+        end_seconds=None if end is None else float(end),
+        on_error="continue",
+        deinterlace="off",
+    ) as reader:
+        for _ in recorder.noting(reader):
+            pass
+        found = recorder.timeline()
+        return Timeline(found.time_base, found.pts, found.last_duration, "decoded", reader.problem_count)
+
+
+class _TimesReader(VideoReader):
+    """A reader that does not turn pictures into RGB."""
+
+    def _as_frame(self, pts: int, picture: av.VideoFrame, *, duration: int) -> Frame:  # noqa: ARG002
+        return Frame(_NO_IMAGE, pts=pts, time_base=self.info.time_base, duration=max(0, duration))
+
+
+def _last_duration(info: VideoInfo, packets: StreamPackets) -> int:
+    """The container's end of the stream counts, as for the reader, then the packet's own duration."""
+    with open_input(Path(info.path)) as container:
+        declared = stream_end_seconds(container.streams[info.stream_index])
+    last = max(packets.pts)
+    if declared is not None and (left := round(declared / info.time_base) - last) > 0:
+        return left
+    return packets.last_duration or max(1, round(1 / info.frame_rate / info.time_base))

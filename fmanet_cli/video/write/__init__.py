@@ -1,0 +1,1 @@
+"""Frames to files, image sequences and pipes, with everything else of the source."""

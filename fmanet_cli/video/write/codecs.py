@@ -1,0 +1,280 @@
+"""Video encoders: what can be asked of each, and the settings that follow for one output."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import cast
+
+import av
+
+from fmanet_cli.errors import OptionError
+from fmanet_cli.video.frames import HdrMetadata
+from fmanet_cli.video.pixels.colour import Colour
+from fmanet_cli.video.pixels.formats import pixel_layout
+
+
+@dataclass(frozen=True, slots=True)
+class EncoderOptions:
+    """What the user asks of the encoder; None leaves the choice to the table of encoders."""
+
+    codec: str | None = None
+    """One of ``CODECS`` or of their short names; None = what suits the container, libx264 mostly."""
+    crf: float | None = None
+    """Constant quality on the encoder's own scale, smaller is better (NVENC: ``cq``)."""
+    preset: str | None = None
+    """Speed against size, in the encoder's own words (ProRes: the profile)."""
+    pix_fmt: str | None = None
+    """Pixel format; None = the source's bit depth as far as the encoder goes."""
+    extra: Mapping[str, str] = field(default_factory=dict)
+    """More options of the encoder, such as ``{"tune": "film"}``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Codec:
+    """One encoder."""
+
+    name: str
+    """FFmpeg's name of the encoder."""
+    family: str
+    """What it makes: ``h264``, ``hevc``, ``av1``, ``vp9``, ``prores``, ``ffv1`` or ``rawvideo``."""
+    quality_option: str = ""
+    """Name of its constant-quality option; empty when it has none."""
+    quality_range: tuple[int, int] = (0, 51)
+    """Smallest and largest quality value."""
+    default_quality: float | None = None
+    """Used when nothing is asked."""
+    preset_option: str = ""
+    """Name of its speed option; empty when it has none."""
+    default_preset: str = ""
+    """Used when nothing is asked."""
+    options: Mapping[str, str] = field(default_factory=dict)
+    """Options that are always set unless the user sets them."""
+    pixel_formats: tuple[str, ...] = ("yuv420p", "yuv420p10le")
+    """Defaults by rising bit depth."""
+    takes_odd_subsampled_sizes: bool = True
+    """Whether 4:2:0 works with odd sizes."""
+
+
+_NVENC = {"rc": "vbr", "b": "0", "tune": "hq"}
+
+CODECS = {
+    codec.name: codec
+    for codec in (
+        Codec("libx264", "h264", "crf", (0, 51), 16, "preset", "fast", takes_odd_subsampled_sizes=False),
+        Codec(
+            "libx265",
+            "hevc",
+            "crf",
+            (0, 51),
+            18,
+            "preset",
+            "fast",
+            options={"x265-params": "log-level=none"},
+            pixel_formats=("yuv420p", "yuv420p10le", "yuv420p12le"),
+            takes_odd_subsampled_sizes=False,
+        ),
+        Codec("libsvtav1", "av1", "crf", (1, 63), 20, "preset", "8", takes_odd_subsampled_sizes=False),
+        Codec(
+            "libvpx-vp9",
+            "vp9",
+            "crf",
+            (0, 63),
+            18,
+            "cpu-used",
+            "4",
+            options={"b": "0", "deadline": "good", "row-mt": "1"},
+            pixel_formats=("yuv420p",),
+        ),
+        Codec("prores_ks", "prores", preset_option="profile", default_preset="hq", pixel_formats=("yuv422p10le",)),
+        Codec(
+            "ffv1",
+            "ffv1",
+            options={"level": "3", "slices": "4", "slicecrc": "1"},
+            pixel_formats=("yuv444p", "yuv444p10le", "yuv444p12le", "yuv444p16le"),
+        ),
+        Codec("h264_nvenc", "h264", "cq", (0, 51), 16, "preset", "p5", options=_NVENC, pixel_formats=("yuv420p",)),
+        Codec(
+            "hevc_nvenc",
+            "hevc",
+            "cq",
+            (0, 51),
+            18,
+            "preset",
+            "p5",
+            options=_NVENC,
+            pixel_formats=("yuv420p", "p010le"),
+        ),
+        Codec(
+            "av1_nvenc", "av1", "cq", (0, 63), 22, "preset", "p5", options=_NVENC, pixel_formats=("yuv420p", "p010le")
+        ),
+        Codec("rawvideo", "rawvideo"),
+    )
+}
+"""Encoder name -> encoder."""
+
+_SHORT_NAMES = {
+    "x264": "libx264",
+    "h264": "libx264",
+    "x265": "libx265",
+    "h265": "libx265",
+    "hevc": "libx265",
+    "svtav1": "libsvtav1",
+    "svt-av1": "libsvtav1",
+    "av1": "libsvtav1",
+    "vp9": "libvpx-vp9",
+    "prores": "prores_ks",
+    "raw": "rawvideo",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class VideoSettings:
+    """Everything an output video stream is opened with."""
+
+    codec: Codec
+    """The encoder."""
+    options: dict[str, str]
+    """Options as the encoder takes them."""
+    height: int
+    """In pixels."""
+    width: int
+    """In pixels."""
+    pix_fmt: str
+    """Pixel format."""
+    colour: Colour
+    """Used for the pixels and written as tags."""
+    time_base: Fraction
+    """Of timestamps that go into the encoder."""
+    frame_rate: Fraction
+    """Usual frame rate."""
+    sample_aspect_ratio: Fraction = Fraction(1)
+    """Width / height of a pixel as shown."""
+
+
+def find_codec(name: str) -> Codec:
+    """The encoder of a full or short name. Raises OptionError when it is not known or not built in."""
+    codec = CODECS.get(_SHORT_NAMES.get(name.lower(), name.lower()))
+    if codec is None:
+        raise OptionError(f"codec {name!r} is not known; use one of {', '.join([*CODECS, *_SHORT_NAMES])}")
+    try:
+        av.codec.Codec(codec.name, "w")
+    except (ValueError, av.error.FFmpegError) as error:
+        raise OptionError(f"codec {codec.name} is not in this build of PyAV; use another one") from error
+    return codec
+
+
+def encoder_settings_options(codec: Codec, asked: EncoderOptions, hdr: HdrMetadata | None) -> dict[str, str]:
+    """Options for the encoder: defaults, what is asked, and static HDR metadata.
+
+    Raises OptionError for a quality or preset that the encoder does not have.
+    """
+    options = dict(codec.options)
+    if asked.crf is not None and not codec.quality_option:
+        raise OptionError(f"{codec.name} has no constant quality; leave out crf={asked.crf:g}")
+    if codec.quality_option:
+        quality = codec.default_quality if asked.crf is None else asked.crf
+        low, high = codec.quality_range
+        if quality is None or not low <= quality <= high:
+            raise OptionError(f"{codec.name} takes a quality from {low} to {high}, got crf={quality:g}")
+        options[codec.quality_option] = f"{quality:g}"
+    if asked.preset is not None and not codec.preset_option:
+        raise OptionError(f"{codec.name} has no preset; leave out preset={asked.preset!r}")
+    if codec.preset_option:
+        options[codec.preset_option] = asked.preset or codec.default_preset
+    parameters = _hdr_parameters(codec.name, hdr)
+    for key, value in asked.extra.items():
+        options[key] = f"{options[key]}:{value}" if key in options and key.endswith("-params") else value
+    for key, value in parameters.items():
+        options[key] = f"{options[key]}:{value}" if key in options else value
+    if codec.name == "libsvtav1":
+        os.environ.setdefault("SVT_LOG", "0")
+    return options
+
+
+def carries_hdr_metadata(codec: Codec) -> bool:
+    """Whether static HDR metadata can be handed to the encoder."""
+    return codec.name in ("libx264", "libx265", "libsvtav1")
+
+
+def choose_pixel_format(codec: Codec, asked: str | None, *, bit_depth: int, height: int, width: int) -> str:
+    """The asked pixel format if the encoder takes it, else its default for a bit depth.
+
+    Raises OptionError for a format the encoder does not take at this size.
+    """
+    odd = height % 2 or width % 2
+    if asked is None:
+        chosen = next((f for f in codec.pixel_formats if pixel_layout(f).bits >= bit_depth), codec.pixel_formats[-1])
+        if odd and not codec.takes_odd_subsampled_sizes and codec.family != "av1":
+            return chosen.replace("420", "444")
+        return chosen
+    available = av.codec.Codec(codec.name, "w").video_formats
+    if available and asked not in {pixel_format.name for pixel_format in available}:
+        names = ", ".join(pixel_format.name for pixel_format in available)
+        raise OptionError(f"{codec.name} does not take pixel format {asked!r}; it takes {names}")
+    if odd and "420" in asked and not codec.takes_odd_subsampled_sizes:
+        raise OptionError(f"{codec.name} cannot encode {width}x{height} as {asked}; use yuv444p or an even size")
+    return asked
+
+
+def add_video_stream(container: av.container.OutputContainer, settings: VideoSettings) -> av.VideoStream:
+    """Add the video stream to an output that is not started yet."""
+    added = container.add_stream(settings.codec.name, rate=settings.frame_rate, options=dict(settings.options))
+    stream = cast(av.VideoStream, added)
+    stream.height, stream.width, stream.pix_fmt = settings.height, settings.width, settings.pix_fmt
+    context = stream.codec_context
+    context.time_base = settings.time_base
+    context.flags |= int(av.codec.context.Flags.frame_duration)
+    _tag(stream, settings, container.format.name)
+    return stream
+
+
+def add_encoded_stream(
+    container: av.container.OutputContainer, settings: VideoSettings, encoded: av.VideoStream
+) -> av.VideoStream:
+    """Add a video stream for packets that were encoded before with the same settings; ``encoded`` is one of theirs."""
+    stream = container.add_stream_from_template(encoded, opaque=True)
+    stream.time_base = settings.time_base
+    stream.codec_context.framerate = settings.frame_rate
+    _tag(stream, settings, container.format.name)
+    return stream
+
+
+def _tag(stream: av.VideoStream, settings: VideoSettings, container_name: str) -> None:
+    context = stream.codec_context
+    context.colorspace, context.color_range = settings.colour.matrix, 2 if settings.colour.full_range else 1
+    context.color_primaries, context.color_trc = settings.colour.primaries, settings.colour.transfer
+    if settings.sample_aspect_ratio != 1:
+        context.sample_aspect_ratio = settings.sample_aspect_ratio
+    if settings.codec.family == "hevc" and container_name in ("mp4", "mov"):
+        context.codec_tag = "hvc1"
+
+
+def _hdr_parameters(codec: str, hdr: HdrMetadata | None) -> dict[str, str]:
+    if hdr is None:
+        return {}
+    key, mastering_name, light_name = {
+        "libx264": ("x264-params", "mastering-display", "cll"),
+        "libx265": ("x265-params", "master-display", "max-cll"),
+        "libsvtav1": ("svtav1-params", "mastering-display", "content-light"),
+    }.get(codec, ("", "", ""))
+    if not key:
+        return {}
+    parameters = []
+    if hdr.primaries is not None and hdr.luminance is not None:
+        parameters.append(f"{mastering_name}={_mastering_text(codec, hdr.primaries, hdr.luminance)}")
+    if hdr.content_light is not None:
+        parameters.append(f"{light_name}={hdr.content_light[0]},{hdr.content_light[1]}")
+    if parameters and codec == "libx265":
+        parameters = ["hdr10=1", "repeat-headers=1", *parameters]
+    return {key: ":".join(parameters)} if parameters else {}
+
+
+def _mastering_text(codec: str, primaries: tuple[Fraction, ...], luminance: tuple[Fraction, Fraction]) -> str:
+    is_integer = codec != "libsvtav1"
+    points = [f"{round(p * 50000)}" if is_integer else f"{float(p):.5f}" for p in primaries]
+    dark, bright = (f"{round(light * 10000)}" if is_integer else f"{float(light):.4f}" for light in luminance)
+    red, green, blue, white = (f"({points[k]},{points[k + 1]})" for k in (0, 2, 4, 6))
+    return f"G{green}B{blue}R{red}WP{white}L({bright},{dark})"

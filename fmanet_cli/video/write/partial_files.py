@@ -1,0 +1,148 @@
+"""Files that appear under their final name only when they are whole."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+from pathlib import Path
+
+from fmanet_cli.errors import OptionError, OutputExistsError, VideoWriteError
+from fmanet_cli.video.read.sequence import existing_files
+
+PART_SUFFIX = ".part"
+"""Of files that are being written."""
+
+_LONGEST_STEM = 60
+_ASIDE = ".rejected"
+
+
+class PartialFile:
+    """A file under a temporary name beside its target, with the same suffix."""
+
+    def __init__(self, target: Path, *, overwrite: bool, folder: Path | None = None):
+        """folder: for the temporary file, on the target's disk; by default the target's own.
+
+        Raises OutputExistsError or VideoWriteError when the target cannot be made; nothing is written yet.
+        """
+        check_target(target, overwrite=overwrite)
+        self.target = target
+        beside = target.with_name(f".{target.stem[:_LONGEST_STEM]}.{os.getpid()}.part{target.suffix}")
+        self.path = beside if folder is None else folder / f".whole{target.suffix}"
+        self._overwrite = overwrite
+
+    def commit(self) -> None:
+        """Flush the file to disk and give it its final name."""
+        try:
+            with self.path.open("r+b") as file:
+                os.fsync(file.fileno())
+            if self.target.exists() and not self._overwrite:
+                raise OutputExistsError(f"{self.target} appeared during the run; the new file was discarded")
+            self.path.replace(self.target)
+            sync_folder(self.target.parent)
+        except OSError as error:
+            self.discard()
+            if isinstance(error, OutputExistsError):
+                raise
+            raise VideoWriteError(f"{self.target} cannot be written: {error.strerror or error}") from error
+
+    def set_aside(self) -> Path:
+        """Give the file a name that says it is not the target; an older one of that name is replaced."""
+        aside = self.target.with_name(f"{self.target.stem}{_ASIDE}{self.target.suffix}")
+        self.path.replace(aside)
+        return aside
+
+    def discard(self) -> None:
+        """Remove the temporary file; harmless when there is none."""
+        self.path.unlink(missing_ok=True)
+
+
+class PartialSequence:
+    """Numbered files in a temporary folder beside their targets."""
+
+    def __init__(self, pattern: Path, *, overwrite: bool):
+        """Raises OutputExistsError when files of the sequence exist."""
+        existing = existing_files(pattern)
+        if existing and not overwrite:
+            raise OutputExistsError(f"{next(iter(existing.values()))} exists; use --overwrite to replace the sequence")
+        _check_folder(pattern.parent.parent if not pattern.parent.exists() else pattern.parent)
+        self.pattern = pattern
+        self._made_parent = False
+        self.folder = pattern.parent / f".frames.{os.getpid()}.part"
+
+    def begin(self) -> None:
+        """Make the temporary folder."""
+        self._made_parent = not self.pattern.parent.exists()
+        self.folder.mkdir(parents=True)
+
+    def commit(self) -> None:
+        """Give every file its final name and remove files of an older sequence."""
+        try:
+            names = {file.name for file in self.folder.iterdir()}
+            for old in existing_files(self.pattern).values():
+                if old.name not in names:
+                    old.unlink()
+            for name in sorted(names):
+                (self.folder / name).replace(self.pattern.parent / name)
+            self.folder.rmdir()
+        except OSError as error:
+            self.discard()
+            raise VideoWriteError(f"{self.pattern} cannot be written: {error.strerror or error}") from error
+
+    def set_aside(self) -> Path:
+        """Give the folder a name that says it is not the target; an older one of that name is replaced."""
+        aside = self.pattern.parent / f"frames{_ASIDE}"
+        shutil.rmtree(aside, ignore_errors=True)
+        self.folder.replace(aside)
+        return aside
+
+    def discard(self) -> None:
+        """Remove the temporary folder; harmless when there is none."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+        if self._made_parent:
+            with contextlib.suppress(OSError):
+                self.pattern.parent.rmdir()
+
+
+def check_target(target: Path, *, overwrite: bool) -> None:
+    """Raises OptionError, OutputExistsError or VideoWriteError when a file of this name cannot be made."""
+    if target.is_dir():
+        raise OptionError(f"{target} is a folder; give a file name")
+    if target.exists() and not overwrite:
+        raise OutputExistsError(f"{target} exists; use --overwrite to replace it")
+    _check_folder(target.parent)
+
+
+def write_durably(path: Path, text: str) -> None:
+    """Write a text file that is there whole, or not at all, even after a power failure. Raises OSError."""
+    part = path.with_name(f"{path.name}{PART_SUFFIX}")
+    with part.open("w", encoding="utf-8") as file:
+        file.write(text)
+    replace_durably(part, path)
+
+
+def replace_durably(part: Path, path: Path) -> None:
+    """Give a finished file its name once its content is on the disk. Raises OSError."""
+    with part.open("r+b") as file:
+        os.fsync(file.fileno())
+    part.replace(path)
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Bring the names in a folder to the disk, where the system can do that."""
+    if os.name != "posix":
+        return
+    with contextlib.suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def _check_folder(folder: Path) -> None:
+    if not folder.is_dir():
+        raise VideoWriteError(f"folder {folder} does not exist; make it first")
+    if not os.access(folder, os.W_OK):
+        raise VideoWriteError(f"folder {folder} cannot be written to")

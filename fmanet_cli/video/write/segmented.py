@@ -1,0 +1,118 @@
+"""An output that is written as closed segments, which are joined without loss at the end."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable, Iterator, Sequence
+from fractions import Fraction
+from pathlib import Path
+
+import av
+
+from fmanet_cli.errors import VideoWriteError
+from fmanet_cli.video.pixels.colour import Picture
+from fmanet_cli.video.write.codecs import VideoSettings
+from fmanet_cli.video.write.decode_timestamps import DecodeTimes
+from fmanet_cli.video.write.muxer import ContainerOutput
+from fmanet_cli.video.write.segments import Segment, SegmentFolder, SegmentWriter
+
+
+class SegmentedOutput:
+    """Writes segments, and at the end the packets of all of them into one container."""
+
+    def __init__(self, output: ContainerOutput, segments: SegmentFolder, settings: VideoSettings):
+        """output: the final container, which stays unopened until all segments are closed."""
+        self._output, self._segments, self._settings = output, segments, settings
+        self.warnings = output.warnings
+        """Of the final container."""
+        self._current: SegmentWriter | None = None
+
+    @property
+    def shift_seconds(self) -> Fraction:
+        """What is added to every timestamp of the source; known when the output is finished."""
+        return self._output.shift_seconds
+
+    @property
+    def partial_path(self) -> Path | None:
+        """Where the joined file lies until it is committed."""
+        return self._output.partial_path
+
+    def start(self, first_pts: int) -> None:
+        """Nothing: the container is opened when it is known to be complete."""
+
+    def write(self, picture: Picture, *, pts: int, duration: int) -> None:
+        """Encode one picture; a segment that is full is closed."""
+        if self._current is None:
+            self._current = self._segments.begin(self._settings)
+        self._current.write(picture, pts=pts, duration=duration)
+        if self._current.frame_count == self._segments.segment_frames:
+            self._close_segment()
+
+    def finish(self) -> None:
+        """Close the last segment and join all of them."""
+        if self._current is not None:
+            self._close_segment()
+        segments = self._segments.segments
+        with _opened(segments[0]) as stream:
+            self._output.start(segments[0].pts[0], encoded=stream)
+        self._output.write_packets(_joined_packets(segments, self._settings.time_base))
+        self._output.finish()
+
+    def commit(self) -> None:
+        """Give the joined file its name."""
+        self._output.commit()
+
+    def set_aside(self) -> Path | None:
+        """Keep the joined file under another name than its target's."""
+        return self._output.set_aside()
+
+    def discard(self) -> None:
+        """Stop; segments that are closed stay."""
+        if self._current is not None:
+            self._current.discard()
+            self._current = None
+        self._output.discard()
+
+    def _close_segment(self) -> None:
+        assert self._current is not None
+        self._segments.segments.append(self._current.close())
+        self._current = None
+
+
+def _joined_packets(segments: Sequence[Segment], time_base: Fraction) -> Iterator[av.Packet]:
+    """The packets of all segments in coding order, with the timestamps of their frames."""
+    depth = max(number - rank for segment in segments for number, rank in enumerate(segment.order))
+    times = DecodeTimes(reorder_depth=depth)
+    for segment in segments:
+        for pts, duration in zip(segment.pts, segment.durations, strict=True):
+            times.shows(pts, duration)
+    extradata: bytes | None = None
+    for number, segment in enumerate(segments):
+        with _opened(segment) as stream:
+            own = stream.codec_context.extradata
+            if number and own != extradata:
+                raise VideoWriteError(f"{segment.path.name} was encoded otherwise than those before it")
+            extradata = own
+            for packet in _packets(segment, stream):
+                packet.time_base, packet.dts = time_base, None
+                yield from times.timed(packet)
+    yield from times.finish()
+
+
+def _packets(segment: Segment, stream: av.VideoStream) -> Iterable[av.Packet]:
+    container = stream.container
+    assert isinstance(container, av.container.InputContainer)
+    packets = (packet for packet in container.demux(stream) if packet.size)
+    count = 0
+    for packet, rank in zip(packets, segment.order, strict=False):
+        packet.pts = segment.pts[rank]
+        count += 1
+        yield packet
+    if count != len(segment.order):
+        raise VideoWriteError(f"{segment.path.name} has {count} packets instead of {len(segment.order)}")
+
+
+@contextlib.contextmanager
+def _opened(segment: Segment) -> Iterator[av.VideoStream]:
+    with av.open(f"file:{segment.path}") as container:
+        yield container.streams.video[0]

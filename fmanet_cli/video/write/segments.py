@@ -1,0 +1,215 @@
+"""Closed pieces of an encoded video in a folder: written so that a crash loses none of them, and checked before use."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import shutil
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import av
+
+from fmanet_cli.errors import OptionError, VideoWriteError
+from fmanet_cli.video.pixels.colour import Picture
+from fmanet_cli.video.write.codecs import Codec, VideoSettings, add_video_stream
+from fmanet_cli.video.write.encoder import VideoEncoder
+from fmanet_cli.video.write.partial_files import PART_SUFFIX, replace_durably, write_durably
+
+_CONTAINERS = {
+    "h264": "mp4",
+    "hevc": "mp4",
+    "av1": "mp4",
+    "vp9": "mp4",
+    "prores": "mov",
+    "ffv1": "matroska",
+}
+"""Each holds its video with all that a final container needs. Raw video would fill the disk and has none."""
+
+_SUFFIX = ".segment"
+_TABLE_SUFFIX = ".json"
+_NAME_DIGITS = 9
+_LEAD_TICKS = 64
+"""Frames are shown so much later than they are decoded; more than any encoder reorders."""
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """One closed piece: its file, and when its frames are shown."""
+
+    path: Path
+    """The file."""
+    pts: tuple[int, ...]
+    """Presentation timestamps of the source, in display order."""
+    durations: tuple[int, ...]
+    """In the same ticks."""
+    order: tuple[int, ...]
+    """For each packet in coding order the number of its frame in display order."""
+
+
+class SegmentFolder:
+    """The segments of one output; those that are whole and follow each other from the first frame on are kept."""
+
+    def __init__(self, folder: Path, *, frames: int):
+        """frames: in each segment but the last. What is damaged, and all that comes after it, is removed.
+
+        Raises VideoWriteError when the folder cannot be cleared.
+        """
+        if frames < 1:
+            raise OptionError(f"a segment must have at least 1 frame, got {frames}")
+        self.folder = folder
+        self.segment_frames = frames
+        self.segments: list[Segment] = []
+        while (segment := _read_segment(folder, self.frame_count)) is not None:
+            self.segments.append(segment)
+        self._remove_others()
+
+    @property
+    def frame_count(self) -> int:
+        """Frames in all segments."""
+        return sum(len(segment.pts) for segment in self.segments)
+
+    @property
+    def pts(self) -> list[int]:
+        """Presentation timestamps of all frames."""
+        return [pts for segment in self.segments for pts in segment.pts]
+
+    def begin(self, settings: VideoSettings) -> SegmentWriter:
+        """The writer of the next segment."""
+        return SegmentWriter(_segment_path(self.folder, self.frame_count), settings)
+
+    def clear(self) -> None:
+        """Remove every segment."""
+        self.segments.clear()
+        self._remove_others()
+
+    def _remove_others(self) -> None:
+        kept = {segment.path.stem for segment in self.segments}
+        try:
+            for path in self.folder.iterdir():
+                is_piece = path.suffix in (_SUFFIX, _TABLE_SUFFIX) and path.stem.isdecimal()
+                if path.suffix == PART_SUFFIX or (is_piece and path.stem not in kept):
+                    path.unlink()
+        except OSError as error:
+            raise VideoWriteError(f"{self.folder} cannot be cleared: {error.strerror or error}") from error
+
+
+class SegmentWriter:
+    """Encodes the frames of one segment with an encoder of their own, so that nothing refers to another segment."""
+
+    def __init__(self, path: Path, settings: VideoSettings):
+        self._path = path
+        self._part = path.with_name(path.name + PART_SUFFIX)
+        self._tick = 1 / settings.frame_rate
+        self._pts: list[int] = []
+        self._durations: list[int] = []
+        self._order: list[int] = []
+        self._ranks: dict[int, int] = {}
+        self._output = av.open(f"file:{self._part}", "w", format=_CONTAINERS[settings.codec.family])
+        self._encoder = VideoEncoder(add_video_stream(self._output, settings), settings)
+        self._output.start_encoding()
+
+    @property
+    def frame_count(self) -> int:
+        """Frames taken so far."""
+        return len(self._pts)
+
+    def write(self, picture: Picture, *, pts: int, duration: int) -> None:
+        """Encode one picture."""
+        self._pts.append(pts)
+        self._durations.append(duration)
+        own_pts = pts - self._pts[0]
+        self._ranks[own_pts] = len(self._pts) - 1
+        for packet in self._encoder.encode(picture, pts=own_pts, duration=duration):
+            self._mux(packet)
+
+    def close(self) -> Segment:
+        """Finish the file, bring it to the disk, and note beside it what it holds."""
+        for packet in self._encoder.finish():
+            self._mux(packet)
+        self._output.close()
+        segment = Segment(self._path, tuple(self._pts), tuple(self._durations), tuple(self._order))
+        if sorted(segment.order) != list(range(len(segment.pts))):
+            raise VideoWriteError(f"the encoder gave {len(segment.order)} packets for {len(segment.pts)} frames")
+        content = {"size_bytes": self._part.stat().st_size, "sha256": _file_digest(self._part)}
+        replace_durably(self._part, self._path)
+        _write_table(segment, content)
+        return segment
+
+    def discard(self) -> None:
+        """Stop and leave nothing behind."""
+        with contextlib.suppress(Exception):
+            self._output.close()
+        self._part.unlink(missing_ok=True)
+
+    def _mux(self, packet: av.Packet) -> None:
+        assert packet.pts is not None
+        rank = self._ranks.pop(packet.pts)
+        number = len(self._order)
+        self._order.append(rank)
+        # Ranks instead of times: containers round and shift times, each in its own way.
+        packet.pts, packet.dts, packet.duration, packet.time_base = rank + _LEAD_TICKS, number, 1, self._tick
+        self._output.mux(packet)
+
+
+def can_be_segmented(codec: Codec) -> bool:
+    """Whether there is a container for closed pieces of a codec."""
+    return codec.family in _CONTAINERS
+
+
+def count_frames(folder: Path) -> int:
+    """Frames in the segments of a folder, by their tables alone."""
+    count = 0
+    while (table := _read_table(_segment_path(folder, count))) is not None:
+        count += len(table["pts"])
+    return count
+
+
+def remove_folder(folder: Path) -> None:
+    """Remove a folder of segments with all that is in it; what cannot be removed stays."""
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _segment_path(folder: Path, first_frame: int) -> Path:
+    return folder / f"{first_frame:0{_NAME_DIGITS}d}{_SUFFIX}"
+
+
+def _read_segment(folder: Path, first_frame: int) -> Segment | None:
+    """The segment that begins with a frame; None when there is none that is whole."""
+    path = _segment_path(folder, first_frame)
+    table = _read_table(path)
+    if table is None:
+        return None
+    try:
+        if path.stat().st_size != table["size_bytes"] or _file_digest(path) != table["sha256"]:
+            return None
+    except OSError:
+        return None
+    return Segment(path, tuple(table["pts"]), tuple(table["durations"]), tuple(table["order"]))
+
+
+def _write_table(segment: Segment, content: dict[str, Any]) -> None:
+    table = {key: value for key, value in asdict(segment).items() if key != "path"} | content
+    text = json.dumps(table)
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    write_durably(segment.path.with_suffix(_TABLE_SUFFIX), f"{digest}\n{text}\n")
+
+
+def _read_table(segment: Path) -> dict[str, Any] | None:
+    """What is noted of a segment; None when nothing is, or it was not written by `_write_table`."""
+    try:
+        digest, text = segment.with_suffix(_TABLE_SUFFIX).read_text(encoding="utf-8").split("\n", 1)
+    except (OSError, ValueError):
+        return None
+    text = text.rstrip("\n")
+    return json.loads(text) if hashlib.sha256(text.encode()).hexdigest() == digest else None
+
+
+def _file_digest(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()

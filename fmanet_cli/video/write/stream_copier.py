@@ -1,0 +1,205 @@
+"""Packets of the other streams, copied or converted beside the video as it is encoded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from fractions import Fraction
+from typing import Any
+
+import av
+from av.subtitles.subtitle import SubtitleSet
+
+from fmanet_cli.video.read.rational import to_fraction
+from fmanet_cli.video.write.stream_plan import TEXT_TIME_BASE, PlannedStream, describe
+
+_RESTART_SECONDS = 1
+
+
+class StreamCopier:
+    """Feeds the planned streams of one source into one output, in step with the video."""
+
+    def __init__(
+        self,
+        routes: dict[int, Route],
+        packets: Iterable[av.Packet],
+        *,
+        shift_seconds: Fraction,
+        start_seconds: Fraction | None,
+        end_seconds: Fraction | None,
+    ):
+        """routes: by index of the source's stream. packets: of the source, in its order.
+
+        shift_seconds is added to every timestamp. Packets before start_seconds or from end_seconds on (in the source's
+        own time) are left out.
+        """
+        self.warnings: list[str] = []
+        self._routes = routes
+        self._packets = iter(packets)
+        self._shift = shift_seconds
+        self._start, self._end = start_seconds, end_seconds
+        self._next: av.Packet | None = None
+
+    def up_to(self, seconds: Fraction | None) -> Iterator[av.Packet]:
+        """Packets for the output whose time is not later than ``seconds`` of the output; None = all that are left."""
+        if not self._routes:
+            return
+        while (packet := self._peek()) is not None:
+            time = _seconds(packet)
+            moved = self._shift + self._routes[packet.stream.index].restart_seconds
+            if seconds is not None and time is not None and time + moved > seconds:
+                return
+            self._next = None
+            yield from self._converted(packet)
+        if seconds is None:
+            for route in self._routes.values():
+                yield from route.drained()
+
+    def _peek(self) -> av.Packet | None:
+        while self._next is None:
+            try:
+                packet = next(self._packets, None)
+            except av.error.FFmpegError as error:
+                self.warnings.append(f"copying the other streams stops early: {error.strerror}")
+                self._packets = iter(())
+                return None
+            if packet is None:
+                return None
+            if packet.size and packet.stream.index in self._routes and self._is_wanted(packet):
+                self._next = packet
+        return self._next
+
+    def _is_wanted(self, packet: av.Packet) -> bool:
+        route = self._routes[packet.stream.index]
+        if route.is_still:
+            return True
+        start = _seconds(packet)
+        if start is None:
+            return route.has_time
+        if self._end is not None and start >= self._end:
+            return False
+        if self._start is None or start >= self._start:
+            return True
+        base = to_fraction(packet.time_base) or Fraction(1)
+        end = start + (packet.duration or 0) * base
+        if packet.stream.type != "subtitle" or end <= self._start:
+            return False
+        packet.pts = packet.dts = round(self._start / base)
+        packet.duration = max(1, round((end - self._start) / base))
+        return True
+
+    def _converted(self, packet: av.Packet) -> Iterator[av.Packet]:
+        route = self._routes[packet.stream.index]
+        if message := route.straighten(packet):
+            self.warnings.append(message)
+        try:
+            yield from route.converted(packet, self._shift)
+        except av.error.FFmpegError as error:
+            if len(self.warnings) < 100:
+                self.warnings.append(f"a packet of {describe(packet.stream)} is damaged: {error.strerror}")
+
+
+class Route:
+    """From one stream of the source to one of the output."""
+
+    def __init__(self, planned: PlannedStream, source: Any, new: Any):
+        """source and new: PyAV's streams of the source and of the output."""
+        self.planned = planned
+        self.source = source
+        self.new = new
+        self.has_time = False
+        self.is_still = source.type == "video"
+        self._last_dts: int | None = None
+        self._last_duration = 0
+        self._restart_shift = 0
+        self._resampler: av.AudioResampler | None = None
+        self._audio_shift = Fraction(0)
+
+    @property
+    def restart_seconds(self) -> Fraction:
+        """What is added to times after they started again."""
+        return self._restart_shift * (to_fraction(self.source.time_base) or Fraction(0))
+
+    def straighten(self, packet: av.Packet) -> str:
+        """Fill in missing times and carry on where they go back. Returns a warning, or nothing."""
+        message = ""
+        if self.is_still:
+            packet.pts = packet.dts = 0
+        if packet.dts is None:
+            packet.dts = packet.pts
+        if packet.pts is None:
+            packet.pts = packet.dts
+        if packet.pts is None or packet.dts is None:
+            packet.pts = packet.dts = (self._last_dts or 0) + max(1, self._last_duration) - self._restart_shift
+        packet.pts += self._restart_shift
+        packet.dts += self._restart_shift
+        # MP4 ends a text with an empty sample, at the time of the next text where there is no pause between them.
+        may_stay = packet.stream.type == "subtitle" and packet.dts == self._last_dts
+        if self._last_dts is not None and packet.dts <= self._last_dts and not may_stay:
+            behind = self._last_dts - packet.dts
+            base = to_fraction(packet.time_base) or Fraction(1)
+            if behind * base > _RESTART_SECONDS:
+                correction = behind + max(1, self._last_duration)
+                self._restart_shift += correction
+                message = f"the timestamps of {describe(packet.stream)} start again; they are continued"
+            else:
+                correction = behind + 1
+            packet.pts += correction
+            packet.dts += correction
+        self.has_time = True
+        self._last_dts, self._last_duration = packet.dts, packet.duration or 0
+        return message
+
+    def converted(self, packet: av.Packet, shift_seconds: Fraction) -> Iterator[av.Packet]:
+        """The packets of the output that one packet of the source becomes."""
+        if self.planned.how == "audio":
+            self._audio_shift = shift_seconds
+            for frame in packet.decode():
+                yield from self._encoded_audio(frame)
+        elif self.planned.how == "text":
+            yield from self._encoded_text(packet, shift_seconds)
+        else:
+            shift = 0 if self.is_still else round(shift_seconds / (to_fraction(packet.time_base) or Fraction(1)))
+            assert packet.pts is not None and packet.dts is not None
+            packet.pts, packet.dts = packet.pts + shift, packet.dts + shift
+            packet.stream = self.new
+            yield packet
+
+    def drained(self) -> Iterator[av.Packet]:
+        """What the audio decoder, resampler and encoder still hold."""
+        if self.planned.how != "audio":
+            return
+        for frame in self.source.codec_context.decode(None):
+            yield from self._encoded_audio(frame)
+        if self._resampler is not None:
+            for part in self._resampler.resample(None):
+                yield from self.new.encode(part)
+        yield from self.new.encode(None)
+
+    def _encoded_audio(self, frame: Any) -> Iterator[av.Packet]:
+        if self._resampler is None:
+            context = self.new.codec_context
+            context.open(strict=False)
+            self._resampler = av.AudioResampler(
+                format=context.format, layout=context.layout, rate=context.rate, frame_size=context.frame_size or None
+            )
+        if frame.pts is not None:
+            frame.pts += round(self._audio_shift / (to_fraction(frame.time_base) or Fraction(1)))
+        for part in self._resampler.resample(frame):
+            yield from self.new.encode(part)
+
+    def _encoded_text(self, packet: av.Packet, shift_seconds: Fraction) -> Iterator[av.Packet]:
+        base = to_fraction(packet.time_base) or TEXT_TIME_BASE
+        start = round(((packet.pts or 0) * base + shift_seconds) / TEXT_TIME_BASE)
+        length = round((packet.duration or 0) * base / TEXT_TIME_BASE)
+        for item in self.source.codec_context.decode2(packet) or ():
+            text = SubtitleSet.create(text=item.ass, start=0, end=length, pts=start)
+            made = self.new.codec_context.encode_subtitle(text)
+            made.time_base, made.pts, made.dts, made.duration = TEXT_TIME_BASE, start, start, length
+            made.stream = self.new
+            yield made
+
+
+def _seconds(packet: av.Packet) -> Fraction | None:
+    base = to_fraction(packet.time_base)
+    time = packet.pts if packet.pts is not None else packet.dts
+    return None if time is None or base is None else time * base

@@ -1,0 +1,1 @@
+"""The authors' own weights files: found in their archive, converted to checkpoints."""

@@ -1,0 +1,156 @@
+"""Fused kernels give the plain code's results: in Triton's interpreter, and on a GPU where there is one."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from fmanet_cli.engine.fast import triton_kernels as kernels
+from support import kernel_cases
+
+ROOT = Path(__file__).parents[3]
+NAMES = [name for name, _ in kernel_cases.cases()]
+
+
+def tolerance(name: str) -> float:
+    """By what is rounded in between."""
+    kernel, *_, dtype = name.split()
+    if "rounded" in name:
+        # A float32 sum may fall on the other side of a half.
+        return 0.005
+    if kernel == "network":
+        return 1e-4
+    # Half a step of 16-bit numbers below 8; float32 coordinates. Upsampling sums in float32 whatever the kernels are.
+    return {"fp32": 3e-5, "fp16": 2e-3, "bf16": 1.6e-2}[dtype] if kernel == "warp" else 1e-5
+
+
+def python(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, *arguments],
+        cwd=ROOT,
+        env=os.environ | {"OMP_NUM_THREADS": "1"} | environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+
+
+@pytest.fixture(scope="module")
+def interpreted() -> dict[str, float]:
+    """The largest difference of each case in the interpreter."""
+    pytest.importorskip("triton")
+    process = python("tests/support/kernel_cases.py", TRITON_INTERPRET="1", PYTHONPATH=os.pathsep.join(sys.path))
+    assert process.returncode == 0, process.stderr
+    return json.loads(process.stdout)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_in_the_interpreter(interpreted: dict[str, float], name: str) -> None:
+    assert interpreted[name] <= tolerance(name)
+
+
+def test_every_case_compiles_for_a_gpu_that_is_not_here(tmp_path: Path) -> None:
+    pytest.importorskip("triton")
+    process = python(
+        "tests/support/kernel_compiling.py",
+        TRITON_INTERPRET="0",
+        TRITON_CACHE_DIR=str(tmp_path),
+        PYTHONPATH=os.pathsep.join(sys.path),
+    )
+    assert process.returncode == 0, process.stderr
+    # Strips begin at rows 0, 2 and 3, which Triton takes for two kinds of number.
+    assert json.loads(process.stdout) == {
+        name: 2 if "strips" in name else 1 for name in NAMES if not name.startswith("network")
+    }
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.parametrize(("name", "case"), list(kernel_cases.cases()), ids=NAMES)
+def test_on_a_gpu(name: str, case: kernel_cases.Case) -> None:
+    with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+        assert case(torch.device("cuda")) <= tolerance(name)
+
+
+def test_shapes_that_do_not_belong_together_are_refused() -> None:
+    features, flow_masks = torch.zeros(1, 4, 5, 6), torch.zeros(1, 6, 5, 6)
+    with pytest.raises(ValueError, match=r"features \(1, 4, 5, 6\) with flow-mask pairs \(1, 6, 5, 6\) into \(1, 3,"):
+        kernels.warp_into(torch.zeros(1, 3, 5, 6), features, flow_masks)
+    with pytest.raises(ValueError, match=r"pairs \(1, 9, 5, 6\)"):
+        kernels.warp_into(torch.zeros(1, 4, 5, 6), features, torch.zeros(1, 9, 5, 6))
+    frames, values, target = torch.zeros(3, 3, 5, 6), torch.zeros(3, 16, 9, 2, 6), torch.zeros(3, 8, 24)
+    with pytest.raises(ValueError, match=r"frames \(3, 3, 5, 6\) from row 4 with kernels \(3, 16, 9, 2, 6\) into"):
+        kernels.dynamic_upsample_into(target, frames, values, first_row=4)
+    with pytest.raises(ValueError, match=r"kernels \(3, 16, 4, 2, 6\)"):
+        kernels.dynamic_upsample_into(target, frames, torch.zeros(3, 16, 4, 2, 6))
+    with pytest.raises(ValueError, match=r"into \(3, 8, 20\)"):
+        kernels.dynamic_upsample_into(target[..., :20], frames, values)
+
+
+def test_cuda_without_triton_is_said_once(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    monkeypatch.setattr(kernels, "triton", None)
+    kernels.available.cache_clear()
+    with caplog.at_level(logging.WARNING):
+        assert [kernels.available(torch.device("cuda", 0)) for _ in range(3)] == [False] * 3
+        assert not kernels.available(torch.device("cpu"))
+    kernels.available.cache_clear()
+    assert caplog.messages == [
+        "Triton is not installed: warping and upsampling run in PyTorch, slower (pip install triton)"
+    ]
+
+
+def test_a_launch_that_fails_is_said_with_its_reason(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def zeros(*_: int, **__: object) -> torch.Tensor:
+        raise RuntimeError("Failed to find C compiler.\nPlease specify one.")
+
+    monkeypatch.setattr(kernels, "triton", object())
+    monkeypatch.setattr(kernels.torch, "zeros", zeros)
+    kernels.available.cache_clear()
+    with caplog.at_level(logging.WARNING):
+        assert not kernels.available(torch.device("cuda", 0))
+    kernels.available.cache_clear()
+    assert caplog.messages == [
+        "Triton does not work here (Failed to find C compiler.): warping and upsampling run in PyTorch, slower"
+    ]
+
+
+def test_memory_that_ran_out_says_nothing_of_triton(monkeypatch: pytest.MonkeyPatch) -> None:
+    def zeros(*_: int, **__: object) -> torch.Tensor:
+        raise RuntimeError("Triton Error [CUDA]: out of memory")
+
+    monkeypatch.setattr(kernels, "triton", object())
+    monkeypatch.setattr(kernels.torch, "zeros", zeros)
+    kernels.available.cache_clear()
+    for _ in range(2):
+        with pytest.raises(RuntimeError, match="out of memory"):
+            kernels.available(torch.device("cuda", 0))
+
+
+def test_the_module_imports_without_triton() -> None:
+    code = (
+        "import sys; sys.modules['triton'] = None\n"
+        "import torch; from fmanet_cli.engine.fast.triton_kernels import available\n"
+        "print(available(torch.device('cuda')))"
+    )
+    process = python("-c", code)
+    assert process.stdout == "False\n", process.stderr
+
+
+def test_the_cpu_path_never_imports_triton() -> None:
+    code = (
+        "import sys, torch, fmanet_cli; from fmanet_cli.engine.fast import network, warping\n"
+        "target = torch.zeros(1, 3, 2, 2); warping.warp_into(target, target.clone(), target.clone())\n"
+        "print('triton' in sys.modules, 'fmanet_cli.engine.fast.triton_kernels' in sys.modules)"
+    )
+    process = python("-c", code)
+    assert process.stdout == "False False\n", process.stderr
