@@ -8,6 +8,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from fmanet_cli._version import __version__
+
 if TYPE_CHECKING:
     from fmanet_cli.engine.restorer import Restorer
     from fmanet_cli.errors import FmanetError
@@ -17,8 +19,6 @@ if TYPE_CHECKING:
     from fmanet_cli.video.read.reader import VideoReader
     from fmanet_cli.video.write.writer import VideoWriter
     from fmanet_cli.weights.checkpoint import load_model
-
-__version__ = "0.1.0"
 
 _DEFINED_IN = {
     "FMANet": "fmanet_cli.model.fmanet",

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from fmanet_cli import __version__
+from fmanet_cli._version import __version__
 from fmanet_cli.bench.matrix_peak import MatrixPeak, measure_matrix_peak
 from fmanet_cli.bench.one_size import LEAST_PAIRS, SizeBench, SizeReport, Subject
 from fmanet_cli.engine.device import choose_device, choose_precision, free_device_memory

@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from fmanet_cli import __version__
+from fmanet_cli._version import __version__
 from fmanet_cli.errors import FmanetError
 
 COMMANDS = {

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from fmanet_cli.dataset.byte_images import ByteImage
 from fmanet_cli.dataset.exposure import average_in_linear_light, sub_frame_offsets
-from fmanet_cli.evaluation.metrics import ByteImage
 
 SPEED_RANGE_PIXELS = (0.5, 40.0)
 """Slowest and fastest camera, in pixels of the sharp frame a frame; drawn evenly on a logarithmic scale."""

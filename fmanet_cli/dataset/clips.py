@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
+from fmanet_cli.dataset.byte_images import ByteImage, describe_size, quantize
 from fmanet_cli.errors import EvaluationError
-from fmanet_cli.evaluation.metrics import ByteImage, describe_size, quantize
 from fmanet_cli.video.read.images import read_image
 from fmanet_cli.video.read.reader import VideoReader
 

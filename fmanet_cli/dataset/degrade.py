@@ -6,12 +6,12 @@ import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from fmanet_cli.dataset.byte_images import ByteImage, describe_size
 from fmanet_cli.dataset.camera import draw_camera_path, film_photograph, view_size
 from fmanet_cli.dataset.clips import Clip
 from fmanet_cli.dataset.exposure import blur_clip
 from fmanet_cli.dataset.resampling import crop_centre, shrink
 from fmanet_cli.errors import EvaluationError, OptionError
-from fmanet_cli.evaluation.metrics import ByteImage, describe_size
 
 PHOTOGRAPH_FRAMES = 8
 """Frames of the clip made of a photograph unless a limit says otherwise."""

@@ -10,7 +10,7 @@ from functools import cached_property
 import cv2
 import numpy as np
 
-from fmanet_cli.evaluation.metrics import ByteImage
+from fmanet_cli.dataset.byte_images import ByteImage
 
 LEAST_SUB_FRAMES = 9
 """Fewest sub-frames averaged into a blurred frame."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
+from fmanet_cli.dataset.byte_images import ByteImage, describe_size
 from fmanet_cli.errors import EvaluationError
-from fmanet_cli.evaluation.metrics import ByteImage, describe_size
 
 SCALE = 4
 """Enlargement of the network."""

@@ -10,21 +10,12 @@ from typing import Protocol, TypeVar
 
 import numpy as np
 
+from fmanet_cli.dataset.byte_images import ByteImage, describe_size, quantize
 from fmanet_cli.dataset.clips import Clip, MatchedClip
 from fmanet_cli.dataset.degrade import Degradation, DegradedFrame, degrade_clip
 from fmanet_cli.dataset.resampling import SCALE, enlarge
 from fmanet_cli.errors import EvaluationError
-from fmanet_cli.evaluation.metrics import (
-    ByteImage,
-    FlowTrack,
-    FrameScores,
-    colour_shift,
-    describe_size,
-    flow_difference,
-    psnr,
-    quantize,
-    ssim,
-)
+from fmanet_cli.evaluation.metrics import FlowTrack, FrameScores, colour_shift, flow_difference, psnr, ssim
 from fmanet_cli.evaluation.report import ScoredFrame
 from fmanet_cli.video.frames import Frame
 

@@ -8,13 +8,8 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from fmanet_cli.dataset.byte_images import PEAK, ByteImage, describe_size
 from fmanet_cli.errors import EvaluationError
-
-ByteImage = np.ndarray
-"""(H, W, 3) uint8, RGB, gamma-coded."""
-
-PEAK = 255.0
-"""Largest code value of an 8-bit frame."""
 
 BORDER_PIXELS = 4
 """Rows and columns left out at each side for PSNR and SSIM (paper section 4)."""
@@ -44,14 +39,6 @@ class FrameScores:
     """Optical-flow difference to the frame before, in pixels; None for a clip's first frame and for tiny frames."""
     lpips: float | None = None
     """Learned perceptual distance, lower is better; None where it was not asked for."""
-
-
-def quantize(image: np.ndarray) -> ByteImage:
-    """Return a float image of values in [0, 1] as rounded 8-bit code values; values outside are clipped."""
-    scaled = np.multiply(image, np.float32(PEAK), dtype=np.float32)
-    np.rint(scaled, out=scaled)
-    np.clip(scaled, 0, PEAK, out=scaled)
-    return scaled.astype(np.uint8)
 
 
 def psnr(restored: np.ndarray, truth: np.ndarray, *, border: int = BORDER_PIXELS, peak: float = PEAK) -> float:
@@ -145,11 +132,6 @@ def _inner(restored: np.ndarray, truth: np.ndarray, *, border: int, least: int) 
         )
     inside = (slice(border, height - border), slice(border, width - border))
     return restored[inside], truth[inside]
-
-
-def describe_size(image: np.ndarray) -> str:
-    """Return an image's size as people write it: width x height."""
-    return f"{image.shape[1]}x{image.shape[0]}"
 
 
 def _window_mean(image: np.ndarray) -> np.ndarray:

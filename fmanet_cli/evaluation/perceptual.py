@@ -6,8 +6,8 @@ import importlib.util
 
 import torch
 
+from fmanet_cli.dataset.byte_images import PEAK, ByteImage
 from fmanet_cli.errors import OptionError
-from fmanet_cli.evaluation.metrics import PEAK, ByteImage
 
 
 class PerceptualDistance:

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from filelock import FileLock, Timeout
 
-from fmanet_cli import __version__
+from fmanet_cli._version import __version__
 from fmanet_cli.engine.restorer import Restorer
 from fmanet_cli.engine.tiling import Tiling
 from fmanet_cli.errors import ResumeError, VerificationError, VideoWriteError

@@ -11,8 +11,8 @@ from click.testing import CliRunner, Result
 
 from fmanet_cli.cli.evaluate import command
 from fmanet_cli.cli.main import main as fmanet
+from fmanet_cli.dataset.byte_images import quantize
 from fmanet_cli.dataset.resampling import shrink
-from fmanet_cli.evaluation.metrics import quantize
 from fmanet_cli.video.read.images import read_image, write_image
 
 GOLDEN = Path(__file__).parents[1] / "evaluation" / "golden"

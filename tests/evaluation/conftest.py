@@ -8,8 +8,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from fmanet_cli.dataset.byte_images import quantize
 from fmanet_cli.dataset.resampling import enlarge
-from fmanet_cli.evaluation.metrics import quantize
 from fmanet_cli.video.frames import Frame
 
 

@@ -10,8 +10,9 @@ import cv2
 import numpy as np
 import pytest
 
+from fmanet_cli.dataset.byte_images import quantize
 from fmanet_cli.errors import EvaluationError
-from fmanet_cli.evaluation.metrics import FlowTrack, colour_shift, flow_difference, psnr, quantize, ssim
+from fmanet_cli.evaluation.metrics import FlowTrack, colour_shift, flow_difference, psnr, ssim
 from fmanet_cli.video.read.images import read_image
 
 GOLDEN = Path(__file__).parent / "golden"
