@@ -23,6 +23,7 @@ COMMANDS = {
     "verify": "Prove that a restored copy has everything of its source.",
     "probe": "Say what is in a file and what restoring it would lose.",
     "bench": "Measure speed and memory on this machine.",
+    "doctor": "Say what this machine offers and what is missing.",
 }
 """Command names and the one line that `fmanet --help` shows, so that it need not import them."""
 
