@@ -12,34 +12,69 @@ from fmanet_cli._version import __version__
 
 if TYPE_CHECKING:
     from fmanet_cli.engine.restorer import Restorer
-    from fmanet_cli.errors import FmanetError
+    from fmanet_cli.errors import (
+        DeviceError,
+        FmanetError,
+        OptionError,
+        VerificationError,
+        VideoReadError,
+        VideoWriteError,
+        WeightsError,
+    )
     from fmanet_cli.model.config import FMANetConfig
     from fmanet_cli.model.fmanet import FMANet
-    from fmanet_cli.restore.job import restore_video
+    from fmanet_cli.restore.arrays import restore_frames
+    from fmanet_cli.restore.job import RestoreReport, RestoreSettings, restore_video
+    from fmanet_cli.video.frames import Frame, VideoInfo
     from fmanet_cli.video.read.reader import VideoReader
+    from fmanet_cli.video.write.codecs import EncoderOptions
     from fmanet_cli.video.write.writer import VideoWriter
     from fmanet_cli.weights.checkpoint import load_model
 
 _DEFINED_IN = {
+    "DeviceError": "fmanet_cli.errors",
+    "EncoderOptions": "fmanet_cli.video.write.codecs",
     "FMANet": "fmanet_cli.model.fmanet",
     "FMANetConfig": "fmanet_cli.model.config",
     "FmanetError": "fmanet_cli.errors",
+    "Frame": "fmanet_cli.video.frames",
+    "OptionError": "fmanet_cli.errors",
+    "RestoreReport": "fmanet_cli.restore.job",
+    "RestoreSettings": "fmanet_cli.restore.job",
     "Restorer": "fmanet_cli.engine.restorer",
+    "VerificationError": "fmanet_cli.errors",
+    "VideoInfo": "fmanet_cli.video.frames",
+    "VideoReadError": "fmanet_cli.errors",
     "VideoReader": "fmanet_cli.video.read.reader",
+    "VideoWriteError": "fmanet_cli.errors",
     "VideoWriter": "fmanet_cli.video.write.writer",
+    "WeightsError": "fmanet_cli.errors",
     "load_model": "fmanet_cli.weights.checkpoint",
+    "restore_frames": "fmanet_cli.restore.arrays",
     "restore_video": "fmanet_cli.restore.job",
 }
 
 __all__ = [
+    "DeviceError",
+    "EncoderOptions",
     "FMANet",
     "FMANetConfig",
     "FmanetError",
+    "Frame",
+    "OptionError",
+    "RestoreReport",
+    "RestoreSettings",
     "Restorer",
+    "VerificationError",
+    "VideoInfo",
+    "VideoReadError",
     "VideoReader",
+    "VideoWriteError",
     "VideoWriter",
+    "WeightsError",
     "__version__",
     "load_model",
+    "restore_frames",
     "restore_video",
 ]
 

@@ -58,15 +58,19 @@ def examine(folder: Path | None = None) -> Iterator[Finding]:
         One finding after the other. A part that fails for a reason nobody foresaw is a finding of its own.
     """
     for topic, look in _LOOKS.items():
-        try:
-            yield from look(folder or Path())
-        except FmanetError as error:
-            yield Finding(topic, str(error), "the message says what to do")
-        except ImportError as error:
-            yield Finding(topic, f"not looked at: {error}", "mend that import first")
-        except Exception as error:
-            text = (str(error).strip() or type(error).__name__).splitlines()[0]
-            yield Finding(topic, f"cannot be looked at: {text}", "report this with the output of this command")
+        yield from _looked_at(topic, look, folder or Path())
+
+
+def _looked_at(topic: str, look: Callable[[Path], Iterator[Finding]], folder: Path) -> Iterator[Finding]:
+    try:
+        yield from look(folder)
+    except FmanetError as error:
+        yield Finding(topic, str(error), "the message says what to do")
+    except ImportError as error:
+        yield Finding(topic, f"not looked at: {error}", "mend that import first")
+    except Exception as error:
+        text = (str(error).strip() or type(error).__name__).splitlines()[0]
+        yield Finding(topic, f"cannot be looked at: {text}", "report this with the output of this command")
 
 
 def _program(_: Path) -> Iterator[Finding]:
@@ -81,8 +85,8 @@ def _torch(_: Path) -> Iterator[Finding]:
         reason = str(error).splitlines()[0]
         yield Finding("torch", f"cannot be imported: {reason}", "install it again: pip install --force-reinstall torch")
         return
-    built_for = "CUDA " + torch.version.cuda if torch.version.cuda else None
-    built_for = built_for or ("ROCm " + torch.version.hip if getattr(torch.version, "hip", None) else "CPUs only")
+    versions = {"CUDA": torch.version.cuda, "ROCm": torch.version.hip, "XPU": getattr(torch.version, "xpu", None)}
+    built_for = next((f"{name} {version}" for name, version in versions.items() if version), "CPUs only")
     facts = {"version": torch.__version__, "built_for": built_for, "threads": torch.get_num_threads()}
     text = f"{torch.__version__}, built for {built_for}, {facts['threads']} threads"
     remedy = ""

@@ -8,7 +8,8 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from fmanet_cli.model.config import FMANetConfig
+from fmanet_cli.errors import OptionError
+from fmanet_cli.model.config import IMAGE_CHANNELS, FMANetConfig
 from fmanet_cli.model.degradation import DegradationNetwork
 from fmanet_cli.model.layers import FrameConv, WindowConv
 from fmanet_cli.model.restoration import RestorationNetwork
@@ -66,7 +67,12 @@ class FMANet(nn.Module):
 
         Returns:
             (B, 3, 4H, 4W), not clamped, same colour order.
+
+        Raises:
+            OptionError: the window has another layout, dtype or number of frames. Where T is 3, (B, T, 3, H, W) has the
+                same shape and cannot be told apart: `restore_frames` takes frames in the usual order.
         """
+        self._check_window(window)
         return self.restoration_network(window, self.degradation_learning_network(window)).restored
 
     def forward_training(self, window: Tensor, sharp_window: Tensor | None) -> TrainingOutputs:
@@ -75,7 +81,11 @@ class FMANet(nn.Module):
         Args:
             window: (B, 3, T, H, W), blurry low-resolution frames.
             sharp_window: (B, 3, T, 4H, 4W), the sharp frames of the same moments; None saves rebuilding the blur.
+
+        Raises:
+            OptionError: the window has another layout, dtype or number of frames.
         """
+        self._check_window(window)
         degradation = self.degradation_learning_network.forward_training(window, sharp_window)
         restoration = self.restoration_network(window, degradation.passed_on)
         return TrainingOutputs(
@@ -87,6 +97,14 @@ class FMANet(nn.Module):
             anchor_degradation=degradation.anchor,
             anchor_restoration=self.restoration_network.a_conv(restoration.features),
         )
+
+    def _check_window(self, window: Tensor) -> None:
+        layout = f"(B, 3, {self.config.num_frames}, H, W): batch, colours, frames, rows, columns"
+        shape = tuple(window.shape)
+        if len(shape) != 5 or shape[1:3] != (IMAGE_CHANNELS, self.config.num_frames):
+            raise OptionError(f"the network takes a window {layout}, got {shape}; restore_frames takes (T, H, W, 3)")
+        if not window.is_floating_point():
+            raise OptionError(f"the network takes floating-point values in [0, 1], got {window.dtype}: divide by 255")
 
     def fold_frames(self, folded: bool = True) -> FMANet:
         """Runs one-frame convolutions in two dimensions, channels last: the same values, much faster on a CPU."""
