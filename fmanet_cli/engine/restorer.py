@@ -128,6 +128,8 @@ def _sized(frames: Iterable[Frame]) -> tuple[tuple[int, int] | None, Iterator[Fr
     """(height, width) of the first frame, None where there is none, and all frames."""
     stream = iter(frames)
     taken = list(itertools.islice(stream, 1))
+    if taken and not isinstance(taken[0], Frame):
+        raise OptionError(f"a Restorer takes Frame objects, got {type(taken[0]).__name__}; restore_frames takes arrays")
 
     def every() -> Iterator[Frame]:
         # `itertools.chain` would keep the first frame to the end.

@@ -85,6 +85,11 @@ def test_a_restorer_has_made_its_choices(tiny_model: FMANet) -> None:
         restore_frames(FRAMES, on_cpu(tiny_model), device="cpu")
 
 
+def test_a_stream_of_arrays_is_told_where_to_go(tiny_model: FMANet) -> None:
+    with pytest.raises(OptionError, match="takes Frame objects, got ndarray; restore_frames"):
+        next(on_cpu(tiny_model).restore(FRAMES))
+
+
 @pytest.mark.parametrize("call", [FMANet.forward, lambda model, window: model.forward_training(window, None)])
 def test_the_network_names_its_layout(call: Callable, tiny_model: FMANet) -> None:
     for window in (torch.zeros(3, 3, 8, 8), torch.zeros(1, 5, 3, 8, 8), torch.zeros(1, 3, 5, 8, 8)):
