@@ -14,7 +14,7 @@ from typing import Any
 import av
 import numpy as np
 
-from fmanet_cli.errors import OptionError
+from fmanet_cli.errors import OptionError, VideoWriteError
 from fmanet_cli.video.frames import DisplayMatrix, VideoInfo
 from fmanet_cli.video.pixels.colour import Picture
 from fmanet_cli.video.read.container import ContainerSource
@@ -103,7 +103,7 @@ class ContainerOutput:
         if self._input is None and self._plan.streams and self._source is None:
             self._input = open_input(self._like.path)
         opened_input = self._source.container if self._source is not None else self._input
-        target: Any = str(self._partial.path) if self._partial is not None else sys.stdout.buffer
+        target: Any = f"file:{self._partial.path}" if self._partial is not None else _standard_output()
         self._output, self._video, routes = self._opened(target, self._plan, opened_input, encoded)
         if encoded is None:
             self._encoder = VideoEncoder(self._video, self._settings)
@@ -388,6 +388,12 @@ def _earliest_copied_sound(
             if packets[0].pts is not None and base is not None:
                 earliest = min(earliest, packets[0].pts * base)
     return earliest
+
+
+def _standard_output() -> Any:
+    if sys.stdout is None:
+        raise VideoWriteError("standard output is closed")
+    return sys.stdout.buffer
 
 
 class _Taken:

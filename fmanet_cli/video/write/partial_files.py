@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
+import secrets
 import shutil
 from pathlib import Path
 
@@ -13,7 +15,7 @@ from fmanet_cli.video.read.sequence import existing_files
 PART_SUFFIX = ".part"
 """Of files that are being written."""
 
-_LONGEST_STEM = 60
+_LONGEST_STEM = 50
 _ASIDE = ".rejected"
 
 
@@ -27,7 +29,7 @@ class PartialFile:
         """
         check_target(target, overwrite=overwrite)
         self.target = target
-        beside = target.with_name(f".{target.stem[:_LONGEST_STEM]}.{os.getpid()}.part{target.suffix}")
+        beside = target.with_name(f".{target.stem[:_LONGEST_STEM]}.{_token()}.part{target.suffix}")
         self.path = beside if folder is None else folder / f".whole{target.suffix}"
         self._overwrite = overwrite
 
@@ -36,14 +38,14 @@ class PartialFile:
         try:
             with self.path.open("r+b") as file:
                 os.fsync(file.fileno())
-            if self.target.exists() and not self._overwrite:
-                raise OutputExistsError(f"{self.target} appeared during the run; the new file was discarded")
+            if os.path.lexists(self.target) and not self._overwrite:
+                raise OutputExistsError(f"{self.target} appeared during the run; the new file is {self.set_aside()}")
             self.path.replace(self.target)
             sync_folder(self.target.parent)
         except OSError as error:
-            self.discard()
             if isinstance(error, OutputExistsError):
                 raise
+            self.discard()
             raise VideoWriteError(f"{self.target} cannot be written: {error.strerror or error}") from error
 
     def set_aside(self) -> Path:
@@ -62,37 +64,50 @@ class PartialSequence:
 
     def __init__(self, pattern: Path, *, overwrite: bool):
         """Raises OutputExistsError when files of the sequence exist."""
-        existing = existing_files(pattern)
-        if existing and not overwrite:
-            raise OutputExistsError(f"{next(iter(existing.values()))} exists; use --overwrite to replace the sequence")
+        self._replaced = frozenset(file.name for file in existing_files(pattern).values())
+        if self._replaced and not overwrite:
+            raise OutputExistsError(f"{pattern.parent / min(self._replaced)} exists; overwrite to replace the sequence")
         _check_folder(pattern.parent.parent if not pattern.parent.exists() else pattern.parent)
         self.pattern = pattern
+        self.folder = pattern.parent / f".frames.{_token()}{PART_SUFFIX}"
+        self._overwrite = overwrite
         self._made_parent = False
-        self.folder = pattern.parent / f".frames.{os.getpid()}.part"
 
     def begin(self) -> None:
-        """Make the temporary folder."""
+        """Make the temporary folder, which no other run can have."""
         self._made_parent = not self.pattern.parent.exists()
-        self.folder.mkdir(parents=True)
+        self.pattern.parent.mkdir(exist_ok=True)
+        self.folder.mkdir()
 
     def commit(self) -> None:
-        """Give every file its final name and remove files of an older sequence."""
+        """Give every file its final name and remove the rest of the sequence that was to be replaced.
+
+        Raises OutputExistsError when a number of the sequence appeared during the run, and VideoWriteError.
+        """
         try:
             names = {file.name for file in self.folder.iterdir()}
-            for old in existing_files(self.pattern).values():
-                if old.name not in names:
-                    old.unlink()
+            there = {file.name for file in existing_files(self.pattern).values()}
+            if not self._overwrite and (appeared := there & names):
+                kept = self.set_aside()
+                raise OutputExistsError(
+                    f"{self.pattern.parent / min(appeared)} appeared during the run; the new images are in {kept}"
+                )
+            for old in self._replaced - names:
+                (self.pattern.parent / old).unlink(missing_ok=True)
             for name in sorted(names):
                 (self.folder / name).replace(self.pattern.parent / name)
             self.folder.rmdir()
         except OSError as error:
+            if isinstance(error, OutputExistsError):
+                raise
             self.discard()
             raise VideoWriteError(f"{self.pattern} cannot be written: {error.strerror or error}") from error
 
     def set_aside(self) -> Path:
-        """Give the folder a name that says it is not the target; an older one of that name is replaced."""
-        aside = self.pattern.parent / f"frames{_ASIDE}"
-        shutil.rmtree(aside, ignore_errors=True)
+        """Give the folder a name that says it is not the target, one that is free."""
+        name = self.pattern.stem.partition("%")[0].rstrip("._- ") or "frames"
+        names = (f"{name}{_ASIDE}{number}" for number in itertools.chain([""], itertools.count(2)))
+        aside = next(path for path in map(self.pattern.with_name, names) if not os.path.lexists(path))
         self.folder.replace(aside)
         return aside
 
@@ -102,6 +117,11 @@ class PartialSequence:
         if self._made_parent:
             with contextlib.suppress(OSError):
                 self.pattern.parent.rmdir()
+
+
+def _token() -> str:
+    """What no other run has in its temporary names. The number of a process is the same in every container."""
+    return secrets.token_hex(4)
 
 
 def check_target(target: Path, *, overwrite: bool) -> None:

@@ -214,6 +214,8 @@ def _plan_audio(
         return None, ""
     if not container.audio_codec:
         return None, f"{describe(stream)} is left out: {container.name} holds no sound"
+    if stream.codec_context is None:
+        return None, f"{describe(stream)} is left out: its codec is not known here"
     layout = ""
     if "channels" in stream.layout.name:
         layout = _USUAL_LAYOUT.get(stream.codec_context.channels, "stereo")

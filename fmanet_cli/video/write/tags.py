@@ -85,7 +85,7 @@ def muxer_options(
         flags += "+use_metadata_tags"
     if flags:
         options["movflags"] = flags
-    together = math.lcm(time_base.denominator, *audio_rates)
+    together = math.lcm(time_base.denominator, *filter(None, audio_rates))
     # Edit lists count in this unit: the default of 1 ms would round the start of the video.
     options["movie_timescale"] = str(together if together <= _LARGEST_TIMESCALE else time_base.denominator)
     return options
