@@ -65,6 +65,10 @@ class ResumeError(FmanetError):
     exit_code = 2
 
 
+class OutputBusyError(ResumeError):
+    """Another run is at work on the same output."""
+
+
 class TrainingError(FmanetError):
     """Training cannot start or cannot go on."""
 
@@ -73,3 +77,7 @@ class EvaluationError(FmanetError):
     """Two sets of frames cannot be compared."""
 
     exit_code = 3
+
+
+class UnexpectedError(FmanetError):
+    """Something that should not have happened ended one of several tasks; its cause is the exception."""

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import click
 
-from fmanet_cli.errors import OptionError
+from fmanet_cli.cli.report_file import ReportFile, json_with
+from fmanet_cli.cli.run_report import weights_file
+from fmanet_cli.cli.terminal import make_bar
 
 
 @click.command("bench")
@@ -40,13 +41,11 @@ def command(
       fmanet bench
       fmanet bench --model random:paper --size 320x180 --against reference --json bench.json
     """
-    if report_path not in (None, "-") and not Path(report_path).parent.is_dir():
-        raise OptionError(f"the folder for {report_path} does not exist: make it first")
-    from tqdm import tqdm
-
+    file = None
+    if report_path is not None:
+        file = ReportFile(report_path, is_own=json_with("machine", "sizes"), used={"weights": [weights_file(model)]})
     from fmanet_cli.bench.benchmark import Benchmark, BenchSettings, parse_size
     from fmanet_cli.cli.bench_table import print_bench
-    from fmanet_cli.evaluation.report import write_report
     from fmanet_cli.weights.registry import best_installed
 
     settings = BenchSettings(
@@ -59,17 +58,13 @@ def command(
         against=against,
     )
     bench = Benchmark(settings)
-    with tqdm(disable=None, leave=False, bar_format="{desc} |{bar}| {n_fmt}/{total_fmt} {elapsed}") as bar:
+    with make_bar(disable=None, leave=False, bar_format="{desc} |{bar}| {n_fmt}/{total_fmt} {elapsed}") as bar:
         for progress in bench.run():
             bar.total = progress.total
             bar.set_description(progress.activity, refresh=False)
             bar.update(progress.done - bar.n)
             bar.refresh()
     assert bench.report is not None
-    print_bench(bench.report, to_stderr=report_path == "-")
-    if report_path is not None:
-        text = json.dumps(bench.report.as_dict(), indent=1, allow_nan=False) + "\n"
-        if report_path == "-":
-            click.echo(text, nl=False)
-        else:
-            write_report(Path(report_path), text)
+    print_bench(bench.report, to_stderr=file is not None and file.is_standard_output)
+    if file is not None:
+        file.write(json.dumps(bench.report.as_dict(), indent=1, allow_nan=False) + "\n")

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
+
+from fmanet_cli.cli.console import make_console
 
 if TYPE_CHECKING:
     from fmanet_cli.bench.benchmark import BenchReport
@@ -19,13 +21,13 @@ _MEGA = 1e6
 
 def print_bench(report: BenchReport, *, to_stderr: bool) -> None:
     """One column for each size, below a line on the machine."""
-    console = Console(highlight=False, stderr=to_stderr)
-    if not console.is_terminal:
-        console.width = max(console.width, _LEAST_WIDTH)
+    console = make_console(err=to_stderr, piped_width=_LEAST_WIDTH)
     machine, peak = report.machine, report.matrix_peak
     place = machine.accelerator if machine.accelerator else f"{machine.processor}, {machine.threads} threads"
     graphs = ", as CUDA graphs" if report.compiled else ""
-    console.print(f"{report.model} on {report.device} ({place}), {report.precision}{graphs}, torch {report.torch}")
+    console.print(
+        f"{escape(report.model)} on {report.device} ({escape(place)}), {report.precision}{graphs}, torch {report.torch}"
+    )
     console.print(
         f"matrix peak: 3x3 convolution {2 * peak.convolution_macs_per_second / _GIGA:,.0f} GFLOP/s, "
         f"matrix product {2 * peak.product_macs_per_second / _GIGA:,.0f} GFLOP/s"

@@ -10,7 +10,10 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from fmanet_cli.errors import OptionError
+from fmanet_cli.cli.number_types import FiniteRange
+from fmanet_cli.cli.report_file import ReportFile, csv_with, json_with
+from fmanet_cli.cli.run_report import weights_file
+from fmanet_cli.cli.terminal import make_bar
 
 if TYPE_CHECKING:
     from fmanet_cli.dataset.clips import MatchedClip
@@ -19,7 +22,7 @@ if TYPE_CHECKING:
     from fmanet_cli.evaluation.report import ScoredFrame
 
 _EXISTING = click.Path(exists=True, path_type=Path)
-_REPORT = click.Path(dir_okay=False, path_type=Path)
+_REPORT = click.Path(path_type=Path)
 _RESTORING_OPTIONS = ("model", "device", "precision", "tile", "compare_tiles", "frames")
 _DEGRADING_OPTIONS = ("size", "exposure", "stride", "still", "photos", "seed")
 _COMPARED_TILE_PIXELS = 128
@@ -83,7 +86,7 @@ class _Job:
 @click.option("--size", type=click.IntRange(64), help="Crop sharp frames to at most SIZE x SIZE before --degrade.")
 @click.option(
     "--exposure",
-    type=click.FloatRange(0, 1),
+    type=FiniteRange(0, 1),
     default=0.8,
     show_default=True,
     help="Share of the frame interval with open shutter.",
@@ -119,22 +122,39 @@ def command(**options: Any) -> None:
               fmanet evaluate --degrade videos/ photos/ --model lite --frames 12
               fmanet evaluate --reds4 REDS/ --model reds
     """
-    from tqdm import tqdm
-
     from fmanet_cli.cli.evaluation_table import print_evaluation
     from fmanet_cli.evaluation.reds4 import PUBLISHED
-    from fmanet_cli.evaluation.report import Evaluation, to_json_text, write_report
+    from fmanet_cli.evaluation.report import Evaluation, to_json_text
 
     given = _Options(**options)
     _refuse_bad_combinations(given)
+    files = _report_files(given)
     job = _plan(given)
-    scores = tqdm(job.scores, total=job.count, unit="frame", disable=None, leave=False)
+    with make_bar(total=job.count, unit="frame", disable=None, leave=False) as bar:
+        scores = []
+        for score in job.scores:
+            scores.append(score)
+            bar.update()
     evaluation = Evaluation(tuple(scores), settings=job.settings)
-    print_evaluation(evaluation, published=PUBLISHED if given.reds4 else ())
+    is_piped = any(file.is_standard_output for file in files.values())
+    print_evaluation(evaluation, published=PUBLISHED if given.reds4 else (), to_stderr=is_piped)
+    for kind, file in files.items():
+        file.write(to_json_text(evaluation) if kind == "json" else evaluation.to_csv())
+
+
+def _report_files(given: _Options) -> dict[str, ReportFile]:
+    """Where the figures go, by their form."""
+    used: dict[str, list[Path | None]] = {
+        "clip": [*given.clips, *given.truth, *given.input],
+        "weights": [weights_file(given.model)],
+    }
+    files = {}
     if given.json:
-        write_report(given.json, to_json_text(evaluation))
+        files["json"] = ReportFile(given.json, is_own=json_with("clips", "mean"), used=used)
     if given.csv:
-        write_report(given.csv, evaluation.to_csv())
+        used["JSON report"] = [given.json]
+        files["csv"] = ReportFile(given.csv, is_own=csv_with("clip,frame,"), used=used)
+    return files
 
 
 def _refuse_bad_combinations(given: _Options) -> None:
@@ -154,9 +174,6 @@ def _refuse_bad_combinations(given: _Options) -> None:
         _refuse_given(_DEGRADING_OPTIONS, "only --degrade makes frames")
     if given.reds4:
         _refuse_given(("frames",), "--reds4 takes all frames")
-    for path in (given.json, given.csv):
-        if path and not path.parent.is_dir():
-            raise OptionError(f"the folder for {path} does not exist: make it first")
 
 
 def _refuse_given(names: Sequence[str], reason: str) -> None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
+from fmanet_cli.cli.console import make_console
 from fmanet_cli.evaluation.report import mean_scores
 
 if TYPE_CHECKING:
@@ -18,11 +19,11 @@ if TYPE_CHECKING:
 _LEAST_WIDTH = 120
 
 
-def print_evaluation(evaluation: Evaluation, *, published: Sequence[PublishedRow] = ()) -> None:
-    """Print one row a clip and the mean on standard output, published rows below, then what else was measured."""
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        console.width = max(console.width, _LEAST_WIDTH)
+def print_evaluation(
+    evaluation: Evaluation, *, published: Sequence[PublishedRow] = (), to_stderr: bool = False
+) -> None:
+    """Print one row a clip and the mean, published rows below, then what else was measured."""
+    console = make_console(err=to_stderr, piped_width=_LEAST_WIDTH)
     has_lpips = any(frame.restored.lpips is not None for frame in evaluation.frames)
     console.print(f"PSNR in dB/SSIM/tOF in pixels{'/LPIPS' if has_lpips else ''}, means over frames")
     console.print(_table(evaluation, published))
@@ -44,14 +45,14 @@ def _table(evaluation: Evaluation, published: Sequence[PublishedRow]) -> Table:
     for heading in ["bicubic", "restored", "gain dB"] if has_bicubic else ["restored"]:
         table.add_column(heading, justify="right")
     for name, frames in evaluation.clips.items():
-        table.add_row(name, *_cells(frames, has_bicubic=has_bicubic))
+        table.add_row(escape(name), *_cells(frames, has_bicubic=has_bicubic))
     table.add_section()
     table.add_row("mean", *_cells(evaluation.frames, has_bicubic=has_bicubic))
     table.add_section()
     for row in published:
         table.add_row(f"{row.method}, published", "", *([""] if has_bicubic else []), _figures(row.mean))
         for name, clip in row.clips.items():
-            table.add_row(f"  {name}", "", *([""] if has_bicubic else []), _figures(clip))
+            table.add_row(escape(f"  {name}"), "", *([""] if has_bicubic else []), _figures(clip))
     return table
 
 

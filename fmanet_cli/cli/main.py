@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import difflib
+import functools
 import importlib
 import os
 import sys
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import click
 
 from fmanet_cli._version import __version__
-from fmanet_cli.errors import FmanetError
+from fmanet_cli.cli.faults import explain, print_traceback, show_usage_error
+from fmanet_cli.cli.interruption import Interruption, ended_by_signals
+from fmanet_cli.cli.names import did_you_mean
+from fmanet_cli.cli.process import tune_libraries
+from fmanet_cli.cli.progress_lines import say_warning
+from fmanet_cli.cli.terminal import echo, keep_descriptors
+from fmanet_cli.cli.variables import unknown_variables, variable_names
 
 COMMANDS = {
     "restore": "Restore a blurry, low-resolution video at 4x the size.",
@@ -29,8 +36,9 @@ COMMANDS = {
 
 EPILOG = """\b
 Exit codes:
-  0 done    1 some files of a batch failed    2 wrong usage    3 input unreadable    4 weights
-  5 device or memory    6 output failed verification    7 output cannot be written    130 interrupted
+  0 done    1 some files of a batch failed, or a fault of fmanet itself    2 wrong usage
+  3 input unreadable    4 weights    5 device or memory    6 output failed verification
+  7 output cannot be written    130 interrupted (143 by SIGTERM, 129 by SIGHUP)
 
 \b
 Example:
@@ -38,8 +46,22 @@ Example:
 """
 
 
+BEGINNING = f"""\
+fmanet {__version__} turns a blurry, low-resolution video into a sharp one at 4x the size. To begin:
+
+  fmanet restore VIDEO -o sharp.mp4    one video
+  fmanet batch FOLDER -o sharp/        every video of a folder
+  fmanet probe VIDEO                   what is in a file, and what restoring it would lose
+
+'fmanet --help' lists all commands, 'fmanet COMMAND --help' the options of one."""
+"""What `fmanet` alone says."""
+
+
 class FmanetGroup(click.Group):
-    """Imports a command when it is used, takes a path as `restore`, and shows own errors as one line."""
+    """Imports a command when it is used, takes a path as `restore`, and shows every error as one line."""
+
+    debug = False
+    """Whether tracebacks are shown."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
         """Names in the order of `COMMANDS`."""
@@ -49,7 +71,7 @@ class FmanetGroup(click.Group):
         """The command, imported now."""
         if cmd_name not in COMMANDS:
             return None
-        return importlib.import_module(f"fmanet_cli.cli.{cmd_name}").command
+        return self._prepared(importlib.import_module(f"fmanet_cli.cli.{cmd_name}").command, (cmd_name,))
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
         """Lists the commands without importing them."""
@@ -59,39 +81,96 @@ class FmanetGroup(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """A first word that is an existing path means `restore`; a misspelt command gets a suggestion."""
+        """A first word that is a path means `restore`, `help COMMAND` is `COMMAND --help`; misspelt ones get a hint."""
         name = args[0]
+        if name == "help":
+            words = [word for word in args[1:] if not word.startswith("-")]
+            return super().resolve_command(ctx, [*words, "--help"]) if words else (name, _help_of(self), [])
         if name not in COMMANDS:
-            if Path(name).exists():
+            if os.path.isdir(name):
+                ctx.fail(f"{name} is a folder: fmanet batch {name} -o OUT restores every video in it")
+            if name == "-" or "%" in name or os.path.lexists(name):
                 return super().resolve_command(ctx, ["restore", *args])
             close = difflib.get_close_matches(name, COMMANDS, n=1)
-            hint = f" Did you mean {close[0]!r}?" if close else " See 'fmanet --help'."
+            hint = f" Did you mean {close[0]!r}?" if close else did_you_mean(name) or " See 'fmanet --help'."
             ctx.fail(f"No such command or file {name!r}.{hint}")
         return super().resolve_command(ctx, args)
 
     def main(self, *args: Any, **kwargs: Any) -> Any:
-        """Runs the command line; an `FmanetError` becomes one line on standard error and its exit code."""
+        """Runs the command line; whatever goes wrong becomes one line on standard error and an exit code."""
         kwargs["standalone_mode"] = False
-        # Torch reads this at its first allocation. With large pages a window costs a tenth less on a CPU, because the
-        # network takes and returns tensors of megabytes all the time.
-        os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
-        try:
-            code = super().main(*args, **kwargs)
-        except click.exceptions.NoArgsIsHelpError as error:
-            click.echo(error.ctx.get_help() if error.ctx else "", err=True)
-            code = 2
-        except click.ClickException as error:
-            error.show()
-            code = error.exit_code
-        except click.Abort:
-            click.echo("interrupted", err=True)
-            code = 130
-        except FmanetError as error:
-            if os.environ.get("FMANET_DEBUG"):
-                raise
-            click.echo(f"error: {' '.join(str(error).split())}", err=True)
-            code = error.exit_code
+        self.debug = bool(os.environ.get("FMANET_DEBUG"))
+        keep_descriptors()
+        tune_libraries()
+        with ended_by_signals():
+            try:
+                code = super().main(*args, **kwargs)
+            except click.exceptions.NoArgsIsHelpError as error:
+                echo(BEGINNING if error.ctx is None or error.ctx.parent is None else error.ctx.get_help(), err=True)
+                code = error.exit_code
+            except click.ClickException as error:
+                show_usage_error(error)
+                code = error.exit_code
+            except (Exception, KeyboardInterrupt) as error:
+                code = self._explained(error)
         sys.exit(code if isinstance(code, int) else 0)
+
+    def _explained(self, error: BaseException) -> int:
+        cause = error.__cause__ if isinstance(error, click.Abort) else error
+        if isinstance(error, click.Abort) and not isinstance(cause, EOFError):
+            cause = cause if isinstance(cause, KeyboardInterrupt) else KeyboardInterrupt()
+        if isinstance(cause, KeyboardInterrupt):
+            stopped = Interruption.of(cause)
+            echo(": ".join(filter(None, ("interrupted", stopped.remark))), err=True)
+            return stopped.exit_code
+        assert cause is not None
+        if self.debug:
+            print_traceback(cause)
+        line, code = explain(cause)
+        echo(f"error: {line}", err=True)
+        return code
+
+    def _prepared(self, command: click.Command, path: tuple[str, ...]) -> click.Command:
+        """The command with what every command has: --debug, and its options in the environment."""
+        if any(param.name == "debug" for param in command.params):
+            return command
+        for param in command.params:
+            if isinstance(param, click.Option) and param.envvar is None:
+                param.envvar = variable_names(param, path)
+        command.params.append(self._debug_option())
+        if isinstance(command, click.Group):
+            for name, below in command.commands.items():
+                self._prepared(below, (*path, name))
+        elif command.callback is not None:
+            command.callback = self._naming_variables(command.callback)
+        return command
+
+    def _debug_option(self) -> click.Option:
+        def switch(_context: click.Context, _param: click.Parameter, value: bool) -> None:
+            self.debug = self.debug or value
+
+        return click.Option(
+            ["--debug"], is_flag=True, expose_value=False, callback=switch, help="Show the traceback of an error."
+        )
+
+    def _naming_variables(self, callback: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(callback)
+        def run(*args: Any, **kwargs: Any) -> Any:
+            given = click.get_current_context().params
+            for sentence in [] if given.get("quiet") else unknown_variables(self):
+                say_warning(sentence, as_json=given.get("progress") == "json")
+            return callback(*args, **kwargs)
+
+        return run
+
+
+def _help_of(group: click.Group) -> click.Command:
+    def show() -> None:
+        context = click.get_current_context().parent
+        assert context is not None
+        echo(group.get_help(context))
+
+    return click.Command("help", callback=show)
 
 
 @click.group(
@@ -99,11 +178,13 @@ class FmanetGroup(click.Group):
     epilog=EPILOG,
     context_settings={
         "help_option_names": ["-h", "--help"],
-        "auto_envvar_prefix": "FMANET",
         "token_normalize_func": lambda name: name.replace("_", "-"),
         "show_default": True,
     },
 )
-@click.version_option(__version__, prog_name="fmanet")
+@click.version_option(__version__, "-V", "--version", prog_name="fmanet")
 def main() -> None:
     """Turn a blurry, low-resolution video into a sharp one at 4x the size."""
+
+
+main.params.append(main._debug_option())

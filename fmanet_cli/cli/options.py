@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from fmanet_cli.cli.number_types import FINITE, SECONDS
 from fmanet_cli.errors import OptionError
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ def writing_options(command: Command) -> Command:
             "-c", "--codec", metavar="NAME", help="x264, x265, svtav1, prores, ffv1, h264_nvenc ...  [default: x264]"
         ),
         click.option(
-            "--crf", type=float, metavar="N", help="Constant quality, smaller is better.  [default: the codec's]"
+            "--crf", type=FINITE, metavar="N", help="Constant quality, smaller is better.  [default: the codec's]"
         ),
         click.option("--preset", metavar="NAME", help="The encoder's speed.  [default: the codec's]"),
         click.option("--pix-fmt", metavar="NAME", help="Pixel format.  [default: the source's bit depth]"),
@@ -71,8 +72,8 @@ def writing_options(command: Command) -> Command:
         click.option(
             "--audio", type=click.Choice(["copy", "aac", "none"]), default="copy", help="What becomes of sound."
         ),
-        click.option("--start", type=float, metavar="SECONDS", help="Restore from here on."),
-        click.option("--end", type=float, metavar="SECONDS", help="Restore up to here."),
+        click.option("--start", type=SECONDS, metavar="TIME", help="Restore from here on: 83.5 or 1:23.5."),
+        click.option("--end", type=SECONDS, metavar="TIME", help="Restore up to here."),
         click.option(
             "--deinterlace",
             type=click.Choice(["auto", "off", "bwdif", "yadif"]),
@@ -89,7 +90,7 @@ def writing_options(command: Command) -> Command:
             help="Shots are restored apart; FILE: the first frame of each, one number on a line.",
         ),
         click.option(
-            "--scene-threshold", type=float, metavar="N", help="Of auto; smaller finds more cuts.  [default: 0.25]"
+            "--scene-threshold", type=FINITE, metavar="N", help="Of auto; smaller finds more cuts.  [default: 0.25]"
         ),
         click.option(
             "--on-error",

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from fmanet_cli.cli.terminal import echo
+
 if TYPE_CHECKING:
     from fmanet_cli.video.contents import ProbeReport
     from fmanet_cli.video.frames import VideoInfo
@@ -29,18 +31,19 @@ def command(file: Path, target: str | None, scale: str, audio: str, as_json: boo
 
     report = probe(file, target=target, scale=int(scale), audio=audio)
     if as_json:
-        click.echo(json.dumps(report.as_dict(), indent=1))
+        echo(json.dumps(report.as_dict(), indent=1))
     else:
         print_probe(report)
 
 
 def print_probe(report: ProbeReport) -> None:
     """Tables of the video, its streams, chapters and tags, then the losses; on standard output."""
-    from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
 
-    console = Console(highlight=False, soft_wrap=True)
+    from fmanet_cli.cli.console import make_console
+
+    console = make_console(soft_wrap=True)
     facts = Table(show_header=False, box=None, pad_edge=False)
     for name, value in _facts(report):
         facts.add_row(f"[bold]{name}[/bold]", escape(value))

@@ -1,87 +1,141 @@
-"""Bars while a batch runs, and tables at its end."""
+"""What is said while a batch runs: bars on a terminal, lines elsewhere, and tables at its end."""
 
 from __future__ import annotations
 
-import sys
+import time
 from collections.abc import Generator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-import click
+from fmanet_cli.cli.faults import explain
+from fmanet_cli.cli.interruption import Interruption
+from fmanet_cli.cli.terminal import echo, make_bar
 
 if TYPE_CHECKING:
-    from fmanet_cli.restore.batch import BatchEvent, BatchResult
-    from fmanet_cli.restore.job import RestoreReport
+    from fmanet_cli.restore.batch import BatchEvent, BatchItem, BatchResult
+    from fmanet_cli.restore.job import RestoreProgress, RestoreReport
     from fmanet_cli.verify.result import VerificationResult
 
 
 USAGE_EXIT_CODE = 2
 """Of errors that the same command would meet again."""
 
+SECONDS_BETWEEN_LINES = 60.0
+"""Where nobody watches a bar."""
+
 
 def show_batch(
     events: Generator[BatchEvent, None, None], *, quiet: bool, count: int, bars: bool = True
 ) -> list[BatchResult]:
-    """Runs a batch with one bar for each video, or without; the results in order."""
-    from tqdm import tqdm
-
+    """Runs a batch and shows each video as it is restored; the results in order."""
     results: list[BatchResult] = []
     event: BatchEvent | None = None
-    bar = None
+    sight = _Sight(quiet=quiet, bars=bars, count=count)
     try:
         for event in events:
             if event.progress is not None:
-                if bar is None:
-                    label = (
-                        event.item.source.name if count == 1 else f"{len(results) + 1}/{count} {event.item.source.name}"
-                    )
-                    bar = tqdm(
-                        total=event.progress.frames_expected,
-                        initial=event.progress.frames_done,
-                        desc=label,
-                        unit="frame",
-                        disable=quiet or not bars or None,
-                        file=sys.stderr,
-                    )
-                bar.update(event.progress.frames_done - bar.n)
+                sight.progress(event.item, event.progress, number=len(results) + 1)
             if event.result is not None:
-                if bar is not None:
-                    bar.close()
-                    bar = None
+                sight.close()
                 results.append(event.result)
-                _say_result(event.result, quiet=quiet, alone=count == 1)
-    except KeyboardInterrupt:
+                _say_result(event.result, quiet=quiet, alone=count == 1, number=f"{len(results)}/{count}")
+    except KeyboardInterrupt as error:
         events.close()
-        if event is not None:
-            _say_kept(event.item.target)
-        raise
+        sight.close()
+        if results and not quiet:
+            print_batch_table(results)
+        raise Interruption.of(error, kept_text(event.item.target if event is not None else None)) from error
     finally:
-        if bar is not None:
-            bar.close()
+        sight.close()
     return results
 
 
-def _say_result(result: BatchResult, *, quiet: bool, alone: bool) -> None:
-    if result.error is not None and not alone:
-        click.echo(f"error: {result.item.source}: {' '.join(str(result.error).split())}", err=True)
-    if result.error is not None and result.error.exit_code != USAGE_EXIT_CODE:
-        _say_kept(result.item.target)
-    if result.report is not None and not quiet:
-        for warning in result.report.warnings:
-            click.echo(f"warning: {warning}", err=True)
-
-
-def _say_kept(target: Path) -> None:
+def kept_text(target: Path | None) -> str:
+    """What an interrupted run has left, and how to go on."""
     from fmanet_cli.restore.journal import kept_frames
 
-    if frames := kept_frames(target):
-        click.echo(f"{frames} frames of {target} are kept; run the same command again to go on", err=True)
+    frames = kept_frames(target) if target is not None else 0
+    if not frames:
+        return "no frame is kept, the same command begins anew"
+    return f"{frames} frames of {target} are kept, run the same command again to go on"
+
+
+@dataclass(slots=True)
+class _Sight:
+    """The bar of the current video, or a line a minute where there is no terminal."""
+
+    quiet: bool
+    bars: bool
+    count: int
+    _bar: Any = None
+    _began: float = 0.0
+    _said: float = 0.0
+    _first: int = 0
+
+    def progress(self, item: BatchItem, progress: RestoreProgress, *, number: int) -> None:
+        if self._bar is None:
+            name = item.source.name
+            self._bar = make_bar(
+                total=progress.frames_expected,
+                initial=progress.frames_done,
+                desc=name if self.count == 1 else f"{number}/{self.count} {name}",
+                unit="frame",
+                disable=self.quiet or not self.bars or None,
+            )
+            self._began = self._said = time.monotonic()
+            self._first = progress.frames_done
+        self._bar.update(progress.frames_done - self._bar.n)
+        now = time.monotonic()
+        is_seen = self._bar.disable is False or self.quiet or not self.bars
+        if not is_seen and now - self._said >= SECONDS_BETWEEN_LINES:
+            self._said = now
+            echo(_line(item.source.name, progress, self._first, now - self._began), err=True)
+
+    def close(self) -> None:
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
+
+
+def _line(name: str, progress: RestoreProgress, first: int, seconds: float) -> str:
+    """One line of progress, as a log keeps it."""
+    rate = (progress.frames_done - first) / seconds if seconds > 0 else 0.0
+    total = progress.frames_expected
+    text = f"{name}: {progress.frames_done}{f' of {total}' if total is not None else ''} frames, {rate:.2f} frames/s"
+    if total is None or not rate:
+        return text
+    return f"{text}, {clock_text(max(0, total - progress.frames_done) / rate)} left"
+
+
+def clock_text(seconds: float) -> str:
+    """``1:02:03``, or ``2:03`` below an hour."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+
+
+def _say_result(result: BatchResult, *, quiet: bool, alone: bool, number: str) -> None:
+    """Why a video failed is said once: in the table at the end or, where there is none, at once."""
+    if result.error is not None and not alone:
+        why = f": {explain(result.error)[0]}" if quiet else ""
+        echo(f"{number} {result.item.source}: failed{why}", err=True)
+    if result.error is not None and result.error.exit_code != USAGE_EXIT_CODE:
+        from fmanet_cli.restore.journal import kept_frames
+
+        if kept_frames(result.item.target):
+            echo(kept_text(result.item.target), err=True)
+    if result.report is not None and not quiet:
+        for warning in result.report.warnings:
+            echo(f"warning: {warning}", err=True)
 
 
 def print_summary(report: RestoreReport) -> None:
     """A small table of a finished run, on standard error."""
-    from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
+
+    from fmanet_cli.cli.console import make_console
 
     table = Table(show_header=False, box=None, pad_edge=False)
     (width, height), (new_width, new_height) = report.source_size, report.target_size
@@ -96,8 +150,8 @@ def print_summary(report: RestoreReport) -> None:
         **({} if report.verification is None else {"verified": _verified_text(report.verification)}),
     }
     for name, value in rows.items():
-        table.add_row(f"[bold]{name}[/bold]", value.replace("[", r"\["))
-    Console(stderr=True, soft_wrap=True).print(table)
+        table.add_row(f"[bold]{name}[/bold]", escape(value))
+    make_console(err=True, soft_wrap=True).print(table)
 
 
 def _verified_text(verification: VerificationResult) -> str:
@@ -109,16 +163,20 @@ def _verified_text(verification: VerificationResult) -> str:
 
 def print_batch_table(results: list[BatchResult]) -> None:
     """One row for each video, on standard error."""
-    from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
+
+    from fmanet_cli.cli.console import make_console
 
     table = Table("video", "state", "frames", "seconds", "remark")
     for result in results:
         report, remark = result.report, result.item.skip_reason
         if result.error is not None:
-            remark = " ".join(str(result.error).split())
+            remark = explain(result.error)[0]
         elif report is not None:
             remark = str(report.target)
         frames, seconds = (str(report.frames), f"{report.seconds:.1f}") if report else ("", "")
-        table.add_row(str(result.item.source), result.state, frames, seconds, remark.replace("[", r"\["))
-    Console(stderr=True).print(table)
+        table.add_row(escape(str(result.item.source)), result.state, frames, seconds, escape(remark))
+    make_console(err=True).print(table)
+    counts = {state: sum(result.state == state for result in results) for state in ("done", "skipped", "failed")}
+    echo(", ".join(f"{count} {state}" for state, count in counts.items() if count), err=True)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from fmanet_cli.cli.terminal import echo, one_line
 from fmanet_cli.errors import FmanetError
 
 if TYPE_CHECKING:
@@ -23,7 +24,15 @@ _LEAST_SECONDS_BETWEEN_LINES = 0.1
 
 def say(event: str, **fields: Any) -> None:
     """One line with the name of an event and what belongs to it."""
-    click.echo(json.dumps({"event": event, **fields}), err=True)
+    echo(json.dumps({"event": event, **fields}), err=True)
+
+
+def say_warning(text: str, *, as_json: bool) -> None:
+    """A warning that belongs to no video."""
+    if as_json:
+        say("warning", message=text)
+    else:
+        echo(f"warning: {text}", err=True)
 
 
 @contextlib.contextmanager
@@ -34,7 +43,7 @@ def errors_as_lines(*, active: bool) -> Iterator[None]:
     except FmanetError as error:
         if not active or os.environ.get("FMANET_DEBUG"):
             raise
-        say("error", message=_one_line(error), exit_code=error.exit_code)
+        say("error", state="failed", message=one_line(error), exit_code=error.exit_code)
         raise click.exceptions.Exit(error.exit_code) from error
 
 
@@ -92,14 +101,10 @@ def _say_end(result: BatchResult) -> None:
     elif result.error is not None:
         differences = result.verification.differences if result.verification is not None else ()
         fields |= {
-            "error": _one_line(result.error),
+            "error": one_line(result.error),
             "exit_code": result.error.exit_code,
             "differences": [asdict(row) for row in differences],
         }
     else:
         fields["reason"] = result.item.skip_reason
     say("end", state=result.state, **fields)
-
-
-def _one_line(error: FmanetError) -> str:
-    return " ".join(str(error).split())

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from fmanet_cli.cli.names import check_items, plan_inputs
 from fmanet_cli.cli.options import build_restorer, build_settings, engine_options, writing_options
 from fmanet_cli.cli.progress import print_batch_table, print_summary, show_batch
 from fmanet_cli.cli.progress_lines import errors_as_lines, say, stream_batch
-from fmanet_cli.cli.run_report import ReportWriter, load_report
+from fmanet_cli.cli.run_report import ReportWriter, load_report, weights_file
+from fmanet_cli.cli.terminal import begin_logging, echo
+from fmanet_cli.errors import UnexpectedError
 
 if TYPE_CHECKING:
     from fmanet_cli.engine.restorer import Restorer
@@ -56,34 +58,27 @@ def command(
       fmanet restore clip.mp4 --report run.json
       fmanet restore --from-report run.json -o again.mp4
     """
-    logging.basicConfig(level=logging.DEBUG if verbose else logging.ERROR, format="%(name)s: %(message)s")
+    begin_logging(verbose=verbose)
     if bool(inputs) == (from_report is not None):
         raise click.UsageError("give INPUT, or --from-report without INPUT")
     with errors_as_lines(active=progress == "json"):
         if from_report is not None:
             items = load_report(from_report, options, output=output)
-        report = ReportWriter(report_path, options) if report_path is not None else None
+        else:
+            items = plan_inputs(inputs, output, suffix, overwrite=options["overwrite"])
+        check_items(items, overwrite=options["overwrite"])
+        report = None
+        if report_path is not None:
+            read = (from_report, options["scene_detect"], weights_file(options["model"]))
+            report = ReportWriter(report_path, options, items, read=read)
         settings = build_settings(options)
         restorer, model_name = build_restorer(options)
-        if from_report is None:
-            items = _items(inputs, output, suffix, overwrite=settings.overwrite)
         if report is not None:
             report.begin(items, model_name)
         results = _run(items, restorer, settings, model_name, progress="none" if quiet else progress, quiet=quiet)
         if report is not None:
             report.end(results, restorer)
         _conclude(results, quiet=quiet or progress == "json", raises=progress != "json")
-
-
-def _items(inputs: tuple[str, ...], output: str | None, suffix: str, *, overwrite: bool) -> list[BatchItem]:
-    """Which video goes where."""
-    from fmanet_cli.restore.batch import BatchItem, plan_files
-
-    folder = Path(output) if output else None
-    if len(inputs) > 1 or (folder is not None and (folder.is_dir() or output.endswith("/"))):  # type: ignore[union-attr]
-        sources = [Path(name) for name in inputs]
-        return plan_files(sources, folder or Path(), suffix="" if folder else suffix, overwrite=overwrite)
-    return [BatchItem(Path(inputs[0]), Path(output) if output else _beside(inputs[0], suffix))]
 
 
 def _run(
@@ -102,7 +97,7 @@ def _run(
         say("model", model=model_name, device=str(restorer.device), precision=restorer.precision)
         return stream_batch(events)
     if not quiet:
-        click.echo(f"model {model_name} on {restorer.device}, {restorer.precision}", err=True)
+        echo(f"model {model_name} on {restorer.device}, {restorer.precision}", err=True)
     return show_batch(events, quiet=quiet, count=len(items), bars=progress == "bar")
 
 
@@ -111,7 +106,7 @@ def _conclude(results: list[BatchResult], *, quiet: bool, raises: bool) -> None:
     failed = next((result.error for result in results if result.error is not None), None)
     if len(results) == 1:
         if failed is not None and raises:
-            raise failed
+            raise failed.__cause__ if isinstance(failed, UnexpectedError) and failed.__cause__ else failed
         if failed is not None:
             raise click.exceptions.Exit(failed.exit_code)
         if results[0].report is not None and not quiet:
@@ -121,13 +116,3 @@ def _conclude(results: list[BatchResult], *, quiet: bool, raises: bool) -> None:
         print_batch_table(results)
     if failed is not None:
         raise click.exceptions.Exit(1)
-
-
-def _beside(name: str, suffix: str) -> Path:
-    """The output that goes with an input when none is named."""
-    if name == "-" or "%" in Path(name).name:
-        raise click.UsageError("--output is needed when the input is a pipe or an image sequence")
-    from fmanet_cli.restore.batch import writable_path
-
-    path = Path(name)
-    return writable_path(path.with_name(f"{path.stem}{suffix}{path.suffix}"))

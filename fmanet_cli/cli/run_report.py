@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 from click.core import ParameterSource
 
+from fmanet_cli.cli.number_types import NUMBERS
+from fmanet_cli.cli.report_file import ReportFile, json_with
 from fmanet_cli.errors import OptionError
 
 if TYPE_CHECKING:
@@ -17,19 +20,27 @@ if TYPE_CHECKING:
 _NOT_REPEATED = ("overwrite",)
 """Replacing files has to be asked for anew."""
 
+_GIVEN = (ParameterSource.COMMANDLINE, ParameterSource.ENVIRONMENT)
+
 
 class ReportWriter:
     """Notes what a run starts from, and writes its report at the end."""
 
-    def __init__(self, path: Path, options: dict[str, Any]):
-        """Takes the options as they were parsed.
+    def __init__(
+        self, path: Path, options: dict[str, Any], items: list[BatchItem], *, read: Iterable[str | Path | None]
+    ):
+        """Takes the options as they were parsed; read: files besides the sources that the run reads.
 
         Raises:
-            OptionError: the report would go into a folder that does not exist.
+            OptionError: the report would go over a file of the run, or into a folder that does not exist.
+            OutputExistsError: another file has its name.
         """
-        if not path.parent.is_dir():
-            raise OptionError(f"the folder for {path} does not exist: make it first")
-        self._path = path
+        used = {
+            "source": [file for item in items for file in files_of(item.source)],
+            "output": [file for item in items for file in (item.target, *files_of(item.target))],
+            "list of cuts, weights or report": read,
+        }
+        self._file = ReportFile(path, is_own=json_with("format", "versions", "weights", "engine", "files"), used=used)
         self._options = {key: value for key, value in options.items() if key not in _NOT_REPEATED}
 
     def begin(self, items: list[BatchItem], model_name: str) -> None:
@@ -42,17 +53,16 @@ class ReportWriter:
 
     def end(self, results: list[BatchResult], restorer: Restorer) -> None:
         """Writes the file."""
-        from fmanet_cli.evaluation.report import write_report
         from fmanet_cli.restore.report import report_run
 
         report = report_run(
             results, restorer, weights=self._weights, options=self._options, source_digests=self._digests
         )
-        write_report(self._path, report.as_json())
+        self._file.write(report.as_json())
 
 
 def load_report(path: Path, options: dict[str, Any], *, output: str | None) -> list[BatchItem]:
-    """The videos of a report; its options go into `options` but for those on the command line.
+    """The videos of a report; its options go into `options` but for those on the command line or in the environment.
 
     Raises:
         OptionError: the report cannot be repeated.
@@ -63,17 +73,60 @@ def load_report(path: Path, options: dict[str, Any], *, output: str | None) -> l
 
     report = read_report(path)
     context = click.get_current_context()
-    typed = {name for name in options if context.get_parameter_source(name) is ParameterSource.COMMANDLINE}
+    given = {name for name in options if context.get_parameter_source(name) in _GIVEN}
     if unknown := sorted(set(report.options) - set(options)):
         raise OptionError(f"{path} has options that this fmanet does not know: {', '.join(unknown)}")
-    if "model" not in typed:
+    reported = {param.name: param for param in context.command.params}
+    converted = {
+        name: None if value is options[name] is None else _converted(reported[name], value, path)
+        for name, value in report.options.items()
+        if name not in given
+    }
+    if "model" not in given:
         check_weights(report, path)
-    for name, value in report.options.items():
-        if name not in typed:
-            options[name] = tuple(value) if isinstance(value, list) else value
+    options.update(converted)
     items = repeated_items(report, path)
     if output is None:
         return items
     if len(items) > 1:
         raise OptionError(f"{path} tells of {len(items)} videos; leave out --output")
     return [BatchItem(items[0].source, Path(output))]
+
+
+def _converted(param: click.Parameter, value: Any, path: Path) -> Any:
+    """A value of a report as the command line would give it.
+
+    Raises:
+        OptionError: the option never has such a value.
+    """
+    values = value if param.multiple and isinstance(value, list) else [value]
+    wanted: tuple[type, ...] = (str,)
+    if isinstance(param.type, click.types.BoolParamType):
+        wanted = (bool,)
+    elif isinstance(param.type, NUMBERS):
+        wanted = (int, float)
+    is_fit = all(isinstance(each, wanted) and isinstance(each, bool) == (bool in wanted) for each in values)
+    if not is_fit or param.multiple != isinstance(value, list):
+        raise OptionError(f"{path} cannot be repeated: its option {param.name} has the value {value!r:.60}")
+    try:
+        return param.type_cast_value(click.get_current_context(), value)
+    except click.BadParameter as error:
+        raise OptionError(f"{path} cannot be repeated: its option {param.name}: {error.message}") from error
+
+
+def files_of(path: Path) -> list[Path]:
+    """The files that a source or an output stands for: itself, or the images of a sequence that are there."""
+    from fmanet_cli.video.read.sequence import existing_files, is_sequence_pattern
+
+    return [*existing_files(path).values()] if is_sequence_pattern(path) else [path]
+
+
+def weights_file(name: str | None) -> Path | None:
+    """Where weights by name or path lie; None for those that have no file."""
+    from fmanet_cli.weights.cache import RANDOM_NAMES, installed_names, installed_path
+    from fmanet_cli.weights.registry import best_installed
+
+    name = name or best_installed()
+    if name in RANDOM_NAMES:
+        return None
+    return installed_path(name) if name in installed_names() else Path(name)

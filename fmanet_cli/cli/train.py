@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+
+from fmanet_cli.cli.number_types import FiniteRange
+from fmanet_cli.cli.terminal import echo, make_bar, say_above
 
 if TYPE_CHECKING:
     from fmanet_cli.training.recipes import Recipe
@@ -32,10 +34,8 @@ _STAGES = {"1": (1,), "2": (2,), "both": (1, 2)}
     "--stage", type=click.Choice(list(_STAGES)), default="both", show_default=True, help="Which stages to run."
 )
 @click.option("--steps", type=click.IntRange(1), help="Steps of each stage.  [default: the recipe's]")
-@click.option(
-    "--minutes", type=click.FloatRange(0, min_open=True), help="End after this time; schedules follow the clock."
-)
-@click.option("--learning-rate", type=click.FloatRange(0, min_open=True), help="[default: the recipe's]")
+@click.option("--minutes", type=FiniteRange(0, min_open=True), help="End after this time; schedules follow the clock.")
+@click.option("--learning-rate", type=FiniteRange(0, min_open=True), help="[default: the recipe's]")
 @click.option("--windows", type=click.IntRange(1), help="Windows in a batch.  [default: the recipe's]")
 @click.option("--window-size", type=click.IntRange(8), help="Low-resolution pixels.  [default: the recipe's]")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
@@ -68,7 +68,7 @@ def command(quiet: bool, **options: Any) -> None:
 
     session = _build_session(options)
     _show(train(session), session, quiet=quiet)
-    click.echo(f"weights in {session.run.folder / 'weights.safetensors'}", err=True)
+    echo(f"weights in {session.run.folder / 'weights.safetensors'}", err=True)
 
 
 def _build_session(options: dict[str, Any]) -> Session:
@@ -123,8 +123,6 @@ def _adapt_recipe(options: dict[str, Any]) -> Recipe:
 
 def _show(reports: Iterator[StepReport], session: Session, *, quiet: bool) -> None:
     """One bar for each stage; validations and left-out steps in lines of their own."""
-    from tqdm import tqdm
-
     steps: dict[int, int] = {stage.number: stage.steps for stage in session.recipe.stages}
     bar, shown = None, 0
     try:
@@ -133,18 +131,18 @@ def _show(reports: Iterator[StepReport], session: Session, *, quiet: bool) -> No
                 if bar is not None:
                     bar.close()
                 shown = report.stage
-                bar = tqdm(total=steps[shown], desc=f"stage {shown}", unit="step", disable=quiet or None)
+                bar = make_bar(total=steps[shown], desc=f"stage {shown}", unit="step", disable=quiet or None)
             assert bar is not None
             bar.update(report.step - bar.n)
             bar.set_postfix(loss=f"{float(report.loss.total):.4f}", done=f"{report.progress:.0%}", refresh=False)
             for note in report.notes:
-                bar.write(note, file=sys.stderr)
+                say_above(bar, note)
             if report.skipped:
-                bar.write(f"step {report.step} left out: its gradient is not finite", file=sys.stderr)
+                say_above(bar, f"step {report.step} left out: its gradient is not finite")
             if report.validation is not None:
                 checked = report.validation
                 text = f"step {report.step}: {checked.psnr:.2f} dB, {checked.gain:+.2f} dB against bicubic"
-                bar.write(text, file=sys.stderr)
+                say_above(bar, text)
     finally:
         if bar is not None:
             bar.close()

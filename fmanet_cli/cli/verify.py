@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from fmanet_cli.cli.number_types import SECONDS
+from fmanet_cli.cli.terminal import echo
 from fmanet_cli.errors import VerificationError
 
 if TYPE_CHECKING:
@@ -22,8 +24,8 @@ _STYLES = {"same": "green", "differs": "bold red", "not kept by the container": 
 @click.option("-s", "--scale", type=click.Choice(["4", "2", "1"]), default="4", help="Promised size over the source's.")
 @click.option("--size", metavar="WxH|1080p", help="Promised size instead of --scale.")
 @click.option("--audio", type=click.Choice(["copy", "aac", "none"]), default="copy", help="What became of sound.")
-@click.option("--start", type=float, metavar="SECONDS", help="Restored from here on.")
-@click.option("--end", type=float, metavar="SECONDS", help="Restored up to here.")
+@click.option("--start", type=SECONDS, metavar="TIME", help="Restored from here on.")
+@click.option("--end", type=SECONDS, metavar="TIME", help="Restored up to here.")
 @click.option("--color", "--colour", "colour", metavar="NAME", default="auto", help="How the pixels were read.")
 @click.option("-c", "--codec", metavar="NAME", help="Encoder that was asked for.")
 @click.option("--pix-fmt", metavar="NAME", help="Pixel format that was asked for.")
@@ -68,7 +70,7 @@ def command(
     result = verify(source, output, expectation=expectation)
     failures = result.failures(strict=strict)
     if as_json:
-        click.echo(json.dumps(result.as_dict() | {"ok": not failures}, indent=1))
+        echo(json.dumps(result.as_dict() | {"ok": not failures}, indent=1))
     else:
         print_verification(result)
     if failures:
@@ -77,9 +79,10 @@ def command(
 
 def print_verification(result: VerificationResult) -> None:
     """One row for each thing compared, on standard output."""
-    from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
+
+    from fmanet_cli.cli.console import make_console
 
     table = Table("", "source", "output", "verdict", box=None, pad_edge=False)
     for row in result.rows:
@@ -87,9 +90,7 @@ def print_verification(result: VerificationResult) -> None:
         table.add_row(
             escape(row.what), escape(row.source), escape(row.output), f"[{style}]{row.verdict.value}[/{style}]"
         )
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        console.width = 200
+    console = make_console(piped_width=200)
     console.print(table)
     for note in result.notes:
         console.print(f"note: {escape(note)}")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from fmanet_cli.cli.terminal import echo, make_bar
 from fmanet_cli.errors import WeightsError
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ def list_command(as_json: bool) -> None:
 
     listed = list_weights()
     if as_json:
-        click.echo(json.dumps([asdict(weights) for weights in listed], indent=2))
+        echo(json.dumps([asdict(weights) for weights in listed], indent=2))
         return
     rows = [("NAME", "STATE", "SIZE", "COLOUR", "LICENCE", "FOR")]
     for weights in listed:
@@ -44,7 +45,7 @@ def list_command(as_json: bool) -> None:
         rows.append((name, weights.state, size, weights.colour_order, weights.licence, weights.purpose))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
-        click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+        echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
 @command.command("download")
@@ -63,10 +64,10 @@ def download_command(name: str, yes: bool, sha256: str | None, offline: bool, fo
 
     row = find_row(name)
     if row.embedded:
-        click.echo(f"{name} is part of the package: there is nothing to download.", err=True)
+        echo(f"{name} is part of the package: there is nothing to download.", err=True)
         return
     if cached_path(name).is_file() and not force:
-        click.echo(f"{name} is installed, SHA-256 {verify_installed(name)}; --force downloads it again.", err=True)
+        echo(f"{name} is installed, SHA-256 {verify_installed(name)}; --force downloads it again.", err=True)
         return
     require_network(row.url or "", offline=offline)
     accepted = _ask_licence(row, yes=yes)
@@ -141,7 +142,7 @@ def path_command(name: str) -> None:
     """Print where the file of installed weights lies."""
     from fmanet_cli.weights.cache import installed_path
 
-    click.echo(installed_path(name))
+    echo(str(installed_path(name)))
 
 
 @command.command("remove")
@@ -150,9 +151,9 @@ def remove_command(name: str) -> None:
     """Delete downloaded or imported weights from the cache."""
     from fmanet_cli.weights.cache import record_path, remove_installed
 
-    click.echo(f"removed {remove_installed(name)}", err=True)
+    echo(f"removed {remove_installed(name)}", err=True)
     if record_path(name).exists():
-        click.echo(f"kept {record_path(name)}: a later download is compared with its digests", err=True)
+        echo(f"kept {record_path(name)}: a later download is compared with its digests", err=True)
 
 
 def _mebibytes(size_bytes: int | None) -> str:
@@ -163,9 +164,9 @@ def _is_intact(name: str) -> bool:
     from fmanet_cli.weights.cache import verify_installed
 
     try:
-        click.echo(f"{name}: ok, SHA-256 {verify_installed(name)}")
+        echo(f"{name}: ok, SHA-256 {verify_installed(name)}")
     except WeightsError as error:
-        click.echo(f"{name}: {error}", err=True)
+        echo(f"{name}: {error}", err=True)
         return False
     return True
 
@@ -174,7 +175,7 @@ def _ask_licence(row: WeightsRow, *, yes: bool) -> str | None:
     """Show the licence notice and return the note of the user's agreement, or None where there is no notice."""
     if row.licence_notice is None:
         return None
-    click.echo(f"{row.name}: {row.licence}\n{row.licence_notice}", err=True)
+    echo(f"{row.name}: {row.licence}\n{row.licence_notice}", err=True)
     if yes:
         answer = "with --yes"
     elif not _is_terminal():
@@ -193,22 +194,20 @@ def _is_terminal() -> bool:
 
 
 def _download(row: WeightsRow, *, licence_accepted: str | None, sha256: str | None) -> NewWeights:
-    from tqdm import tqdm
-
     from fmanet_cli.weights.install import download_weights
 
-    with tqdm(unit="B", unit_scale=True, unit_divisor=1024, desc=row.name, disable=None, leave=False) as bar:
+    with make_bar(unit="B", unit_scale=True, unit_divisor=1024, desc=row.name, disable=None, leave=False) as bar:
         return download_weights(row, licence_accepted=licence_accepted, sha256=sha256, progress=bar)
 
 
 def _report(new: NewWeights, *, name: str | None) -> None:
     config = new.model.config
-    click.echo(
+    echo(
         f"{name or 'weights'}: {new.model.count_parameters():,} parameters, {config.num_frames} frames, "
         f"{new.model.colour_order.upper()}, {new.path}",
         err=True,
     )
     for file in new.source_files:
-        click.echo(f"  from {file.name}, SHA-256 {file.sha256}", err=True)
+        echo(f"  from {file.name}, SHA-256 {file.sha256}", err=True)
     if new.first_time:
-        click.echo("  No earlier digest is known: these were recorded, and later downloads are compared.", err=True)
+        echo("  No earlier digest is known: these were recorded, and later downloads are compared.", err=True)

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import fnmatch
+import contextlib
+import os
+import time
 from collections.abc import Generator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from fmanet_cli.engine.restorer import Restorer
-from fmanet_cli.errors import FmanetError, OptionError
-from fmanet_cli.restore.job import RestoreJob, RestoreProgress, RestoreReport, RestoreSettings
+from fmanet_cli.errors import FmanetError, OptionError, OutputBusyError, UnexpectedError, VideoWriteError
+from fmanet_cli.restore.folder import VIDEO_SUFFIXES, FolderContent, search_folder
+from fmanet_cli.restore.job import RestoreJob, RestoreProgress, RestoreReport, RestoreSettings, deciding_options
+from fmanet_cli.restore.journal import remove_leftover, weights_digest
+from fmanet_cli.restore.records import Records
 from fmanet_cli.shots.detector import is_cut_list
 from fmanet_cli.verify.result import VerificationResult
 from fmanet_cli.video.write.containers import CONTAINERS
-
-VIDEO_SUFFIXES = frozenset({
-    ".3gp", ".avi", ".flv", ".gif", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".mxf", ".nut",
-    ".ogv", ".ts", ".vob", ".webm", ".wmv", ".y4m",
-})  # fmt: skip
-"""What a folder is searched for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,71 +65,141 @@ class BatchEvent:
     """When it has ended."""
 
 
-def plan_folder(
-    folder: Path, target: Path, *, recursive: bool = True, pattern: str = "*", overwrite: bool = False
-) -> list[BatchItem]:
-    """The videos of a folder and their targets; the tree is mirrored, finished ones are marked as skipped.
+def plan_folder(content: FolderContent | Path, target: Path) -> list[BatchItem]:
+    """The videos of a folder and their targets; the tree is mirrored.
+
+    content: what `search_folder` has found, or the folder, of which then all videos are taken.
 
     Raises:
-        OptionError: `folder` is no folder, holds no video, or two videos would get the same target.
+        OptionError: `content` is no folder, holds no video, or two videos would get the same target.
     """
-    if not folder.is_dir():
-        raise OptionError(f"{folder} is not a folder; give 'fmanet restore' for single files")
-    found = sorted(path for path in folder.rglob("*") if _is_video(path, folder, recursive=recursive, pattern=pattern))
-    inside = target.resolve()
-    found = [path for path in found if inside not in path.resolve().parents or inside == folder.resolve()]
-    if not found:
-        raise OptionError(
-            f"no video matching {pattern!r} in {folder}; known suffixes: {' '.join(sorted(VIDEO_SUFFIXES))}"
-        )
-    return _plan([(path, writable_path(target / path.relative_to(folder))) for path in found], overwrite=overwrite)
+    if isinstance(content, Path):
+        content = search_folder(content, without=target)
+    if not content.videos:
+        raise OptionError(f"no video in {content.folder} was found; known suffixes: {' '.join(sorted(VIDEO_SUFFIXES))}")
+    return _plan([(path, writable_path(target / path.relative_to(content.folder))) for path in content.videos])
 
 
 def plan_files(sources: Sequence[Path], folder: Path, *, suffix: str = "", overwrite: bool = False) -> list[BatchItem]:
     """Several files into one folder, each under its own name plus `suffix`.
 
     Raises:
-        OptionError: two files would get the same target.
+        OptionError: two files would get the same target, or one exists.
     """
-    items = _plan(
-        [(path, writable_path(folder / f"{path.stem}{suffix}{path.suffix}")) for path in sources], overwrite=True
-    )
+    items = _plan([(path, writable_path(folder / f"{path.stem}{suffix}{path.suffix}")) for path in sources])
     return [_refuse_existing(item) for item in items] if not overwrite else items
 
 
 def run_batch(
-    items: Sequence[BatchItem], restorer: Restorer, *, settings: RestoreSettings, model_name: str = ""
+    items: Sequence[BatchItem],
+    restorer: Restorer,
+    *,
+    settings: RestoreSettings,
+    model_name: str = "",
+    records: Records | None = None,
 ) -> Generator[BatchEvent, None, None]:
-    """Restores every item that is not skipped; yields the progress of each and its end.
+    """Restores every item; yields the progress of each and its end.
+
+    Videos that another run is at work on are looked at again when all others are done.
+
+    Args:
+        items: what goes where.
+        restorer: the network.
+        settings: how each is read and written.
+        model_name: what the reports call the weights.
+        records: what is known of finished outputs, which are then skipped; None makes them an error.
 
     Raises:
         OptionError: several videos, but one list of cuts.
     """
     if len(items) > 1 and is_cut_list(settings.scene_detect):
         raise OptionError(f"the cuts in {settings.scene_detect} belong to one video, got {len(items)}")
+    batch = _Batch(restorer, settings, model_name, records)
     for item in items:
-        if item.skip_reason:
-            yield BatchEvent(item, result=BatchResult(item))
-            continue
-        job = RestoreJob(item.source, item.target, restorer, settings=settings, model_name=model_name)
+        yield from batch.run(item)
+    for item in tuple(batch.taken):
+        yield from batch.run(item, is_last=True)
+
+
+@dataclass(slots=True)
+class _Batch:
+    """One walk over videos."""
+
+    restorer: Restorer
+    settings: RestoreSettings
+    model_name: str
+    records: Records | None
+    taken: list[BatchItem] = field(default_factory=list)
+    _began_ns: int = field(default_factory=time.time_ns)
+    _weights: str = ""
+
+    def run(self, item: BatchItem, *, is_last: bool = False) -> Generator[BatchEvent, None, None]:
+        """One video, its exceptions as its result."""
+        job = RestoreJob(item.source, item.target, self.restorer, settings=self.settings, model_name=self.model_name)
         try:
-            item.target.parent.mkdir(parents=True, exist_ok=True)
-            for progress in job.run():
-                yield BatchEvent(item, progress=progress)
-        except FmanetError as error:
-            yield BatchEvent(item, result=BatchResult(item, error=error, verification=job.verification))
+            if reason := item.skip_reason or self._reason_to_skip(item):
+                yield BatchEvent(item, result=BatchResult(replace(item, skip_reason=reason)))
+                return
+            with _made_folders(item.target.parent):
+                for progress in job.run():
+                    yield BatchEvent(item, progress=progress)
+            self._remember(item, job)
+        except OutputBusyError as error:
+            if self.records is None:
+                yield BatchEvent(item, result=BatchResult(item, error=error))
+            elif is_last:
+                yield BatchEvent(item, result=BatchResult(replace(item, skip_reason="taken by another run")))
+            else:
+                self.taken.append(item)
+        except Exception as error:
+            yield BatchEvent(item, result=BatchResult(item, error=_own(error), verification=job.verification))
         else:
             yield BatchEvent(item, result=BatchResult(item, report=job.report))
 
+    def _reason_to_skip(self, item: BatchItem) -> str:
+        if self.records is None or not os.path.lexists(item.target):
+            return ""
+        remove_leftover(item.target)
+        state = self.records.state(item.source, item.target, self._choices())
+        if not self.settings.overwrite:
+            return state
+        is_new = item.target.stat().st_mtime_ns >= self._began_ns
+        return "finished by another run meanwhile" if is_new and state.startswith("finished") else ""
 
-def _is_video(path: Path, folder: Path, *, recursive: bool, pattern: str) -> bool:
-    return (
-        path.is_file()
-        and path.suffix.lower() in VIDEO_SUFFIXES
-        and not path.name.startswith(".")
-        and fnmatch.fnmatch(path.name, pattern)
-        and (recursive or path.parent == folder)
-    )
+    def _remember(self, item: BatchItem, job: RestoreJob) -> None:
+        if self.records is None:
+            return
+        with contextlib.suppress(OSError):
+            self.records.write(item.source, item.target, self._choices(), verified=job.verification is not None)
+
+    def _choices(self) -> dict[str, object]:
+        self._weights = self._weights or weights_digest(self.restorer.model)
+        return {"options": deciding_options(self.settings), "weights": self._weights}
+
+
+@contextlib.contextmanager
+def _made_folders(folder: Path) -> Generator[None, None, None]:
+    """Make a folder; those that had to be made go again when the block fails and leaves them empty."""
+    missing = [part for part in (folder, *folder.parents) if not os.path.lexists(part)]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise VideoWriteError(f"the folder {folder} cannot be made: {error.strerror or error}") from error
+    try:
+        yield
+    except BaseException:
+        with contextlib.suppress(OSError):
+            for part in missing:
+                part.rmdir()
+        raise
+
+
+def _own(error: Exception) -> FmanetError:
+    if isinstance(error, FmanetError):
+        return error
+    unexpected = UnexpectedError(f"{type(error).__name__}: {error}")
+    unexpected.__cause__ = error
+    return unexpected
 
 
 def writable_path(path: Path) -> Path:
@@ -139,19 +208,16 @@ def writable_path(path: Path) -> Path:
     return path if path.suffix.lower() in written else path.with_suffix(".mkv")
 
 
-def _plan(pairs: list[tuple[Path, Path]], *, overwrite: bool) -> list[BatchItem]:
+def _plan(pairs: list[tuple[Path, Path]]) -> list[BatchItem]:
     seen: dict[Path, Path] = {}
     for source, target in pairs:
         if target in seen:
             raise OptionError(f"{seen[target]} and {source} would both become {target}; restore them one by one")
         seen[target] = source
-    return [
-        BatchItem(source, target, "finished already" if target.exists() and not overwrite else "")
-        for source, target in pairs
-    ]
+    return [BatchItem(source, target) for source, target in pairs]
 
 
 def _refuse_existing(item: BatchItem) -> BatchItem:
-    if item.target.exists():
+    if os.path.lexists(item.target):
         raise OptionError(f"{item.target} exists; use --overwrite to replace it")
     return item

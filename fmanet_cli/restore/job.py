@@ -15,7 +15,7 @@ from fmanet_cli.engine.run import RestorationRun
 from fmanet_cli.engine.tiling import Tiling
 from fmanet_cli.errors import OptionError, VerificationError
 from fmanet_cli.model.fmanet import FMANet
-from fmanet_cli.restore.journal import Journal, agreeing, is_resumable, run_identity
+from fmanet_cli.restore.journal import Journal, OutputLock, agreeing, is_resumable, run_identity
 from fmanet_cli.restore.pipeline import BackgroundConsumer, prefetched
 from fmanet_cli.restore.resize import resized
 from fmanet_cli.shots.detector import DEFAULT_THRESHOLD, ShotMarker, check_threshold, is_cut_list
@@ -143,6 +143,14 @@ class RestoreReport:
         return {**asdict(self), "frames_per_second": self.frames_per_second, "verification": verification}
 
 
+def deciding_options(settings: RestoreSettings) -> dict[str, Any]:
+    """What of the settings decides over the frames of an output, a list of cuts by its digest too."""
+    options = {name: value for name, value in asdict(settings).items() if name not in _WITHOUT_EFFECT_ON_FRAMES}
+    if is_cut_list(settings.scene_detect):
+        options["scene_cuts_sha256"] = hashlib.sha256(Path(settings.scene_detect).read_bytes()).hexdigest()
+    return options
+
+
 class RestoreJob:
     """Restores one video; `run` yields the progress and leaves the `report`."""
 
@@ -204,15 +212,17 @@ class RestoreJob:
                     encoder.put(frame)
                     done += 1
                     yield RestoreProgress(done, reader.info.frame_count)
-            if settings.verify and self.target != "-":
-                self._verify(reader, writer, recorder)
+            partial = writer.finish()
+            if settings.verify and partial is not None:
+                self._verify(partial, reader, writer, recorder)
+            if journal is not None and partial is not None:
+                journal.note_whole(Path(partial))
         seconds = time.perf_counter() - began
         self.report = self._report(reader, writer, marker, restoration, seconds, frames_resumed=kept)
 
-    def _verify(self, reader: VideoReader, writer: VideoWriter, recorder: TimelineRecorder) -> None:
+    def _verify(self, partial: str, reader: VideoReader, writer: VideoWriter, recorder: TimelineRecorder) -> None:
         """Compares the finished file while it still has its temporary name."""
-        settings, partial = self._settings, writer.finish()
-        assert partial is not None
+        settings = self._settings
         expectation = Expectation(
             scale=settings.scale,
             size=settings.size,
@@ -245,14 +255,13 @@ class RestoreJob:
 
     def _journal(self) -> contextlib.AbstractContextManager[Journal | None]:
         settings = self._settings
-        if not settings.segment_frames or not is_resumable(self.source, self.target):
+        if self.target == "-":
             return contextlib.nullcontext()
-        options = {name: value for name, value in asdict(settings).items() if name not in _WITHOUT_EFFECT_ON_FRAMES}
-        if is_cut_list(settings.scene_detect):
-            options["scene_cuts_sha256"] = hashlib.sha256(Path(settings.scene_detect).read_bytes()).hexdigest()
+        if not settings.segment_frames or not is_resumable(self.source, self.target):
+            return OutputLock(Path(self.target), overwrite=settings.overwrite)
         return Journal(
             Path(self.target),
-            run_identity(self.source, self._restorer, options),
+            run_identity(self.source, self._restorer, deciding_options(settings)),
             segment_frames=settings.segment_frames,
             resume=settings.resume,
             overwrite=settings.overwrite,

@@ -12,28 +12,110 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+try:
+    import fcntl
+except ImportError:  # Windows locks otherwise.
+    fcntl = None  # type: ignore[assignment]
+
 import torch
 from filelock import FileLock, Timeout
 
 from fmanet_cli._version import __version__
 from fmanet_cli.engine.restorer import Restorer
 from fmanet_cli.engine.tiling import Tiling
-from fmanet_cli.errors import ResumeError, VerificationError, VideoWriteError
+from fmanet_cli.errors import OutputBusyError, ResumeError, VerificationError, VideoWriteError
 from fmanet_cli.model.fmanet import FMANet
 from fmanet_cli.video.frames import Frame
 from fmanet_cli.video.inspection import library_versions
-from fmanet_cli.video.read.sequence import is_sequence_pattern
+from fmanet_cli.video.read.sequence import is_sequence_pattern, sequence_name
 from fmanet_cli.video.write.partial_files import check_target, write_durably
-from fmanet_cli.video.write.segments import SegmentFolder, count_frames, remove_folder
+from fmanet_cli.video.write.segments import WHOLE_NAME, SegmentFolder, count_frames, remove_folder
 
 _VERSION = 1
 _HEAD_NAME = "journal.json"
 _LOCK_NAME = "lock"
 _LONGEST_NAME_BYTES = 200
 _DIFFERENCES_SHOWN = 3
+_ATTEMPTS = 3
 
 
-class Journal:
+class OutputLock:
+    """Keeps other runs away from an output, for as long as the block lasts; a context manager."""
+
+    def __init__(self, target: Path, *, overwrite: bool = False):
+        self._target, self._overwrite = target, overwrite
+        self._folder = journal_folder(target)
+        self._lock = FileLock(self._folder / _LOCK_NAME, thread_local=False)
+        self._made_parent = False
+
+    def __enter__(self) -> None:
+        """Raises OutputExistsError or VideoWriteError for a target that cannot be made.
+
+        Raises OutputBusyError when another run is at work on it.
+        """
+        self._begin_alone()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        # Frames that an interrupted run has left here are another one's.
+        self._leave(keep=count_frames(self._folder) > 0)
+
+    def _begin_alone(self) -> None:
+        self._check_target()
+        self._acquire()
+        try:
+            # Whoever held the lock until now may have finished.
+            self._check_target()
+        except BaseException:
+            self._leave(keep=count_frames(self._folder) > 0)
+            raise
+
+    def _check_target(self) -> None:
+        remove_leftover(self._target)
+        if is_sequence_pattern(self._target):
+            return
+        check_target(self._target, overwrite=self._overwrite)
+
+    def _acquire(self) -> None:
+        if self._folder.is_symlink():
+            raise VideoWriteError(f"{self._folder} is a symbolic link, which is not followed; remove it")
+        try:
+            self._made_parent = self._make_parent()
+            for _ in range(_ATTEMPTS):
+                self._folder.mkdir(exist_ok=True)
+                # A run that ends takes its folder away between these two.
+                with contextlib.suppress(FileNotFoundError):
+                    self._lock.acquire(timeout=0)
+                    return
+            raise OutputBusyError(f"another run is writing {self._target}; wait until it ends or stop it")
+        except Timeout as error:
+            _refuse_without_locks(self._folder / _LOCK_NAME)
+            raise OutputBusyError(f"another run is writing {self._target}; wait until it ends or stop it") from error
+        except OSError as error:
+            raise VideoWriteError(f"{self._folder} cannot be written: {error.strerror or error}") from error
+
+    def _make_parent(self) -> bool:
+        """The folder of an image sequence is made by the run."""
+        if not is_sequence_pattern(self._target) or os.path.lexists(self._target.parent):
+            return False
+        self._target.parent.mkdir(exist_ok=True)
+        return True
+
+    def _leave(self, *, keep: bool) -> None:
+        # Where the system allows it, the lock file goes while it is held: whoever waits for it then sees it is gone.
+        if not keep:
+            remove_folder(self._folder)
+        self._lock.release()
+        with contextlib.suppress(OSError):
+            if not keep and os.name != "posix":
+                (self._folder / _LOCK_NAME).unlink(missing_ok=True)
+                self._folder.rmdir()
+            if self._made_parent:
+                self._target.parent.rmdir()
+
+
+class Journal(OutputLock):
     """The folder of one output while it is made: who makes it, from what, and the segments; a context manager.
 
     The folder goes when the block ends with a whole file, right or rejected, or before a segment was closed.
@@ -57,19 +139,14 @@ class Journal:
 
         resume: go on with what an interrupted run has left; False begins anew.
         """
-        self._target, self._overwrite, self._resume = target, overwrite, resume
+        super().__init__(target, overwrite=overwrite)
+        self._resume = resume
         self._identity = json.loads(json.dumps(identity, default=str))
         self._segment_frames = segment_frames
-        self._folder = journal_folder(target)
-        self._lock = FileLock(self._folder / _LOCK_NAME, thread_local=False)
 
-    def __enter__(self) -> Journal:
-        """Raises OutputExistsError or VideoWriteError for a target that cannot be made.
-
-        Raises ResumeError when another run is at work on it, or an interrupted run was another one.
-        """
-        check_target(self._target, overwrite=self._overwrite)
-        self._acquire()
+    def __enter__(self) -> Journal:  # type: ignore[override]
+        """As `OutputLock`; raises ResumeError when an interrupted run was another one."""
+        self._begin_alone()
         try:
             self._begin()
         except BaseException:
@@ -83,14 +160,11 @@ class Journal:
         is_whole = kind is None or issubclass(kind, VerificationError)
         self._leave(keep=not is_whole and bool(self.segments.segments))
 
-    def _acquire(self) -> None:
-        try:
-            self._folder.mkdir(exist_ok=True)
-            self._lock.acquire(timeout=0)
-        except (Timeout, FileNotFoundError) as error:
-            raise ResumeError(f"another run is writing {self._target}; wait until it ends or stop it") from error
-        except OSError as error:
-            raise VideoWriteError(f"{self._folder} cannot be written: {error.strerror or error}") from error
+    def note_whole(self, whole: Path) -> None:
+        """Remember the finished file, so that a journal that outlives its end is known for a leftover."""
+        with contextlib.suppress(OSError):
+            facts = whole.stat()
+            write_durably(self._folder / WHOLE_NAME, json.dumps([facts.st_ino, facts.st_size]))
 
     def _begin(self) -> None:
         head = self._folder / _HEAD_NAME
@@ -122,23 +196,40 @@ class Journal:
         except OSError as error:
             raise VideoWriteError(f"{head} cannot be written: {error.strerror or error}") from error
 
-    def _leave(self, *, keep: bool) -> None:
-        # Where the system allows it, the lock file goes while it is held: whoever waits for it then sees it is gone.
-        if not keep:
-            remove_folder(self._folder)
-        self._lock.release()
-        if not keep and os.name != "posix":
-            with contextlib.suppress(OSError):
-                (self._folder / _LOCK_NAME).unlink(missing_ok=True)
-                self._folder.rmdir()
-
 
 def journal_folder(target: Path) -> Path:
-    """Where the journal of an output lies."""
-    name = target.name
-    if len(name.encode()) > _LONGEST_NAME_BYTES:
-        name = hashlib.sha256(name.encode()).hexdigest()
-    return target.with_name(f".{name}.fmanet")
+    """Where the journal of an output lies; the patterns of one sequence share it."""
+    name = sequence_name(target) if is_sequence_pattern(target) else target.name
+    return target.with_name(f".{short_name(name)}.fmanet")
+
+
+def short_name(name: str) -> str:
+    """A file name as it is, or its digest where something that is added would make it too long."""
+    encoded = os.fsencode(name)
+    return name if len(encoded) <= _LONGEST_NAME_BYTES else hashlib.sha256(encoded).hexdigest()
+
+
+def remove_leftover(target: Path) -> None:
+    """Remove the journal of a run that was killed after its output had got its name; others stay."""
+    folder = journal_folder(target)
+    try:
+        inode, size_bytes = json.loads((folder / WHOLE_NAME).read_text(encoding="utf-8"))
+        facts = target.stat()
+    except (OSError, ValueError, TypeError, RecursionError):
+        return
+    if (facts.st_ino, facts.st_size) == (inode, size_bytes) and not folder.is_symlink():
+        remove_folder(folder)
+
+
+def _refuse_without_locks(path: Path) -> None:
+    """A lock that is not given for another reason than that it is held. Raises OSError with the reason."""
+    if fcntl is None:
+        return
+    with path.open("r+b") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return
 
 
 def kept_frames(target: str | Path) -> int:
@@ -148,7 +239,7 @@ def kept_frames(target: str | Path) -> int:
 
 def is_resumable(source: str, target: str) -> bool:
     """Whether a run can be gone on with: from a file that can be read again, into one file."""
-    return target != "-" and not is_sequence_pattern(target) and Path(source).is_file()
+    return target != "-" and not is_sequence_pattern(target) and os.path.isfile(source)
 
 
 def run_identity(source: str, restorer: Restorer, options: Mapping[str, Any]) -> dict[str, Any]:
@@ -198,16 +289,17 @@ def _read_head(path: Path) -> dict[str, Any] | None:
     """Whose journal it is; None when that cannot be told."""
     try:
         head = json.loads(path.read_text(encoding="utf-8"))
-        return head["run"] if head["version"] == _VERSION else {"journal": head["version"]}
-    except (OSError, ValueError, KeyError, TypeError):
+        run = head["run"] if head["version"] == _VERSION else {"journal": head["version"]}
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
+    return run if isinstance(run, dict) else None
 
 
 def _read_tiling(path: Path) -> Tiling | None:
     """How the frames of a journal were cut; None when that cannot be told."""
     try:
         return Tiling(**json.loads(path.read_text(encoding="utf-8"))["tiling"])
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
 
 

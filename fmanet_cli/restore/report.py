@@ -7,10 +7,11 @@ import json
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from dataclasses import fields as fields_of
 from datetime import datetime, timezone
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from fmanet_cli._version import __version__
 from fmanet_cli.engine.restorer import Restorer
@@ -101,6 +102,9 @@ class RunReport:
         return json.dumps(asdict(self), indent=1) + "\n"
 
 
+Record = TypeVar("Record", WeightsRecord, FileRecord)
+
+
 def describe_weights(name: str) -> WeightsRecord:
     """Path and digest of weights by name or path.
 
@@ -149,17 +153,17 @@ def report_run(
 
 
 def source_digest(path: str) -> str | None:
-    """SHA-256 of a video file or of all images of a sequence in turn; None for a pipe or a file that is not there."""
-    if path == "-":
-        return None
+    """SHA-256 of a video file or of all images of a sequence in turn; None for anything that is no regular file."""
     try:
         files = list_sequence(path) if is_sequence_pattern(path) else [Path(path)]
         digest = hashlib.sha256()
         for name in files:
+            if not name.is_file():
+                return None
             with name.open("rb") as file:
                 while piece := file.read(_PIECE_BYTES):
                     digest.update(piece)
-    except (OSError, VideoReadError):
+    except (OSError, VideoReadError, ValueError):
         return None
     return digest.hexdigest()
 
@@ -173,16 +177,29 @@ def read_report(path: Path) -> RunReport:
     try:
         fields = json.loads(path.read_text(encoding="utf-8"))
         if fields.get("format") != FORMAT:
-            raise OptionError(f"{path} has report format {fields.get('format')}, this fmanet reads {FORMAT}")
-        fields["weights"] = WeightsRecord(**fields["weights"])
-        fields["files"] = tuple(FileRecord(**file) for file in fields["files"])
-        return RunReport(**fields)
+            raise OptionError(f"{path} has report format {fields.get('format')!r:.60}, this fmanet reads {FORMAT}")
+        fields["weights"] = _checked(WeightsRecord(**fields["weights"]))
+        fields["files"] = tuple(_checked(FileRecord(**file)) for file in fields["files"])
+        report = RunReport(**fields)
     except OSError as error:
         raise OptionError(f"{path} cannot be read: {error.strerror or error}") from error
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         if isinstance(error, OptionError):
             raise
-        raise OptionError(f"{path} is not a report of fmanet restore: {error}") from error
+        raise OptionError(f"{path} is not a report of fmanet restore: {error!s:.200}") from error
+    if not isinstance(report.options, dict) or not report.files:
+        raise OptionError(f"{path} is not a report of fmanet restore: it has no options or no files")
+    return report
+
+
+def _checked(record: Record) -> Record:
+    """The same record, whose texts are texts that a path may have. Raises ValueError where they are not."""
+    for field in fields_of(record):
+        value, kind = getattr(record, field.name), str(field.type)
+        is_text = isinstance(value, str) and "\0" not in value
+        if kind.startswith("str") and not is_text and not (value is None and "None" in kind):
+            raise ValueError(f"{field.name} is {value!r:.60}")
+    return record
 
 
 def repeated_items(report: RunReport, path: Path) -> list[BatchItem]:

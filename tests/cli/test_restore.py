@@ -152,8 +152,8 @@ def test_ctrl_c_says_how_to_go_on(
     monkeypatch.setattr(StreamingRunner, "window", press_ctrl_c)
     result = fmanet(*words)
     assert result.exit_code == 130
-    assert f"8 frames of {tmp_path / 'sharp.mp4'} are kept; run the same command again to go on" in result.stderr
-    assert result.stderr.splitlines()[-1] == "interrupted"
+    kept = f"8 frames of {tmp_path / 'sharp.mp4'} are kept, run the same command again to go on"
+    assert result.stderr.splitlines()[-1] == f"interrupted: {kept}"
     assert not (tmp_path / "sharp.mp4").exists()
     monkeypatch.setattr(StreamingRunner, "window", window)
     refused = fmanet(*words, "--crf", 30)

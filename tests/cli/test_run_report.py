@@ -112,6 +112,7 @@ def test_a_changed_source_or_other_weights_are_refused(tmp_path: Path, weights: 
 )
 def test_what_cannot_be_repeated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: list[str], text: str) -> None:
     monkeypatch.chdir(tmp_path)
+    Path("clip.mp4").touch()
     Path("text.json").write_text("[1, 2")
     Path("later.json").write_text('{"format": 99}')
     result = fmanet("restore", *words)

@@ -12,7 +12,9 @@ from fmanet_cli.engine.restorer import Restorer
 from fmanet_cli.errors import OptionError
 from fmanet_cli.model.fmanet import FMANet
 from fmanet_cli.restore.batch import plan_files, plan_folder, run_batch
+from fmanet_cli.restore.folder import search_folder
 from fmanet_cli.restore.job import RestoreSettings
+from fmanet_cli.restore.records import Records
 
 MakeClip = Callable[..., Path]
 
@@ -26,7 +28,8 @@ def test_a_folder_with_a_finished_and_a_broken_video(make_clip: MakeClip, tmp_pa
     done.parent.mkdir(parents=True)
     done.write_bytes(b"finished")
     items = plan_folder(tmp_path / "in", tmp_path / "out")
-    events = run_batch(items, Restorer(tiny_model, device="cpu"), settings=RestoreSettings())
+    records = Records(tmp_path / "out")
+    events = run_batch(items, Restorer(tiny_model, device="cpu"), settings=RestoreSettings(), records=records)
     results = {event.result.item.source.name: event.result for event in events if event.result}
     assert {name: result.state for name, result in results.items()} == {
         "a.mp4": "done",
@@ -35,7 +38,9 @@ def test_a_folder_with_a_finished_and_a_broken_video(make_clip: MakeClip, tmp_pa
         "done.mp4": "skipped",
     }
     found = {str(path.relative_to(tmp_path / "out")) for path in (tmp_path / "out").rglob("*") if path.is_file()}
-    assert found == {"a.mp4", "deep/b.mkv", "deep/done.mp4"}
+    outputs = {"a.mp4", "deep/b.mkv", "deep/done.mp4"}
+    assert found == outputs | {".fmanet/a.mp4.json", ".fmanet/deep/b.mkv.json"}
+    assert results["done.mp4"].item.skip_reason.startswith("exists, not ours")
     assert done.read_bytes() == b"finished"
     assert "broken.mp4" in str(results["broken.mp4"].error)
 
@@ -44,16 +49,20 @@ def test_output_inside_the_folder_is_not_restored_again(make_clip: MakeClip, tmp
     make_clip("in/a.mp4")
     make_clip("in/out/a.mp4")
     items = plan_folder(tmp_path / "in", tmp_path / "in/out")
-    assert [(item.source.name, item.skip_reason) for item in items] == [("a.mp4", "finished already")]
+    assert [item.source for item in items] == [tmp_path / "in/a.mp4"]
 
 
 def test_pattern_and_depth(make_clip: MakeClip, tmp_path: Path) -> None:
     for name in ("in/a1.mp4", "in/b1.mp4", "in/deep/a2.mp4"):
         make_clip(name, count=1)
-    everywhere = plan_folder(tmp_path / "in", tmp_path / "out", pattern="a*")
-    assert [item.source.name for item in everywhere] == ["a1.mp4", "a2.mp4"]
-    here = plan_folder(tmp_path / "in", tmp_path / "out", recursive=False)
-    assert [item.source.name for item in here] == ["a1.mp4", "b1.mp4"]
+
+    def names(**choices: Any) -> list[str]:
+        return [path.name for path in search_folder(tmp_path / "in", **choices).videos]
+
+    assert names(include=["a*"]) == ["a1.mp4", "a2.mp4"]
+    assert names(include=["a1*", "b*"]) == ["a1.mp4", "b1.mp4"]
+    assert names(exclude=["a*"]) == ["b1.mp4"]
+    assert names(recursive=False) == ["a1.mp4", "b1.mp4"]
 
 
 def test_bad_plans_are_refused(make_clip: MakeClip, tmp_path: Path) -> None:
@@ -61,7 +70,7 @@ def test_bad_plans_are_refused(make_clip: MakeClip, tmp_path: Path) -> None:
     with pytest.raises(OptionError, match=r"a\.mp4 is not a folder"):
         plan_folder(clip, tmp_path / "out")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(OptionError, match=r"no video matching '\*' in .*empty"):
+    with pytest.raises(OptionError, match=r"no video in .*empty"):
         plan_folder(tmp_path / "empty", tmp_path / "out")
     other = make_clip("other/a.mp4", count=1)
     with pytest.raises(OptionError, match="would both become"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 from fractions import Fraction
@@ -36,6 +37,11 @@ def is_sequence_pattern(path: str | Path) -> bool:
         return True
 
 
+def sequence_name(pattern: str | Path) -> str:
+    """The name of a pattern without the width of its number: ``%d`` and ``%05d`` mean the same files."""
+    return _NUMBER.sub("%d", Path(pattern).name)
+
+
 def sequence_file(pattern: str | Path, number: int) -> Path:
     """Path of one image of a sequence."""
     path = Path(pattern)
@@ -52,7 +58,7 @@ def existing_files(pattern: str | Path) -> dict[int, Path]:
     digits = f"[0-9]{{{int(match[2])},}}" if match[2] else "[0-9]+"
     wanted = re.compile(re.escape(before) + f"({digits})" + re.escape(after) + "$")
     found = {}
-    if path.parent.is_dir():
+    if os.path.isdir(path.parent):
         for file in path.parent.iterdir():
             if named := wanted.match(file.name):
                 found[int(named[1])] = file

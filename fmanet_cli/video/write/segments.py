@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import shutil
+import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,14 @@ _CONTAINERS = {
 _SUFFIX = ".segment"
 _TABLE_SUFFIX = ".json"
 _NAME_DIGITS = 9
+WHOLE_NAME = "whole.json"
+"""What is noted in the folder of the finished output, before that gets its name."""
+
+_OWN_NAME = re.compile(
+    rf"\d{{{_NAME_DIGITS}}}\.(segment|json)(\.part)?|(journal|whole)\.json(\.part)?|lock|\.whole\..*"
+)
+"""Everything that is ever written into a folder of segments."""
+
 _LEAD_TICKS = 64
 """Frames are shown so much later than they are decoded; more than any encoder reorders."""
 
@@ -89,8 +97,8 @@ class SegmentFolder:
         kept = {segment.path.stem for segment in self.segments}
         try:
             for path in self.folder.iterdir():
-                is_piece = path.suffix in (_SUFFIX, _TABLE_SUFFIX) and path.stem.isdecimal()
-                if path.suffix == PART_SUFFIX or (is_piece and path.stem not in kept):
+                is_own = _OWN_NAME.fullmatch(path.name) is not None and path.name[:_NAME_DIGITS].isdecimal()
+                if is_own and (path.suffix == PART_SUFFIX or path.stem not in kept):
                     path.unlink()
         except OSError as error:
             raise VideoWriteError(f"{self.folder} cannot be cleared: {error.strerror or error}") from error
@@ -168,8 +176,13 @@ def count_frames(folder: Path) -> int:
 
 
 def remove_folder(folder: Path) -> None:
-    """Remove a folder of segments with all that is in it; what cannot be removed stays."""
-    shutil.rmtree(folder, ignore_errors=True)
+    """Remove what was made here from a folder of segments, and the folder if nothing else is in it."""
+    with contextlib.suppress(OSError):
+        for path in folder.iterdir():
+            if _OWN_NAME.fullmatch(path.name):
+                with contextlib.suppress(OSError):
+                    path.unlink()
+        folder.rmdir()
 
 
 def _segment_path(folder: Path, first_frame: int) -> Path:
@@ -204,7 +217,24 @@ def _read_table(segment: Path) -> dict[str, Any] | None:
     except (OSError, ValueError):
         return None
     text = text.rstrip("\n")
-    return json.loads(text) if hashlib.sha256(text.encode()).hexdigest() == digest else None
+    if hashlib.sha256(text.encode()).hexdigest() != digest:
+        return None
+    try:
+        table = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    return table if _is_table(table) else None
+
+
+def _is_table(table: Any) -> bool:
+    """Whether something has the shape of what `_write_table` writes. A digest can be forged like all else."""
+    if not isinstance(table, dict) or not isinstance(table.get("size_bytes"), int):
+        return False
+    columns: list[Any] = [table.get(name) for name in ("pts", "durations", "order")]
+    if not all(isinstance(column, list) and all(type(value) is int for value in column) for column in columns):
+        return False
+    pts, durations, order = columns
+    return len(pts) == len(durations) > 0 and sorted(order) == list(range(len(pts))) and pts == sorted(set(pts))
 
 
 def _file_digest(path: Path) -> str:

@@ -1,0 +1,53 @@
+"""Ctrl-C, SIGTERM and SIGHUP: each ends a run in order, with a last line and an exit code of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import threading
+from collections.abc import Iterator
+from types import FrameType
+
+_BASE_EXIT_CODE = 128
+
+
+class Interruption(KeyboardInterrupt):
+    """What a signal raises where the program is at work."""
+
+    def __init__(self, number: int = signal.SIGINT, remark: str = "") -> None:
+        super().__init__()
+        self.exit_code = _BASE_EXIT_CODE + number
+        """130 for Ctrl-C, 143 for SIGTERM, 129 for SIGHUP."""
+        self.remark = remark
+        """What is kept, and how to go on."""
+
+    @classmethod
+    def of(cls, error: BaseException | None, remark: str = "") -> Interruption:
+        """Another one for the same signal."""
+        new = cls(remark=remark or getattr(error, "remark", ""))
+        new.exit_code = getattr(error, "exit_code", new.exit_code)
+        return new
+
+
+@contextlib.contextmanager
+def ended_by_signals() -> Iterator[None]:
+    """Within the block SIGTERM and SIGHUP are as Ctrl-C; what the caller ignores (nohup) stays ignored."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    numbers = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    ours = [number for number in numbers if signal.getsignal(number) == signal.SIG_DFL]
+
+    def stop(number: int, _frame: FrameType | None) -> None:
+        # Cleaning up is not disturbed again: a system that goes down sends both.
+        for other in ours:
+            signal.signal(other, signal.SIG_IGN)
+        raise Interruption(number)
+
+    for number in ours:
+        signal.signal(number, stop)
+    try:
+        yield
+    finally:
+        for number in ours:
+            signal.signal(number, signal.SIG_DFL)

@@ -1,0 +1,135 @@
+"""Names of inputs and outputs as they are typed: checked before anything is loaded."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+from click.core import ParameterSource
+
+from fmanet_cli.cli.terminal import echo
+from fmanet_cli.errors import OptionError, OutputExistsError, VideoReadError, VideoWriteError
+
+if TYPE_CHECKING:
+    from fmanet_cli.restore.batch import BatchItem
+
+_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
+
+
+def did_you_mean(name: str) -> str:
+    """`` Did you mean 'clip.mp4'?`` where the folder of a missing file has one of a similar name, else nothing."""
+    path = Path(name)
+    try:
+        found = os.listdir(path.parent)  # noqa: PTH208 - half the time of iterdir in a folder of thousands
+    except (OSError, ValueError):
+        return ""
+    close = difflib.get_close_matches(path.name, found, n=1)
+    return f" Did you mean {str(path.with_name(close[0]))!r}?" if close else ""
+
+
+def plan_inputs(inputs: tuple[str, ...], output: str | None, suffix: str, *, overwrite: bool) -> list[BatchItem]:
+    """Which input goes where.
+
+    Raises:
+        OptionError: the output does not fit the number of inputs, or two of them would become one file.
+        OutputExistsError: one of several outputs is there already.
+    """
+    from fmanet_cli.restore.batch import BatchItem, plan_files
+
+    is_typed = click.get_current_context().get_parameter_source("suffix") is not ParameterSource.DEFAULT
+    if any(separator and separator in suffix for separator in (os.sep, os.altsep)):
+        raise OptionError(f"--suffix is added to a file name, so it cannot hold a folder: {suffix!r}")
+    if output is not None and _is_folder(output):
+        sources = [Path(name) for name in inputs]
+        return plan_files(sources, Path(output), suffix=suffix if is_typed else "", overwrite=overwrite)
+    if output is not None:
+        if len(inputs) > 1:
+            raise OptionError(f"{len(inputs)} inputs cannot go into the one file {output}; name a folder, such as out/")
+        if is_typed:
+            raise OptionError(f"--suffix is for outputs that are not named; leave it out or leave out -o {output}")
+        return [BatchItem(Path(inputs[0]), Path(output))]
+    if len(inputs) > 1:
+        return plan_files([Path(name) for name in inputs], Path(), suffix=suffix, overwrite=overwrite)
+    return [BatchItem(Path(inputs[0]), _beside(inputs[0], suffix))]
+
+
+def check_items(items: list[BatchItem], *, overwrite: bool) -> None:
+    """Refuse inputs that are not there and outputs that cannot be made.
+
+    Raises:
+        VideoReadError: an input does not exist or may not be read.
+        OptionError, OutputExistsError, VideoWriteError: a target cannot have its name.
+    """
+    for item in items:
+        _check_input(str(item.source))
+        _check_output(str(item.target), overwrite=overwrite)
+
+
+def _check_input(name: str) -> None:
+    from fmanet_cli.video.read.sequence import is_sequence_pattern, list_sequence
+
+    if name == "-":
+        return
+    # Path has made one slash of two.
+    if _ADDRESS.match(name.replace(":/", "://", 1)) and not os.path.exists(name):
+        raise VideoReadError(f"{name} is an address, and addresses are not read; download the file first")
+    if is_sequence_pattern(name):
+        list_sequence(name)
+        return
+    try:
+        if os.path.isdir(name):
+            raise OptionError(f"{name} is a folder: fmanet batch {name} -o OUT restores every video in it")
+        Path(name).stat()
+        if not os.access(name, os.R_OK):
+            raise PermissionError(13, os.strerror(13))
+    except FileNotFoundError as error:
+        raise VideoReadError(f"{name} does not exist.{did_you_mean(name)}") from error
+    except OSError as error:
+        raise VideoReadError(f"{name} cannot be read: {error.strerror or error}") from error
+
+
+def _check_output(name: str, *, overwrite: bool) -> None:
+    from fmanet_cli.video.read.sequence import is_sequence_pattern
+    from fmanet_cli.video.write.containers import container_of
+
+    if name == "-" or is_sequence_pattern(name):
+        return
+    target = Path(name)
+    container_of(target)
+    try:
+        target.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    except OSError as error:
+        raise VideoWriteError(f"{name} cannot be written: {error.strerror or error}") from error
+    if os.path.exists(target) and not overwrite:
+        raise OutputExistsError(f"{name} exists; use --overwrite to replace it")
+
+
+def _is_folder(output: str) -> bool:
+    """Whether an output names a folder; where only the missing suffix tells, that is said."""
+    if output == "-":
+        return False
+    if output.endswith(("/", os.sep)) or os.path.isdir(output):
+        return True
+    if Path(output).suffix or os.path.lexists(output):
+        return False
+    echo(f"{output} has no suffix: writing into the folder {output}/", err=True)
+    return True
+
+
+def _beside(name: str, suffix: str) -> Path:
+    """The output that goes with an input when none is named."""
+    from fmanet_cli.restore.batch import writable_path
+    from fmanet_cli.video.read.sequence import is_sequence_pattern
+
+    if name == "-" or is_sequence_pattern(name):
+        raise click.UsageError("--output is needed when the input is a pipe or an image sequence")
+    path = Path(name)
+    if not path.name:
+        raise OptionError(f"{name!r} is no file name")
+    return writable_path(path.with_name(f"{path.stem}{suffix}{path.suffix}"))

@@ -1,0 +1,106 @@
+"""The videos of a folder, and everything in it that is none."""
+
+from __future__ import annotations
+
+import fnmatch
+import os
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from fmanet_cli.errors import OptionError
+
+VIDEO_SUFFIXES = frozenset({
+    ".264", ".265", ".3g2", ".3gp", ".amv", ".apng", ".asf", ".avi", ".dav", ".divx", ".dv", ".f4v", ".flv", ".gif",
+    ".h264", ".h265", ".hevc", ".insv", ".ivf", ".lrv", ".m1v", ".m2t", ".m2ts", ".m2v", ".m4v", ".mjpeg", ".mjpg",
+    ".mkv", ".mod", ".mov", ".mp4", ".mp4v", ".mpe", ".mpeg", ".mpg", ".mpv", ".mts", ".mxf", ".nut", ".obu", ".ogm",
+    ".ogv", ".qt", ".rm", ".rmvb", ".swf", ".tod", ".trp", ".ts", ".vob", ".webm", ".wmv", ".wtv", ".xvid", ".y4m",
+})  # fmt: skip
+"""What a folder is searched for."""
+
+_HIDDEN = (".", "@")
+"""How names begin that a system or a server made for itself, such as `.Trash` and `@eaDir`."""
+
+_KINDS_SHOWN = 5
+
+
+@dataclass(slots=True)
+class FolderContent:
+    """What a search has found."""
+
+    folder: Path
+    """Where."""
+    videos: list[Path] = field(default_factory=list)
+    """In rising order."""
+    hidden: int = 0
+    """Files and folders whose names begin with a dot or an at sign."""
+    others: Counter[str] = field(default_factory=Counter)
+    """Files of other kinds by their suffix, in lower case."""
+    unreadable: list[str] = field(default_factory=list)
+    """Folders that cannot be read, each with the reason."""
+
+    def notes(self) -> list[str]:
+        """One sentence for each kind of thing that was passed over."""
+        notes = [f"{text}: passed over" for text in self.unreadable]
+        if self.hidden:
+            names = "name was" if self.hidden == 1 else "names were"
+            notes.append(f"{self.hidden} hidden {names} passed over (they begin with . or @)")
+        if self.others:
+            kinds = [f"{suffix or 'no suffix'} ({count})" for suffix, count in self.others.most_common(_KINDS_SHOWN)]
+            more = len(self.others) - len(kinds)
+            files = "file of another kind was" if self.others.total() == 1 else "files of other kinds were"
+            notes.append(
+                f"{self.others.total()} {files} passed over: {', '.join(kinds)}" + (f" and {more} more" if more else "")
+            )
+        return notes
+
+
+def search_folder(
+    folder: Path,
+    *,
+    recursive: bool = True,
+    include: Sequence[str] = ("*",),
+    exclude: Sequence[str] = (),
+    without: Path | None = None,
+) -> FolderContent:
+    """Look for videos in a folder; links to folders are not followed, so that the search always ends.
+
+    Args:
+        folder: where.
+        recursive: also in the folders inside.
+        include: patterns of file names, of which one must match.
+        exclude: patterns of which none may match.
+        without: a folder inside that is left out, such as that of the outputs.
+
+    Raises:
+        OptionError: `folder` is no folder.
+    """
+    if not os.path.isdir(folder):
+        raise OptionError(f"{folder} is not a folder; give 'fmanet restore' for single files")
+    content = FolderContent(folder)
+    left_out = None if without is None else os.path.realpath(without)
+    for path in _files(folder, content, recursive=recursive, left_out=left_out):
+        if path.suffix.lower() not in VIDEO_SUFFIXES:
+            content.others[path.suffix.lower()] += 1
+        elif _matches(path.name, include) and not _matches(path.name, exclude):
+            content.videos.append(path)
+    content.videos.sort()
+    return content
+
+
+def _files(folder: Path, content: FolderContent, *, recursive: bool, left_out: str | None) -> Iterator[Path]:
+    def note(error: OSError) -> None:
+        content.unreadable.append(f"{error.filename} cannot be read ({error.strerror or error})")
+
+    for place, folders, files in os.walk(folder, onerror=note):
+        for names in (folders, files):
+            hidden = [name for name in names if name.startswith(_HIDDEN)]
+            content.hidden += len(hidden)
+            names[:] = [name for name in names if not name.startswith(_HIDDEN)]
+        folders[:] = [name for name in folders if os.path.realpath(Path(place, name)) != left_out] if recursive else []
+        yield from (path for name in files if os.path.isfile(path := Path(place, name)))
+
+
+def _matches(name: str, patterns: Sequence[str]) -> bool:
+    return any(fnmatch.fnmatch(name, pattern) for pattern in patterns)
