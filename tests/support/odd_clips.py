@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -96,3 +96,19 @@ def _track_timescales(content: bytes | bytearray) -> dict[int, int]:
 def joined(path: Path, *parts: Path) -> None:
     """The bytes of several files in one, as recorders join transport streams."""
     path.write_bytes(b"".join(part.read_bytes() for part in parts))
+
+
+def move_flv_times(path: Path, first: Callable[[int], int]) -> None:
+    """Add milliseconds to the time of each video tag of Flash video; ``first`` takes the number of the tag."""
+    content = bytearray(path.read_bytes())
+    position, number = 13, 0
+    while position + 11 <= len(content):
+        kind, size = content[position], int.from_bytes(content[position + 1 : position + 4], "big")
+        if kind == 9:
+            time = int.from_bytes(content[position + 4 : position + 7], "big") | content[position + 7] << 24
+            moved = (time + first(number)) % (1 << 32)
+            content[position + 4 : position + 7] = (moved & 0xFFFFFF).to_bytes(3, "big")
+            content[position + 7] = moved >> 24
+            number += 1
+        position += 11 + size + 4
+    path.write_bytes(bytes(content))

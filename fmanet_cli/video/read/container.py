@@ -18,6 +18,7 @@ from fmanet_cli.video.read import describe as probe
 from fmanet_cli.video.read import length
 from fmanet_cli.video.read.deinterlace import METHODS, deinterlaced
 from fmanet_cli.video.read.faults import FaultLog
+from fmanet_cli.video.read.frame_times import PresentationGuess, lacks_presentation_times
 from fmanet_cli.video.read.opening import MAX_PIXELS, open_input
 from fmanet_cli.video.read.rational import to_fraction
 from fmanet_cli.video.read.truncation import missing_bytes
@@ -189,6 +190,7 @@ class ContainerSource:
     def _decode_all(self, *, may_start_broken: bool) -> Iterator[av.VideoFrame]:
         """Every frame that can be had; may_start_broken: damage before the first frame does not stop the run."""
         is_fatal = not may_start_broken
+        guess = PresentationGuess(trusts_pts=not lacks_presentation_times(self.stream))
         for packet in self._video_packets():
             if packet.is_corrupt:
                 self.faults.add(self._corruption(packet), fatal=is_fatal)
@@ -208,6 +210,7 @@ class ContainerSource:
             self._note_early(packet, frames, counts=may_start_broken)
             for frame in frames:
                 is_fatal = True
+                guess.settle(frame)
                 yield frame
 
     def _corruption(self, packet: av.Packet) -> str:

@@ -14,8 +14,18 @@ class FaultLog:
         self.path = path
         self.stops = stops
         self.count = 0
-        self.problems: list[str] = []
         self.warnings: list[str] = []
+        self._first: dict[str, str] = {}
+        self._counts: dict[str, int] = {}
+
+    @property
+    def problems(self) -> list[str]:
+        """What was recorded; of one kind only the first, with how many more there are."""
+        more = {kind: count - 1 for kind, count in self._counts.items()}
+        return [
+            text + (f" (and {more[kind]} more of this kind)" if more[kind] else "")
+            for kind, text in self._first.items()
+        ]
 
     def add(self, problem: str, *, fatal: bool = True) -> None:
         """Record a fault. Raises VideoReadError when the first fault shall stop the run and this one is ``fatal``."""
@@ -23,8 +33,10 @@ class FaultLog:
         if self.stops and fatal:
             raise VideoReadError(f"{self.path}: {problem}; with --on-error continue the good frames are kept")
 
-    def note(self, problem: str) -> None:
-        """Record what was mended without loss, such as a timestamp that goes back."""
+    def note(self, problem: str, *, kind: str = "") -> None:
+        """Record what was mended without loss, such as a timestamp that goes back; ``kind`` is listed once."""
         self.count += 1
-        if len(self.problems) < _LISTED:
-            self.problems.append(problem)
+        kind = kind or problem
+        if kind in self._first or len(self._first) < _LISTED:
+            self._first.setdefault(kind, problem)
+            self._counts[kind] = self._counts.get(kind, 0) + 1

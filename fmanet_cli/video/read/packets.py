@@ -12,11 +12,13 @@ from typing import Any
 import av
 
 from fmanet_cli.video.read.describe import codec_name
+from fmanet_cli.video.read.frame_times import lacks_presentation_times
 from fmanet_cli.video.read.opening import open_input
 from fmanet_cli.video.read.rational import to_fraction
+from fmanet_cli.video.read.restarts import is_restart
 
 _EMPTY_MOV_TEXT = b"\x00\x00"
-_RESTART_SECONDS = 1
+_USUAL_STEP_SECONDS = Fraction(1, 25)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +54,7 @@ class StreamPackets:
     hidden: int = 0
     """Packets that an edit list cuts out."""
     restarts: bool = False
-    """Whether the timestamps go back by more than a second."""
+    """Whether the timestamps start again or jump by hours."""
     starts_clean: bool = True
     """Whether the first packet is a key frame and nothing is shown before it."""
 
@@ -107,6 +109,7 @@ class _Collector:
         self._codec = codec_name(stream)
         self._kind = stream.type
         self._span = span
+        self._has_pts = stream.type != "video" or not lacks_presentation_times(stream)
         self._pts = array("q")
         self._digest = hashlib.sha256()
         self._count = self._byte_count = self._hidden = 0
@@ -134,7 +137,7 @@ class _Collector:
             self._starts_clean = False
         self._note_order(packet)
         self._count += 1
-        if pts is not None:
+        if pts is not None and self._has_pts:
             self._pts.append(pts)
             if self._first is None and not packet.is_discard:
                 self._first = pts
@@ -186,9 +189,11 @@ class _Collector:
         return payload
 
     def _note_order(self, packet: av.Packet) -> None:
-        dts = packet.dts if packet.dts is not None else packet.pts
+        # Where pictures are reordered, times of presentation go back by themselves.
+        dts = packet.dts if packet.dts is not None or self._kind == "video" else packet.pts
         if dts is None:
             return
-        if self._previous_dts is not None and (self._previous_dts - dts) * self._base > _RESTART_SECONDS:
+        step = packet.duration or max(1, round(_USUAL_STEP_SECONDS / self._base))
+        if self._previous_dts is not None and is_restart(self._previous_dts, dts, step=step, time_base=self._base):
             self._restarts = True
         self._previous_dts = dts

@@ -17,9 +17,10 @@ from fmanet_cli.video.pixels.formats import frame_to_rgb
 from fmanet_cli.video.read.container import ContainerSource
 from fmanet_cli.video.read.deinterlace import METHODS
 from fmanet_cli.video.read.faults import FaultLog
+from fmanet_cli.video.read.frame_times import FrameClock
+from fmanet_cli.video.read.restarts import RestartLog
 from fmanet_cli.video.read.sequence import ImageSource, is_sequence_pattern
 
-_RESTART_SECONDS = 1
 _LATEST_SECONDS = 10**9
 """About 32 years; beyond it FFmpeg's timestamps overflow."""
 
@@ -64,6 +65,8 @@ class VideoReader:
             )
         self.info: VideoInfo = _trimmed_info(self._source.info, start_seconds, end_seconds)
         """Facts of the video."""
+        self.restarts = RestartLog()
+        """Where the timestamps started again so far."""
         self.frames_read = 0
         """Frames given so far."""
         self._frames = self._stream_frames()
@@ -116,7 +119,10 @@ class VideoReader:
         held: tuple[int, av.VideoFrame] | None = None
         end_seconds: Fraction | None = None
         step = max(1, round(1 / info.frame_rate / info.time_base))
-        for pts, picture in self._timed(self._source.pictures(info.trim_start_seconds)):
+        clock = FrameClock(
+            time_base=info.time_base, frame_rate=info.frame_rate, faults=self._faults, restarts=self.restarts
+        )
+        for pts, picture in clock.timed(self._source.pictures(info.trim_start_seconds)):
             seconds = pts * info.time_base - info.start_seconds
             if info.trim_start_seconds is not None and seconds < info.trim_start_seconds:
                 continue
@@ -140,25 +146,6 @@ class VideoReader:
         if end_seconds is not None and (left := round(end_seconds / self.info.time_base) - pts) > 0:
             return left
         return picture.duration or step
-
-    def _timed(self, pictures: Iterator[av.VideoFrame]) -> Iterator[tuple[int, av.VideoFrame]]:
-        """Pictures with timestamps that rise."""
-        step = max(1, round(1 / self.info.frame_rate / self.info.time_base))
-        last: int | None = None
-        shift = 0
-        for number, picture in enumerate(pictures):
-            following = 0 if last is None else last + step
-            pts = following if picture.pts is None else picture.pts + shift
-            if last is not None and pts <= last:
-                behind_seconds = (last - pts) * self.info.time_base
-                self._faults.note(f"frame {number} has a timestamp that goes back by {float(behind_seconds):.3f} s")
-                if behind_seconds > _RESTART_SECONDS:
-                    shift += following - pts
-                    pts = following
-                else:
-                    pts = last + 1
-            last = pts
-            yield pts, picture
 
     def _check_picture(self, picture: av.VideoFrame, seconds: float) -> None:
         if (picture.height, picture.width) != (self.info.height, self.info.width):
