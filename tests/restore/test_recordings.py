@@ -11,7 +11,6 @@ from fmanet_cli.restore.job import RestoreReport, RestoreSettings, restore_video
 from fmanet_cli.verify.compare import verify
 from fmanet_cli.video.contents import probe
 from fmanet_cli.video.write.codecs import EncoderOptions
-from support.clips import make_clip, packet_payloads, packet_times
 from support.fuzz_runs import plain_restorer
 from support.odd_clips import record
 

@@ -11,7 +11,6 @@ from typing import Any
 import av
 
 from fmanet_cli.errors import OptionError
-from fmanet_cli.video.frames import StreamInfo
 from fmanet_cli.video.read.describe import codec_name, is_cover, kept_marks, stream_title
 from fmanet_cli.video.write.containers import ALL_FLAGS, Container
 from fmanet_cli.video.write.tags import stream_tags
@@ -129,11 +128,9 @@ def scan_packets(container: av.container.InputContainer, indices: set[int]) -> d
 
 def describe(stream: Any) -> str:
     """A stream in words, such as ``audio stream 1 (aac, eng)``."""
-    info = StreamInfo(
-        stream.index, stream.type or "unknown", codec_name(stream), language=stream.metadata.get("language", "")
-    )
-    details = ", ".join(text for text in (info.codec, info.language) if text)
-    return f"{info.kind} stream {info.index}" + (f" ({details})" if details else "")
+    language = stream.metadata.get("language", "")
+    details = ", ".join(text for text in (codec_name(stream), language) if text and text != "und")
+    return f"{stream.type or 'unknown'} stream {stream.index}" + (f" ({details})" if details else "")
 
 
 def add_planned(output: av.container.OutputContainer, planned: PlannedStream, source: Any) -> Any:
