@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from fmanet_cli.errors import OptionError
 from fmanet_cli.model.config import IMAGE_CHANNELS, FMANetConfig
 from fmanet_cli.model.degradation import DegradationNetwork
-from fmanet_cli.model.layers import FrameConv, WindowConv
+from fmanet_cli.model.layers import Folding
 from fmanet_cli.model.restoration import RestorationNetwork
 
 ColourOrder = Literal["rgb", "bgr"]
@@ -109,7 +109,7 @@ class FMANet(nn.Module):
     def fold_frames(self, folded: bool = True) -> FMANet:
         """Runs one-frame convolutions in two dimensions, channels last: the same values, much faster on a CPU."""
         for module in self.modules():
-            if isinstance(module, FrameConv | WindowConv):
+            if isinstance(module, Folding):
                 module.folded = folded
         return self
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor, nn
 
+from fmanet_cli.model.activation import join_channels
 from fmanet_cli.model.attention import MultiAttentionBlock
 from fmanet_cli.model.config import FMANetConfig
 from fmanet_cli.model.filtering import warp_features
@@ -53,14 +53,14 @@ class FRMABlock(nn.Module):
         features = self.rdb(state.features)
         guide = repeat_frame(centre, features.shape[2])
         if state.flow_masks is None:
-            flow_masks = self.conv_f(torch.cat((guide, features), dim=1))
+            flow_masks = self.conv_f(join_channels(guide, features))
         else:
             warped = warp_features(features, state.flow_masks)
             known = state.flow_masks.to(features.dtype)
-            flow_masks = state.flow_masks + self.conv_f(torch.cat((guide, known, warped), dim=1))
+            flow_masks = state.flow_masks + self.conv_f(join_channels(guide, known, warped))
         aligned = frames_to_channels(warp_features(features, flow_masks))
         if state.warped is not None:
-            aligned = torch.cat((state.warped.to(aligned.dtype), aligned), dim=1)
+            aligned = join_channels(state.warped.to(aligned.dtype), aligned)
         aligned = self.conv_Fw(aligned)
         kernel_guide = None
         if degradation is not None:

@@ -2,22 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-NEGATIVE_SLOPE = 0.2
+from fmanet_cli.model.activation import Activation, append_activated, join_channels
 
 
-class FrameConv(nn.Conv3d):
-    """A convolution with kernel (1, k, k): each frame of a (B, C, T, H, W) window on its own, size kept.
+class Folding(nn.Module):
+    """What can compute frames folded into the batch, in two dimensions, channels last.
 
-    With `folded` set, the frames are folded into the batch and convolved in two dimensions, channels last. The values
+    With `folded` set, a (B, C, T, H, W) window is folded before and unfolded after all that a module does. The values
     are the same up to rounding; on a CPU it is several times faster. Tensors in the `channels_last_3d` memory format
     are folded without a copy.
     """
 
     folded = False
+
+    def by_frames(self, compute: Callable[[Tensor], Tensor], window: Tensor) -> Tensor:
+        """`compute(window)`, folded if asked; frames that an outer module has folded stay so."""
+        if not self.folded or window.ndim == 4:
+            return compute(window)
+        return unfold_frames(compute(fold_frames(window)), window.shape[2])
+
+
+class FrameConv(Folding, nn.Conv3d):
+    """A convolution with kernel (1, k, k): each frame of a window on its own, size kept."""
 
     def __init__(self, in_channels: int, out_channels: int, kernel_size: int = 3, *, bias: bool = False) -> None:
         padding = kernel_size // 2
@@ -26,20 +38,20 @@ class FrameConv(nn.Conv3d):
         )
 
     def forward(self, window: Tensor) -> Tensor:
-        """(B, C, T, H, W) to (B, C', T, H, W)."""
-        if not self.folded:
+        """(B, C, T, H, W) to (B, C', T, H, W), or folded frames (B * T, C, H, W) to (B * T, C', H, W)."""
+        return self.by_frames(self._convolve, window)
+
+    def _convolve(self, window: Tensor) -> Tensor:
+        if window.ndim == 5:
             return super().forward(window)
-        frames = F.conv2d(fold_frames(window), self.weight.squeeze(2), self.bias, padding=self.padding[1:])
-        return unfold_frames(frames, window.shape[2])
+        return F.conv2d(window, self.weight.squeeze(2), self.bias, padding=self.padding[1:])
 
 
-class WindowConv(nn.Conv3d):
+class WindowConv(Folding, nn.Conv3d):
     """A true 3x3x3 convolution over a (B, C, T, H, W) window, size kept, no bias.
 
     With `folded` set, the three neighbours in time are stacked as channels and convolved in two dimensions.
     """
-
-    folded = False
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__(in_channels, out_channels, 3, padding=1, bias=False)
@@ -81,27 +93,33 @@ def channels_to_frames(image: Tensor, num_frames: int) -> Tensor:
     return image.unflatten(1, (-1, num_frames))
 
 
-def leaky_relu() -> nn.LeakyReLU:
-    """The activation of every convolution stack of the network."""
-    return nn.LeakyReLU(NEGATIVE_SLOPE, inplace=True)
+class FrameStack(Folding, nn.Sequential):
+    """Layers that compute each frame on its own, folded once around all of them."""
+
+    def forward(self, window: Tensor) -> Tensor:
+        """(B, C, T, H, W) to (B, C', T, H, W)."""
+        return self.by_frames(super().forward, window)
 
 
-def two_convs(in_channels: int, hidden: int, out_channels: int) -> nn.Sequential:
+def two_convs(in_channels: int, hidden: int, out_channels: int) -> FrameStack:
     """Two 3x3 frame convolutions with an activation between them, the usual head."""
-    return nn.Sequential(FrameConv(in_channels, hidden), leaky_relu(), FrameConv(hidden, out_channels))
+    return FrameStack(FrameConv(in_channels, hidden), Activation(), FrameConv(hidden, out_channels))
 
 
-class FlowHead(nn.Sequential):
+class FlowHead(FrameStack):
     """Two 3x3 frame convolutions that predict optical flow; the second runs in float32 under autocast.
 
     A 16-bit flow of 20 pixels is off by up to 0.06 pixel (bfloat16), which the warp would show.
     """
 
     def __init__(self, in_channels: int, hidden: int, out_channels: int) -> None:
-        super().__init__(FrameConv(in_channels, hidden), leaky_relu(), FrameConv(hidden, out_channels))
+        super().__init__(FrameConv(in_channels, hidden), Activation(), FrameConv(hidden, out_channels))
 
     def forward(self, window: Tensor) -> Tensor:
         """(B, C, T, H, W) to (B, C', T, H, W), at least float32."""
+        return self.by_frames(self._predict, window)
+
+    def _predict(self, window: Tensor) -> Tensor:
         hidden = self[1](self[0](window))
         with torch.autocast(hidden.device.type, enabled=False):
             wide = hidden if hidden.dtype == torch.float64 else hidden.float()
@@ -114,14 +132,13 @@ class DenseLayer(nn.Module):
     def __init__(self, in_channels: int, growth: int) -> None:
         super().__init__()
         self.conv = FrameConv(in_channels, growth)
-        self.activation = leaky_relu()
 
     def forward(self, window: Tensor) -> Tensor:
         """(B, C, T, H, W) to (B, C + growth, T, H, W)."""
-        return torch.cat((window, self.activation(self.conv(window))), dim=1)
+        return append_activated(window, self.conv(window))
 
 
-class ResidualDenseBlock(nn.Module):
+class ResidualDenseBlock(Folding):
     """RDB: densely connected layers, a 1x1 fusion with bias, and a skip connection (paper section 3.2)."""
 
     def __init__(self, dim: int, growth: int, num_layers: int) -> None:
@@ -131,10 +148,10 @@ class ResidualDenseBlock(nn.Module):
 
     def forward(self, window: Tensor) -> Tensor:
         """(B, C, T, H, W), same shape out."""
-        return self.conv(self.layer(window)) + window
+        return self.by_frames(lambda frames: self.conv(self.layer(frames)) + frames, window)
 
 
-class ResidualDenseChain(nn.Module):
+class ResidualDenseChain(Folding):
     """RRDB: RDBs in series, the outputs of all of them fused, and a skip connection without scaling."""
 
     def __init__(self, dim: int, growth: int, num_layers: int, num_rdbs: int) -> None:
@@ -144,16 +161,17 @@ class ResidualDenseChain(nn.Module):
 
     def forward(self, window: Tensor) -> Tensor:
         """(B, C, T, H, W), same shape out."""
+        return self.by_frames(self._refine, window)
+
+    def _refine(self, window: Tensor) -> Tensor:
         outputs = []
         features = window
         for block in self.RDBs:
             features = block(features)
             outputs.append(features)
-        return self.conv(torch.cat(outputs, dim=1)) + window
+        return self.conv(join_channels(*outputs)) + window
 
 
-def feature_extractor(in_channels: int, dim: int, growth: int, num_layers: int, num_rdbs: int) -> nn.Sequential:
+def feature_extractor(in_channels: int, dim: int, growth: int, num_layers: int, num_rdbs: int) -> FrameStack:
     """The per-frame feature extractor at the head of both networks."""
-    return nn.Sequential(
-        FrameConv(in_channels, dim), leaky_relu(), ResidualDenseChain(dim, growth, num_layers, num_rdbs)
-    )
+    return FrameStack(FrameConv(in_channels, dim), Activation(), ResidualDenseChain(dim, growth, num_layers, num_rdbs))

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from fmanet_cli.model.activation import Activation, join_channels
 from fmanet_cli.model.config import FLOW_MASK_CHANNELS, IMAGE_CHANNELS, FMANetConfig
 from fmanet_cli.model.degradation import DegradationFeatures
 from fmanet_cli.model.filtering import dynamic_upsampling, warp_window
@@ -17,7 +17,6 @@ from fmanet_cli.model.layers import (
     WindowConv,
     channels_to_frames,
     feature_extractor,
-    leaky_relu,
     repeat_frame,
     two_convs,
 )
@@ -44,12 +43,13 @@ class PixelShuffleUpsampler(nn.Module):
         self.conv1 = nn.Conv2d(dim, 4 * width, 3, padding=1, bias=False)
         self.conv2 = nn.Conv2d(width, 4 * width, 3, padding=1, bias=False)
         self.conv3 = nn.Conv2d(width, width, 3, padding=1, bias=False)
-        self.activation = leaky_relu()
+        self.activation = Activation()
 
     def forward(self, image: Tensor) -> Tensor:
         """(B, C, H, W) to (B, C', 4H, 4W)."""
-        image = F.pixel_shuffle(self.activation(self.conv1(image)), 2)
-        image = F.pixel_shuffle(self.activation(self.conv2(image)), 2)
+        # Shuffled before they are activated, which is the same: so the next convolution's input is the result kept.
+        image = self.activation(F.pixel_shuffle(self.conv1(image), 2))
+        image = self.activation(F.pixel_shuffle(self.conv2(image), 2))
         return self.activation(self.conv3(image))
 
 
@@ -64,14 +64,14 @@ class RestorationNetwork(nn.Module):
             IMAGE_CHANNELS + dim, dim, config.growth, config.num_dense_layers, config.num_rdbs
         )
         self.f_conv1 = FlowHead(flow_channels, flow_channels, flow_channels)
-        self.d_conv = nn.Sequential(WindowConv(config.degradation_taps, dim), leaky_relu(), WindowConv(dim, dim))
+        self.d_conv = nn.Sequential(WindowConv(config.degradation_taps, dim), Activation(), WindowConv(dim, dim))
         self.FRMA_blocks = nn.ModuleList(
             FRMABlock(config, degradation_aware=True, first=index == 0) for index in range(config.num_frma_blocks)
         )
         self.res_conv1 = nn.Conv2d(dim, dim, 3, padding=1, bias=False)
         self.res_conv2 = nn.Conv2d(config.residual_width, IMAGE_CHANNELS, 3, padding=1, bias=False)
         self.upsample = PixelShuffleUpsampler(dim, config.residual_width)
-        self.activation = leaky_relu()
+        self.activation = Activation()
         self.r_conv = two_convs(dim // config.num_frames, dim, config.scale**2 * config.restoration_taps)
         self.f_conv2 = FlowHead(flow_channels, flow_channels, FLOW_MASK_CHANNELS)
         self.f_conv3 = FlowHead(flow_channels + 2 * IMAGE_CHANNELS, flow_channels, FLOW_MASK_CHANNELS)
@@ -80,9 +80,7 @@ class RestorationNetwork(nn.Module):
     def forward(self, window: Tensor, degradation: DegradationFeatures) -> RestorationOutputs:
         """`window`: (B, 3, T, H, W), blurry low-resolution frames in [0, 1]; `degradation`: Net^D's result."""
         config = self.config
-        features = self.feature_extractor(
-            torch.cat((window.to(degradation.features.dtype), degradation.features), dim=1)
-        )
+        features = self.feature_extractor(join_channels(window.to(degradation.features.dtype), degradation.features))
         centre = features[:, :, config.centre]
         kernel_features = self.d_conv(degradation.kernel_logits)
         state = RefinementState(features, None, self.f_conv1(degradation.flow_masks))
@@ -100,4 +98,4 @@ class RestorationNetwork(nn.Module):
         """f^X, (B, 3, T, H, W): a first guess warps the window, and what it shows decides the final pair."""
         warped = warp_window(window, self.f_conv2(flow_masks))
         centre = repeat_frame(window[:, :, self.config.centre], self.config.num_frames)
-        return self.f_conv3(torch.cat((flow_masks, warped.to(flow_masks.dtype), centre.to(flow_masks.dtype)), dim=1))
+        return self.f_conv3(join_channels(flow_masks, warped.to(flow_masks.dtype), centre.to(flow_masks.dtype)))

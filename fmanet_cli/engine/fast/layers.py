@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from fmanet_cli.model.activation import NEGATIVE_SLOPE
 from fmanet_cli.model.attention import LAYER_NORM_EPSILON
-from fmanet_cli.model.layers import NEGATIVE_SLOPE
 
 WIDE_DIM = 64
 """From this many channels on, a dense block runs faster with its layers regrouped by source."""
