@@ -53,10 +53,14 @@ class VerificationError(FmanetError):
     exit_code = 6
 
 
-class VideoWriteError(FmanetError, OSError):
-    """An output cannot be encoded or written."""
+class FileWriteError(FmanetError, OSError):
+    """A file cannot be written: no space, no permission, no such folder."""
 
     exit_code = 7
+
+
+class VideoWriteError(FileWriteError):
+    """An output cannot be encoded or written."""
 
 
 class ResumeError(FmanetError):
@@ -71,6 +75,8 @@ class OutputBusyError(ResumeError):
 
 class TrainingError(FmanetError):
     """Training cannot start or cannot go on."""
+
+    exit_code = 8
 
 
 class EvaluationError(FmanetError):

@@ -38,7 +38,7 @@ EPILOG = """\b
 Exit codes:
   0 done    1 some files of a batch failed, or a fault of fmanet itself    2 wrong usage
   3 input unreadable    4 weights    5 device or memory    6 output failed verification
-  7 output cannot be written    130 interrupted (143 by SIGTERM, 129 by SIGHUP)
+  7 output cannot be written    8 training stopped    130 interrupted (143 by SIGTERM, 129 by SIGHUP)
 
 \b
 Example:

@@ -45,14 +45,14 @@ class ReportFile:
             self._check_regular(is_own)
 
     def write(self, text: str) -> None:
-        """Raises VideoWriteError where that fails; an older report is then still there."""
+        """Raises FileWriteError where that fails; an older report is then still there."""
         if self.is_standard_output:
             echo(text, nl=False)
             return
-        from fmanet_cli.evaluation.report import write_report
+        from fmanet_cli.files import write_text
 
         if not self._is_special:
-            write_report(self._path, text)
+            write_text(self._path, text)
             return
         try:
             # Without a reader a named pipe would block for good.

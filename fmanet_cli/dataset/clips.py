@@ -11,17 +11,9 @@ import numpy as np
 
 from fmanet_cli.dataset.byte_images import ByteImage, describe_size, quantize
 from fmanet_cli.errors import EvaluationError
+from fmanet_cli.files import IMAGE_SUFFIXES, VIDEO_SUFFIXES
 from fmanet_cli.video.read.images import read_image
 from fmanet_cli.video.read.reader import VideoReader
-
-IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"})
-"""Files that are one picture each."""
-
-VIDEO_SUFFIXES = frozenset(
-    {".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".mts", ".m2ts", ".wmv", ".flv"}
-    | {".y4m", ".ogv", ".3gp", ".gif"}
-)
-"""Files that are looked for in a folder of videos; a file that is named itself may have any suffix."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import csv
 import io
 import json
 import math
-import secrets
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from pathlib import Path
 from typing import Any
 
-from fmanet_cli.errors import EvaluationError, VideoWriteError
+from fmanet_cli.errors import EvaluationError
 from fmanet_cli.evaluation.metrics import FrameScores
 
 Colour = tuple[float, float, float]
@@ -151,22 +148,6 @@ def mean_scores(scores: Iterable[FrameScores]) -> MeanScores:
     """Return the mean of each figure over the frames that have it."""
     listed = list(scores)
     return MeanScores(*(_mean(getattr(frame, name.name) for frame in listed) for name in fields(MeanScores)))
-
-
-def write_report(path: Path, text: str) -> None:
-    """Write ``text`` under a temporary name beside ``path`` and rename it; an older report is replaced.
-
-    Raises VideoWriteError if the folder is missing or cannot be written to.
-    """
-    temporary = path.with_name(f".{path.stem}-{secrets.token_hex(4)}{path.suffix}")
-    try:
-        temporary.write_text(text, encoding="utf-8")
-        temporary.replace(path)
-    except OSError as error:
-        raise VideoWriteError(f"cannot write the report {path}: {error.strerror}") from error
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
 
 
 def to_json_text(evaluation: Evaluation) -> str:

@@ -11,7 +11,8 @@ from pathlib import Path
 
 from fmanet_cli.engine.restorer import Restorer
 from fmanet_cli.errors import FmanetError, OptionError, OutputBusyError, UnexpectedError, VideoWriteError
-from fmanet_cli.restore.folder import VIDEO_SUFFIXES, FolderContent, search_folder
+from fmanet_cli.files import VIDEO_SUFFIXES
+from fmanet_cli.restore.folder import FolderContent, search_folder
 from fmanet_cli.restore.job import RestoreJob, RestoreProgress, RestoreReport, RestoreSettings, deciding_options
 from fmanet_cli.restore.journal import remove_leftover, weights_digest
 from fmanet_cli.restore.records import Records

@@ -10,14 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from fmanet_cli.errors import OptionError
-
-VIDEO_SUFFIXES = frozenset({
-    ".264", ".265", ".3g2", ".3gp", ".amv", ".apng", ".asf", ".avi", ".dav", ".divx", ".dv", ".f4v", ".flv", ".gif",
-    ".h264", ".h265", ".hevc", ".insv", ".ivf", ".lrv", ".m1v", ".m2t", ".m2ts", ".m2v", ".m4v", ".mjpeg", ".mjpg",
-    ".mkv", ".mod", ".mov", ".mp4", ".mp4v", ".mpe", ".mpeg", ".mpg", ".mpv", ".mts", ".mxf", ".nut", ".obu", ".ogm",
-    ".ogv", ".qt", ".rm", ".rmvb", ".swf", ".tod", ".trp", ".ts", ".vob", ".webm", ".wmv", ".wtv", ".xvid", ".y4m",
-})  # fmt: skip
-"""What a folder is searched for."""
+from fmanet_cli.files import VIDEO_SUFFIXES
 
 _HIDDEN = (".", "@")
 """How names begin that a system or a server made for itself, such as `.Trash` and `@eaDir`."""

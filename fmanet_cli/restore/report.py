@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import sys
 from collections.abc import Mapping, Sequence
@@ -17,6 +16,7 @@ from fmanet_cli._version import __version__
 from fmanet_cli.engine.restorer import Restorer
 from fmanet_cli.engine.tiling import Tiling
 from fmanet_cli.errors import OptionError, VideoReadError, WeightsError
+from fmanet_cli.files import sha256_of
 from fmanet_cli.machine import Machine, describe_machine
 from fmanet_cli.restore.batch import BatchItem, BatchResult
 from fmanet_cli.video.inspection import library_versions
@@ -156,16 +156,9 @@ def source_digest(path: str) -> str | None:
     """SHA-256 of a video file or of all images of a sequence in turn; None for anything that is no regular file."""
     try:
         files = list_sequence(path) if is_sequence_pattern(path) else [Path(path)]
-        digest = hashlib.sha256()
-        for name in files:
-            if not name.is_file():
-                return None
-            with name.open("rb") as file:
-                while piece := file.read(_PIECE_BYTES):
-                    digest.update(piece)
+        return sha256_of(*files) if all(name.is_file() for name in files) else None
     except (OSError, VideoReadError, ValueError):
         return None
-    return digest.hexdigest()
 
 
 def read_report(path: Path) -> RunReport:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 from pathlib import Path
 from typing import Any
 
 from fmanet_cli.errors import TrainingError
+from fmanet_cli.files import naming_failures
 from fmanet_cli.training.losses import RestorationLoss
 from fmanet_cli.training.trainer import StepReport
 
@@ -75,7 +77,7 @@ class RunLog:
             self._writer.close()
 
     def write(self, report: StepReport) -> None:
-        """Log one step and its validation."""
+        """Log one step and its validation. Raises ``FileWriteError`` where the disk takes no more."""
         values = step_values(report)
         self._steps.append(values)
         tag = f"stage{report.stage}"
@@ -102,17 +104,22 @@ class RunLog:
 class _Table:
     def __init__(self, path: Path, columns: tuple[str, ...]) -> None:
         new = not path.exists()
-        self._file = path.open("a", newline="", encoding="utf-8")
+        self._path = path
+        with naming_failures(path):
+            self._file = path.open("a", newline="", encoding="utf-8")
         self._rows = csv.DictWriter(self._file, columns, restval="")
         if new:
             self._rows.writeheader()
 
     def append(self, values: dict[str, float]) -> None:
-        self._rows.writerow(values)
-        self._file.flush()
+        with naming_failures(self._path):
+            self._rows.writerow(values)
+            self._file.flush()
 
     def close(self) -> None:
-        self._file.close()
+        # What could not be flushed has been said by `append`; closing tries it once more.
+        with contextlib.suppress(OSError):
+            self._file.close()
 
 
 def check_tensorboard() -> Any:

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fmanet_cli.errors import TrainingError
+from fmanet_cli.files import IMAGE_SUFFIXES
 from fmanet_cli.training.artefacts import add_codec_artefacts, add_sensor_noise
 from fmanet_cli.training.motion import MotionRange, Path, draw_paths, invert_affine
 from fmanet_cli.training.windows import (
@@ -26,8 +27,6 @@ from fmanet_cli.training.windows import (
     to_linear,
 )
 from fmanet_cli.video.read.images import read_image
-
-PHOTO_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 
 _FLAT_DETAIL = 0.02
 _DETAIL_BLOCK_PIXELS = 32
@@ -144,9 +143,9 @@ def photo_paths(folder: str | FilePath) -> list[FilePath]:
     folder = FilePath(folder)
     if not folder.is_dir():
         raise TrainingError(f"{folder} is not a folder; give a folder of photographs")
-    paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in PHOTO_SUFFIXES)
+    paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
     if not paths:
-        raise TrainingError(f"no photographs in {folder}; it needs files ending in {', '.join(PHOTO_SUFFIXES)}")
+        raise TrainingError(f"no photographs in {folder}; it needs files ending in {', '.join(sorted(IMAGE_SUFFIXES))}")
     return paths
 
 

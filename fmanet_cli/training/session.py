@@ -15,6 +15,7 @@ import torch
 
 from fmanet_cli.engine.device import choose_device
 from fmanet_cli.errors import OptionError, TrainingError
+from fmanet_cli.files import naming_failures
 from fmanet_cli.model.fmanet import FMANet, random_model
 from fmanet_cli.training.logs import RunLog, check_tensorboard
 from fmanet_cli.training.photos import PhotoOptions, PhotoWindows, load_photos
@@ -82,7 +83,8 @@ def train(session: Session) -> Generator[StepReport, None, None]:
     folder = session.run.folder
     if not session.resume and (folder / STATE_NAME).exists():
         raise OptionError(f"{folder} already holds a run; give --resume to go on or another folder")
-    folder.mkdir(parents=True, exist_ok=True)
+    with naming_failures(folder):
+        folder.mkdir(parents=True, exist_ok=True)
     with joined(session.processes, train_share, session):
         yield from _train_logged(session, device)
 

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from fmanet_cli.errors import TrainingError
-from fmanet_cli.weights.atomic import replacing
+from fmanet_cli.files import replacing
 
 STATE_NAME = "state.pt"
 WEIGHTS_NAME = "weights.safetensors"
@@ -45,8 +45,9 @@ class RunState:
 
 
 def save_state(folder: Path, state: RunState) -> None:
-    """Write the state under a temporary name and rename it."""
-    with replacing(folder / STATE_NAME) as temporary:
+    """Write the state whole, in place of an older one. Raises ``FileWriteError`` where it cannot be written."""
+    # torch.save tells a full disk apart from its own faults only when Python writes the file.
+    with replacing(folder / STATE_NAME) as temporary, temporary.open("wb") as file:
         torch.save(
             {
                 "format_version": FORMAT_VERSION,
@@ -55,7 +56,7 @@ def save_state(folder: Path, state: RunState) -> None:
                 "averaged": state.averaged,
                 "optimizers": state.optimizers,
             },
-            temporary,
+            file,
         )
 
 

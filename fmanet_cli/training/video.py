@@ -15,10 +15,10 @@ from torch import Tensor
 
 from fmanet_cli.dataset.exposure import average_in_linear_light, blur_clip
 from fmanet_cli.errors import TrainingError, VideoReadError
+from fmanet_cli.files import VIDEO_SUFFIXES
 from fmanet_cli.training.windows import SCALE, WindowBatch, batch_generator, detail, downscale_window
 from fmanet_cli.video.read.reader import VideoReader
 
-VIDEO_SUFFIXES = (".mp4", ".mkv", ".mov", ".webm", ".avi", ".m4v")
 SPAN_FRAMES = 16
 """Neighbouring frames that are kept together."""
 
@@ -122,7 +122,7 @@ def load_spans(folder: str | Path, *, smallest_side: int, spans_per_clip: int = 
         raise TrainingError(f"{folder} is not a folder; give a folder of videos")
     paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in VIDEO_SUFFIXES)
     if not paths:
-        raise TrainingError(f"no videos in {folder}; it needs files ending in {', '.join(VIDEO_SUFFIXES)}")
+        raise TrainingError(f"no videos in {folder}; it needs files ending in {', '.join(sorted(VIDEO_SUFFIXES))}")
     with ThreadPoolExecutor(max_workers=2) as pool:
         clips = list(pool.map(lambda path: _read_spans(path, smallest_side, spans_per_clip, seed), paths))
     spans = [span for clip in clips for span in clip]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import hashlib
 import json
 import os
 import re
@@ -14,7 +13,7 @@ from pathlib import Path
 import platformdirs
 
 from fmanet_cli.errors import ChecksumError, WeightsError
-from fmanet_cli.weights.atomic import replacing
+from fmanet_cli.files import replacing, sha256_of
 from fmanet_cli.weights.registry import EMBEDDED_FOLDER, PRETRAINED, WeightsRow
 
 RANDOM_NAMES = ("random:paper", "random:lite")
@@ -102,15 +101,11 @@ def find_row(name: str) -> WeightsRow:
 
 
 def file_sha256(path: Path) -> str:
-    """SHA-256 digest of a file, in hexadecimal; the file is read in pieces. Raises `WeightsError` if it cannot be."""
-    digest = hashlib.sha256()
+    """SHA-256 digest of a file, in hexadecimal. Raises `WeightsError` if it cannot be."""
     try:
-        with path.open("rb") as file:
-            while piece := file.read(1 << 20):
-                digest.update(piece)
+        return sha256_of(path)
     except OSError as error:
         raise WeightsError(f"{path} cannot be read: {error.strerror or error}") from error
-    return digest.hexdigest()
 
 
 def record_path(name: str) -> Path:
@@ -133,7 +128,7 @@ def read_record(name: str) -> InstallRecord | None:
 
 def write_record(name: str, record: InstallRecord) -> None:
     """Write the record of the cached weights called ``name``."""
-    with replacing(record_path(name)) as temporary:
+    with replacing(record_path(name), make_folders=True) as temporary:
         temporary.write_text(json.dumps(asdict(record), indent=2) + "\n", encoding="utf-8")
 
 

@@ -14,10 +14,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from fmanet_cli.errors import OptionError, WeightsError
+from fmanet_cli.errors import FileWriteError, OptionError, WeightsError
+from fmanet_cli.files import replacing
 from fmanet_cli.model.config import LITE, PAPER, FMANetConfig
 from fmanet_cli.model.fmanet import ColourOrder, FMANet, random_model
-from fmanet_cli.weights.atomic import replacing
 from fmanet_cli.weights.cache import RANDOM_NAMES, SourceFile, installed_path
 
 FORMAT_VERSION = 1
@@ -120,7 +120,7 @@ def read_header(path: Path) -> CheckpointHeader:
 def save_checkpoint(path: Path, model: FMANet, *, metadata: CheckpointMetadata) -> None:
     """Write the network, wherever and in whatever precision it is, as a float32 checkpoint.
 
-    The file appears whole or not at all and replaces an older one. Raises `WeightsError` where it cannot be written.
+    The file appears whole or not at all and replaces an older one. Raises `FileWriteError` where it cannot be written.
     """
     tensors = {
         name: tensor.detach().to("cpu", torch.float32).contiguous() for name, tensor in model.state_dict().items()
@@ -136,11 +136,11 @@ def save_checkpoint(path: Path, model: FMANet, *, metadata: CheckpointMetadata) 
         "licence": licence,
         "provenance": json.dumps(provenance),
     }
-    with replacing(Path(path)) as temporary:
+    with replacing(Path(path), make_folders=True) as temporary:
         try:
             save_file(tensors, temporary, metadata=fields)
         except SafetensorError as error:
-            raise WeightsError(f"{path} cannot be written: {error}") from error
+            raise FileWriteError(f"{path} cannot be written: {error}") from error
 
 
 def build_model(

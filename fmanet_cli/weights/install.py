@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from fmanet_cli.errors import ChecksumError, OptionError, OutputExistsError, WeightsError
+from fmanet_cli.files import replacing
 from fmanet_cli.model.fmanet import ColourOrder, FMANet
-from fmanet_cli.weights.atomic import replacing
 from fmanet_cli.weights.cache import (
     InstallRecord,
     SourceFile,
@@ -188,7 +188,7 @@ def _read_any(paths: Sequence[Path], *, colour_order: ColourOrder | None) -> tup
 
 
 def _install(name: str, model: FMANet, metadata: CheckpointMetadata, *, first_time: bool) -> NewWeights:
-    with replacing(cached_path(name)) as temporary:
+    with replacing(cached_path(name), make_folders=True) as temporary:
         save_checkpoint(temporary, model, metadata=metadata)
         record = InstallRecord(
             sha256=file_sha256(temporary),

@@ -41,7 +41,7 @@ def test_two_steps_of_lite_from_its_embedded_weights(photos, tmp_path):
 def test_no_photographs_is_one_line(tmp_path):
     (tmp_path / "empty").mkdir()
     result = run("--photos", tmp_path / "empty", "-o", tmp_path / "run", "--device", "cpu")
-    assert result.exit_code == 1
+    assert result.exit_code == 8
     assert result.output.startswith("error: no photographs in ")
     assert len(result.output.strip().splitlines()) == 1
 

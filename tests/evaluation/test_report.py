@@ -7,9 +7,9 @@ import math
 
 import pytest
 
-from fmanet_cli.errors import EvaluationError, VideoWriteError
+from fmanet_cli.errors import EvaluationError
 from fmanet_cli.evaluation.metrics import FrameScores
-from fmanet_cli.evaluation.report import Evaluation, ScoredFrame, to_json_text, write_report
+from fmanet_cli.evaluation.report import Evaluation, ScoredFrame, to_json_text
 
 
 def scored(
@@ -70,16 +70,6 @@ def test_csv_has_a_row_a_frame_a_clip_and_one_for_all():
         "b,mean,31.5,0.9,0.25,29.0,0.5,0.25",
         "mean,mean,31.0,0.9,0.25,28.666666666666668,0.5,0.25",
     ]
-
-
-def test_a_report_replaces_an_older_one_and_leaves_nothing_else(tmp_path):
-    path = tmp_path / "report.json"
-    path.write_text("old")
-    write_report(path, "new")
-    assert path.read_text() == "new"
-    assert list(tmp_path.iterdir()) == [path]
-    with pytest.raises(VideoWriteError, match=r"cannot write the report .*nowhere.*: No such file"):
-        write_report(tmp_path / "nowhere" / "report.json", "new")
 
 
 def test_an_empty_evaluation_is_refused():

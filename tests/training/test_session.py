@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from fmanet_cli.errors import OptionError, TrainingError
+from fmanet_cli.errors import FileWriteError, OptionError, TrainingError
 from fmanet_cli.model.fmanet import random_model
 from fmanet_cli.training.session import Session, train
 from fmanet_cli.training.trainer import RunOptions
@@ -112,3 +112,23 @@ def test_contradictions_are_refused(photos, tmp_path):
         session(photos, tmp_path, processes=3)
     with pytest.raises(OptionError, match="--resume goes on with its own weights"):
         session(photos, tmp_path, resume=True, init="lite")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the size of files is limited")
+@pytest.mark.parametrize(
+    ("limit", "save_every", "name"),
+    [(100, 1000, r"steps\.csv"), (20_000, 1, r"weights\.safetensors"), (400_000, 1, r"state\.pt")],
+)
+def test_a_full_disk_ends_a_run_with_one_line(photos, tmp_path, limit, save_every, name):
+    import resource
+
+    out, (_, hard) = tmp_path / "run", resource.getrlimit(resource.RLIMIT_FSIZE)
+    steps = train(session(photos, out, save_every=save_every))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
+    try:
+        with pytest.raises(FileWriteError, match=rf"{name} cannot be written: .*File too large") as caught:
+            list(steps)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
+    assert caught.value.exit_code == 7
+    assert not [path.name for path in out.iterdir() if path.name.startswith(".")]

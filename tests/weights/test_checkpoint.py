@@ -11,7 +11,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from fmanet_cli.errors import WeightsError
+from fmanet_cli.errors import FileWriteError, WeightsError
 from fmanet_cli.model.config import LITE, PAPER
 from fmanet_cli.model.fmanet import FMANet, random_model
 from fmanet_cli.weights.cache import SourceFile
@@ -102,7 +102,7 @@ def test_a_failed_save_leaves_the_old_file(saved: Path, tiny_model: FMANet, monk
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("fmanet_cli.weights.checkpoint.save_file", fail)
-    with pytest.raises(WeightsError, match=r"tiny.safetensors cannot be written: No space left on device"):
+    with pytest.raises(FileWriteError, match=r"tiny.safetensors cannot be written: No space left on device"):
         save_checkpoint(saved, tiny_model, metadata=METADATA)
     assert saved.read_bytes() == old
     assert [path.name for path in saved.parent.iterdir()] == ["tiny.safetensors"]

@@ -9,7 +9,15 @@ from typing import Any
 import pytest
 import torch
 
-from fmanet_cli.errors import ChecksumError, DownloadError, FmanetError, OptionError, OutputExistsError, WeightsError
+from fmanet_cli.errors import (
+    ChecksumError,
+    DownloadError,
+    FileWriteError,
+    FmanetError,
+    OptionError,
+    OutputExistsError,
+    WeightsError,
+)
 from fmanet_cli.model.fmanet import FMANet
 from fmanet_cli.weights.cache import (
     cache_folder,
@@ -233,5 +241,5 @@ def test_default_names(tmp_path: Path) -> None:
 def test_a_file_in_the_way_of_the_cache(upstream_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").write_text("in the way")
     monkeypatch.setenv("FMANET_CACHE", str(tmp_path / "file"))
-    with pytest.raises(WeightsError, match=r"mine.safetensors cannot be written: "):
+    with pytest.raises(FileWriteError, match=r"mine.safetensors cannot be written: "):
         import_weights([upstream_folder], name="mine")

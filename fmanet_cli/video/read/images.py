@@ -8,7 +8,8 @@ from pathlib import Path
 import av
 import numpy as np
 
-from fmanet_cli.errors import OptionError, VideoReadError, VideoWriteError
+from fmanet_cli.errors import OptionError, VideoReadError
+from fmanet_cli.files import replacing
 from fmanet_cli.video.pixels.colour import Colour
 from fmanet_cli.video.pixels.formats import frame_to_rgb, pixel_layout, rgb_to_frame
 from fmanet_cli.video.read.opening import MAX_PIXELS, open_input
@@ -51,18 +52,14 @@ def _check_pixels(container: av.container.InputContainer, path: str | Path) -> N
 def write_image(path: str | Path, image: np.ndarray, *, bit_depth: int = 8) -> None:
     """Write (H, W, 3) float32 RGB in [0, 1] as PNG with 8 or 16 bits; values outside are clipped.
 
-    Raises OptionError for another suffix than ``.png`` and VideoWriteError when the file cannot be written.
+    Raises OptionError for another suffix than ``.png`` and FileWriteError when the file cannot be written.
     """
     path = Path(path)
     if path.suffix.lower() != ".png":
         raise OptionError(f"images are written as .png, got {path.name!r}")
-    partial = path.with_name(f".{path.stem[:100]}.part{path.suffix}")
-    try:
-        partial.write_bytes(encode_png(image, bit_depth=bit_depth))
-        partial.replace(path)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise VideoWriteError(f"{path} cannot be written: {error.strerror or error}") from error
+    content = encode_png(image, bit_depth=bit_depth)
+    with replacing(path) as temporary:
+        temporary.write_bytes(content)
 
 
 def encode_png(image: np.ndarray, *, bit_depth: int = 8) -> bytes:

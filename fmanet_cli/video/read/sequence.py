@@ -12,6 +12,7 @@ from pathlib import Path
 import av
 
 from fmanet_cli.errors import OptionError, VideoReadError
+from fmanet_cli.files import IMAGE_SUFFIXES
 from fmanet_cli.video.frames import VideoInfo
 from fmanet_cli.video.pixels.formats import pixel_layout, smallest_alpha
 from fmanet_cli.video.read.describe import DeclaredTags, colour_of
@@ -21,7 +22,7 @@ from fmanet_cli.video.read.images import decode_image
 DEFAULT_FRAME_RATE = Fraction(25)
 """Frames a second of an image sequence when nothing else is asked."""
 
-_IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp", ".exr", ".ppm", ".dpx"}
+_NUMBERED_SUFFIXES = IMAGE_SUFFIXES | {".exr", ".ppm", ".dpx"}
 _NUMBER = re.compile(r"%(0(\d+))?d")
 _WIDTH_DIGITS = 2
 
@@ -29,7 +30,7 @@ _WIDTH_DIGITS = 2
 def is_sequence_pattern(path: str | Path) -> bool:
     """Whether a path stands for numbered images: ``%d`` or ``%05d`` in the name of an image file."""
     name = Path(path)
-    if name.suffix.lower() not in _IMAGE_SUFFIXES or _NUMBER.search(name.name) is None:
+    if name.suffix.lower() not in _NUMBERED_SUFFIXES or _NUMBER.search(name.name) is None:
         return False
     try:
         return not name.exists()

@@ -13,6 +13,7 @@ from typing import Any
 import av
 
 from fmanet_cli.errors import OptionError, VideoWriteError
+from fmanet_cli.files import sha256_of
 from fmanet_cli.video.pixels.colour import Picture
 from fmanet_cli.video.write.codecs import Codec, VideoSettings, add_video_stream
 from fmanet_cli.video.write.encoder import VideoEncoder
@@ -141,7 +142,7 @@ class SegmentWriter:
         segment = Segment(self._path, tuple(self._pts), tuple(self._durations), tuple(self._order))
         if sorted(segment.order) != list(range(len(segment.pts))):
             raise VideoWriteError(f"the encoder gave {len(segment.order)} packets for {len(segment.pts)} frames")
-        content = {"size_bytes": self._part.stat().st_size, "sha256": _file_digest(self._part)}
+        content = {"size_bytes": self._part.stat().st_size, "sha256": sha256_of(self._part)}
         replace_durably(self._part, self._path)
         _write_table(segment, content)
         return segment
@@ -196,7 +197,7 @@ def _read_segment(folder: Path, first_frame: int) -> Segment | None:
     if table is None:
         return None
     try:
-        if path.stat().st_size != table["size_bytes"] or _file_digest(path) != table["sha256"]:
+        if path.stat().st_size != table["size_bytes"] or sha256_of(path) != table["sha256"]:
             return None
     except OSError:
         return None
@@ -235,11 +236,3 @@ def _is_table(table: Any) -> bool:
         return False
     pts, durations, order = columns
     return len(pts) == len(durations) > 0 and sorted(order) == list(range(len(pts))) and pts == sorted(set(pts))
-
-
-def _file_digest(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()

@@ -8,7 +8,7 @@ import av
 import numpy as np
 import pytest
 
-from fmanet_cli.errors import OptionError, VideoReadError, VideoWriteError
+from fmanet_cli.errors import FileWriteError, OptionError, VideoReadError
 from fmanet_cli.video.read.images import image_bit_depth, read_image, write_image
 from fmanet_cli.video.read.sequence import existing_files, is_sequence_pattern, list_sequence, sequence_file
 
@@ -59,7 +59,7 @@ def test_what_is_no_image_is_refused(tmp_path: Path) -> None:
         write_image(tmp_path / "a.jpg", np.zeros((2, 2, 3), np.float32))
     with pytest.raises(OptionError, match="8 or 16 bits per component, got bit_depth=10"):
         write_image(tmp_path / "c.png", np.zeros((2, 2, 3), np.float32), bit_depth=10)
-    with pytest.raises(VideoWriteError, match="cannot be written: No such file"):
+    with pytest.raises(FileWriteError, match="cannot be written: No such file"):
         write_image(tmp_path / "absent" / "c.png", np.zeros((2, 2, 3), np.float32))
 
 

@@ -1,0 +1,91 @@
+"""Files of every kind: written whole or not at all, told apart by digest and by suffix."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+
+from fmanet_cli.errors import FileWriteError
+
+IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
+"""Files that are one image each; what a folder of photographs or of frames is searched for."""
+
+VIDEO_SUFFIXES = frozenset({
+    ".264", ".265", ".3g2", ".3gp", ".amv", ".apng", ".asf", ".avi", ".dav", ".divx", ".dv", ".f4v", ".flv", ".gif",
+    ".h264", ".h265", ".hevc", ".insv", ".ivf", ".lrv", ".m1v", ".m2t", ".m2ts", ".m2v", ".m4v", ".mjpeg", ".mjpg",
+    ".mkv", ".mod", ".mov", ".mp4", ".mp4v", ".mpe", ".mpeg", ".mpg", ".mpv", ".mts", ".mxf", ".nut", ".obu", ".ogm",
+    ".ogv", ".qt", ".rm", ".rmvb", ".swf", ".tod", ".trp", ".ts", ".vob", ".webm", ".wmv", ".wtv", ".xvid", ".y4m",
+})  # fmt: skip
+"""What a folder of videos is searched for; a file that is named itself may have any suffix."""
+
+_LONGEST_STEM = 60
+_PIECE_BYTES = 1 << 20
+
+
+@contextlib.contextmanager
+def replacing(path: Path, *, make_folders: bool = False) -> Iterator[Path]:
+    """Give a temporary path beside ``path`` that takes its place when the block ends and vanishes when it fails.
+
+    Args:
+        path: The final name.
+        make_folders: Make the folders that are missing; they vanish too when the block fails.
+
+    Raises:
+        FileWriteError: the file, or something else in the block, cannot be written.
+    """
+    temporary = path.with_name(f".{path.stem[:_LONGEST_STEM]}-{secrets.token_hex(4)}{path.suffix}")
+    missing: list[Path] = []
+    with naming_failures(path):
+        try:
+            if make_folders:
+                missing = [folder for folder in path.parents if not folder.exists()]
+                path.parent.mkdir(parents=True, exist_ok=True)
+            temporary.touch()
+            mode = temporary.stat().st_mode
+            yield temporary
+            temporary.chmod(mode)  # safetensors makes files that only their owner may read.
+            temporary.replace(path)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                temporary.unlink(missing_ok=True)
+                for folder in missing:
+                    folder.rmdir()
+            raise
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file whole, in place of an older one.
+
+    Raises:
+        FileWriteError: it cannot be written.
+    """
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+@contextlib.contextmanager
+def naming_failures(path: Path) -> Iterator[None]:
+    """Say of which file a failure of the system speaks.
+
+    Raises:
+        FileWriteError: in place of an OSError in the block.
+    """
+    try:
+        yield
+    except FileWriteError:
+        raise
+    except OSError as error:
+        raise FileWriteError(f"{path} cannot be written: {error.strerror or error}") from error
+
+
+def sha256_of(*paths: Path) -> str:
+    """SHA-256 digest of files one after the other, in hexadecimal; they are read in pieces. Raises OSError."""
+    digest = hashlib.sha256()
+    for path in paths:
+        with path.open("rb") as file:
+            while piece := file.read(_PIECE_BYTES):
+                digest.update(piece)
+    return digest.hexdigest()
