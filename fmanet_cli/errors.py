@@ -42,9 +42,13 @@ class DownloadError(WeightsError):
 
 
 class DeviceError(FmanetError):
-    """The asked device or precision is not available, or its memory does not suffice."""
+    """The asked device or precision is not available, fails, or its memory does not suffice."""
 
     exit_code = 5
+
+
+class DeviceLostError(DeviceError):
+    """A device computes no more: whatever else this process would restore on it fails too."""
 
 
 class VerificationError(FmanetError):

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from fmanet_cli.engine.device import DTYPES, Precision, full_float32
+from fmanet_cli.engine.device import DTYPES, Precision, exact_float32
 
 CHANNELS = 90
 """As wide as the paper's network."""
@@ -39,15 +39,15 @@ class MatrixPeak:
 
 def measure_matrix_peak(device: torch.device, precision: Precision) -> MatrixPeak:
     """Times a plain convolution and a plain matrix product in this precision."""
-    full_float32(device, precision)
     dtype = DTYPES[precision]
     batch, height, width = _PICTURE[device.type]
     picture = torch.rand(batch, CHANNELS, height, width, device=device).to(dtype, memory_format=torch.channels_last)
     weight = torch.rand(CHANNELS, CHANNELS, 3, 3, device=device).to(dtype, memory_format=torch.channels_last)
     side = _MATRIX_SIDE[device.type]
     left, right = (torch.rand(side, side, device=device).to(dtype) for _ in range(2))
-    convolution = _best_seconds(lambda: F.conv2d(picture, weight, padding=1), device)
-    product = _best_seconds(lambda: left @ right, device)
+    with exact_float32(device, precision):
+        convolution = _best_seconds(lambda: F.conv2d(picture, weight, padding=1), device)
+        product = _best_seconds(lambda: left @ right, device)
     return MatrixPeak(batch * height * width * CHANNELS**2 * 9 / convolution, side**3 / product)
 
 

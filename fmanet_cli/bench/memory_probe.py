@@ -17,7 +17,7 @@ from pathlib import Path
 import torch
 
 from fmanet_cli.bench.synthetic import synthetic_frames
-from fmanet_cli.engine.device import is_out_of_memory
+from fmanet_cli.engine.device_errors import is_out_of_memory
 from fmanet_cli.engine.restorer import Restorer
 from fmanet_cli.errors import DeviceError
 from fmanet_cli.weights.checkpoint import load_model

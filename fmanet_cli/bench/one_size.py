@@ -26,7 +26,8 @@ from fmanet_cli.bench.steps import (
     timed_stream,
 )
 from fmanet_cli.bench.synthetic import write_synthetic_clip
-from fmanet_cli.engine.device import Precision, is_out_of_memory
+from fmanet_cli.engine.device import Precision
+from fmanet_cli.engine.device_errors import is_out_of_memory
 from fmanet_cli.engine.restorer import Restorer
 from fmanet_cli.errors import DeviceError
 from fmanet_cli.model.fmanet import FMANet

@@ -159,6 +159,7 @@ def build_restorer(options: dict[str, Any]) -> tuple[Restorer, str]:
     from fmanet_cli.weights.checkpoint import load_model
     from fmanet_cli.weights.registry import best_installed
 
+    # Before the weights are read.
     choose_precision(options["precision"], choose_device(options["device"]))
     name = options.pop("model") or best_installed()
     overlap = options.pop("tile_overlap")

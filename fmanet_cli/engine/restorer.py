@@ -11,12 +11,22 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fmanet_cli.engine.device import Precision, choose_device, choose_precision, full_float32
+from fmanet_cli.engine.device import (
+    DTYPES,
+    Precision,
+    choose_device,
+    choose_precision,
+    device_warnings,
+    longer_precisions,
+)
+from fmanet_cli.engine.device_errors import device_errors
 from fmanet_cli.engine.fast.cuda_graphs import graphed
 from fmanet_cli.engine.fast.network import StreamingRunner
+from fmanet_cli.engine.fast.warping import why_not_fused
 from fmanet_cli.engine.planes import coded_planes
 from fmanet_cli.engine.run import RestorationRun
 from fmanet_cli.engine.runner import ReferenceRunner, WindowRunner
+from fmanet_cli.engine.self_check import SelfCheck, Trial, fallback_warnings
 from fmanet_cli.engine.tiling import DEFAULT_OVERLAP, Tiling
 from fmanet_cli.engine.transfer import transfer_for
 from fmanet_cli.engine.windows import Padding
@@ -53,21 +63,32 @@ class Restorer:
         """`runner`: computes the windows instead of the network as it is built here."""
         self.model: Final = model
         self.device: Final = choose_device(device)
-        self.precision: Final = choose_precision(precision, self.device)
-        """What the network computes in, unless a film shows that its range does not suffice."""
         self.precision_is_free: Final = precision == "auto"
         """Whether another precision may be taken where this one gives no result."""
         self.tiling: Final = Tiling.asked(tile, tile_overlap)
         """As it was asked for; each run decides for itself."""
         self.padding: Final[Padding] = padding
-        self.warnings: Final[tuple[str, ...]] = ()
-        """What the user should know of the device, whatever is restored on it."""
-        full_float32(self.device, self.precision)
-        self.transfer: Final = transfer_for(self.device)
-        """The way of frames to the device and back."""
-        built = runner or _runner(engine, model, self.device, self.precision)
+        with device_errors(self.device):
+            self.transfer: Final = transfer_for(self.device)
+            """The way of frames to the device and back."""
+            wanted = choose_precision(precision, self.device)
+            built, chosen, trials = (
+                _network(engine, model, self.device, wanted, is_free=self.precision_is_free)
+                if runner is None
+                else (runner, wanted, ())
+            )
+        self.precision: Final[Precision] = chosen
+        """What the network computes in, unless a film shows that its range does not suffice."""
+        self.trials: Final[tuple[Trial, ...]] = trials
+        """How the device stood the self-check, way by way; empty on a CPU, against which others are checked."""
         self.runner: Final[WindowRunner] = graphed(built, device=self.device) if compiled else built
         """The network as it runs, for whole pictures."""
+        self.warnings: Final[tuple[str, ...]] = (
+            *device_warnings(device),
+            *_unfused_warnings(self.device, self.precision),
+            *fallback_warnings(self.device, trials),
+        )
+        """What the user should know of the device, whatever is restored on it."""
 
     @property
     def scale(self) -> int:
@@ -98,9 +119,11 @@ class Restorer:
         if size is not None:
             yield from self.start(*size).restore_coded(stream, plane_format, first=first)
 
-    def longer(self) -> tuple[Precision, WindowRunner]:
-        """The network in the next precision whose numbers reach further."""
-        return "fp32", StreamingRunner(self.model, device=self.device, precision="fp32")
+    def longer(self, precision: Precision) -> tuple[Precision, WindowRunner]:
+        """The network in the next precision after one, other than fp32, whose numbers do not reach far enough."""
+        longer = longer_precisions(precision, self.device)[0]
+        fused = self.trials[-1].fused if self.trials else None
+        return longer, StreamingRunner(self.model, device=self.device, precision=longer, fused=fused)
 
     def upload(self, image: np.ndarray) -> Tensor:
         """(H, W, 3) RGB array to a (3, H, W) tensor on the device, in the network's colour order."""
@@ -140,10 +163,17 @@ def _sized(frames: Iterable[Frame]) -> tuple[tuple[int, int] | None, Iterator[Fr
     return taken[0].size if taken else None, every()
 
 
-def _runner(engine: str, model: FMANet, device: torch.device, precision: Precision) -> WindowRunner:
-    """The streaming network, or the plain one that it is measured against."""
+def _network(
+    engine: str, model: FMANet, device: torch.device, precision: Precision, *, is_free: bool
+) -> tuple[WindowRunner, Precision, tuple[Trial, ...]]:
+    """The streaming network as it passes the self-check, or the plain one that it is measured against."""
     if engine == "streaming":
-        return StreamingRunner(model, device=device, precision=precision)
+        return SelfCheck(model, device).choose(precision, is_free=is_free)
     if engine == "reference":
-        return ReferenceRunner(copy.deepcopy(model).eval(), device=device, precision=precision)
+        return ReferenceRunner(copy.deepcopy(model).eval(), device=device, precision=precision), precision, ()
     raise OptionError(f"engine must be streaming or reference, got {engine!r}")
+
+
+def _unfused_warnings(device: torch.device, precision: Precision) -> tuple[str, ...]:
+    reason = why_not_fused(device, DTYPES[precision]) if device.type == "cuda" else None
+    return () if reason is None else (f"slower than it could be, with PyTorch's own kernels alone: {reason}",)

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 from torch import Tensor
 
-from fmanet_cli.engine.device import Precision, free_device_memory, is_out_of_memory
+from fmanet_cli.engine.device import Precision, free_device_memory
+from fmanet_cli.engine.device_errors import in_one_line, is_out_of_memory
 from fmanet_cli.engine.memory import largest_tile
 from fmanet_cli.engine.planes import coded_planes
 from fmanet_cli.engine.runner import BatchRunner, WindowRunner
@@ -268,7 +269,7 @@ class RestorationRun:
                 except (RuntimeError, MemoryError) as error:
                     if not is_out_of_memory(error):
                         raise
-                    reason = " ".join(str(error).split()) or type(error).__name__
+                    reason = in_one_line(error)
             # Outside the except clause, so that the failed attempt's tensors are gone.
             forget()
             free_device_memory(self._restorer.device)
@@ -330,7 +331,7 @@ class RestorationRun:
                 raise WeightsError(f"{where}: its weights overflow; use other weights")
             if not restorer.precision_is_free:
                 raise DeviceError(f"{where}; use precision fp32, or other weights if that fails too")
-            self.precision, self._runner = restorer.longer()
+            self.precision, self._runner = restorer.longer(tried)
             self._pass_size = 1
             self._warn(f"{where}: going on in {self.precision}")
 

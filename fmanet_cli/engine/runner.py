@@ -8,7 +8,7 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
-from fmanet_cli.engine.device import DTYPES, Precision
+from fmanet_cli.engine.device import DTYPES, Precision, exact_float32
 from fmanet_cli.model.fmanet import FMANet
 
 
@@ -34,8 +34,9 @@ class ReferenceRunner:
     """The network of the golden tests as it is: whole windows, nothing kept between them."""
 
     def __init__(self, model: FMANet, *, device: torch.device, precision: Precision) -> None:
-        self._model = model.to(device)
-        self._dtype = DTYPES[precision]
+        # In two dimensions: three-dimensional convolutions are wrong on some versions of Metal.
+        self._model = model.to(device).fold_frames(device.type == "mps")
+        self._dtype, self._precision = DTYPES[precision], precision
 
     def frame_state(self, frame: Tensor) -> Tensor:
         """The frame itself."""
@@ -45,5 +46,8 @@ class ReferenceRunner:
     def window(self, states: Sequence[Tensor]) -> Tensor:
         """(3, 4H, 4W) float32, not clamped."""
         window = torch.stack(list(states), dim=1).unsqueeze(0)
-        with torch.autocast(window.device.type, dtype=self._dtype, enabled=self._dtype != torch.float32):
+        with (
+            exact_float32(window.device, self._precision),
+            torch.autocast(window.device.type, dtype=self._dtype, enabled=self._dtype != torch.float32),
+        ):
             return self._model(window)[0].float()

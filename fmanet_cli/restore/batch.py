@@ -10,7 +10,14 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from fmanet_cli.engine.restorer import Restorer
-from fmanet_cli.errors import FmanetError, OptionError, OutputBusyError, UnexpectedError, VideoWriteError
+from fmanet_cli.errors import (
+    DeviceLostError,
+    FmanetError,
+    OptionError,
+    OutputBusyError,
+    UnexpectedError,
+    VideoWriteError,
+)
 from fmanet_cli.files import VIDEO_SUFFIXES
 from fmanet_cli.restore.folder import FolderContent, search_folder
 from fmanet_cli.restore.job import RestoreJob, RestoreProgress, RestoreReport, RestoreSettings, deciding_options
@@ -110,6 +117,8 @@ def run_batch(
         model_name: what the reports call the weights.
         records: what is known of finished outputs, which are then skipped; None makes them an error.
 
+    After a device is lost, nothing more is begun: each remaining item has failed.
+
     Raises:
         OptionError: several videos, but one list of cuts.
     """
@@ -131,6 +140,8 @@ class _Batch:
     model_name: str
     records: Records | None
     taken: list[BatchItem] = field(default_factory=list)
+    lost: DeviceLostError | None = None
+    """Why nothing more can be computed."""
     _began_ns: int = field(default_factory=time.time_ns)
     _weights: str = ""
 
@@ -141,6 +152,8 @@ class _Batch:
             if reason := item.skip_reason or self._reason_to_skip(item):
                 yield BatchEvent(item, result=BatchResult(replace(item, skip_reason=reason)))
                 return
+            if self.lost is not None:
+                raise DeviceLostError(f"not begun: {self.lost}")
             with _made_folders(item.target.parent):
                 for progress in job.run():
                     yield BatchEvent(item, progress=progress)
@@ -153,6 +166,8 @@ class _Batch:
             else:
                 self.taken.append(item)
         except Exception as error:
+            if isinstance(error, DeviceLostError):
+                self.lost = self.lost or error
             yield BatchEvent(item, result=BatchResult(item, error=_own(error), verification=job.verification))
         else:
             yield BatchEvent(item, result=BatchResult(item, report=job.report))

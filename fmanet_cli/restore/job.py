@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from fmanet_cli.engine.device_errors import device_errors
 from fmanet_cli.engine.restorer import Restorer
 from fmanet_cli.engine.run import RestorationRun
 from fmanet_cli.engine.tiling import Tiling
@@ -178,6 +179,10 @@ class RestoreJob:
         Raises:
             FmanetError: the input cannot be read, the output not written, or memory does not suffice.
         """
+        with device_errors(self._restorer.device):
+            yield from self._run()
+
+    def _run(self) -> Iterator[RestoreProgress]:
         began = time.perf_counter()
         settings = self._settings
         marker = ShotMarker(settings.scene_detect, threshold=settings.scene_threshold)

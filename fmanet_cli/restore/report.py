@@ -52,6 +52,8 @@ class EngineRecord:
     """`fp32`, `fp16` or `bf16`."""
     tiling: Tiling
     """As it was asked for; each file says how its pictures were cut."""
+    self_check: tuple[str, ...]
+    """Every way of computing that was tried on the device before the run, the last one taken; empty on a CPU."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,6 +148,7 @@ def report_run(
             device=str(restorer.device),
             precision=restorer.precision,
             tiling=restorer.tiling,
+            self_check=tuple(map(str, restorer.trials)),
         ),
         options={key: list(value) if isinstance(value, tuple) else value for key, value in options.items()},
         files=tuple(_file_record(result, source_digests) for result in results),

@@ -9,9 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from fmanet_cli.engine.device import Precision
+from fmanet_cli.engine.device import Precision, read_facts
 from fmanet_cli.engine.fast import triton_kernels as kernels
-from fmanet_cli.engine.fast import warping
 from fmanet_cli.engine.fast.network import StreamingRunner
 from fmanet_cli.engine.restorer import Restorer
 from fmanet_cli.engine.runner import ReferenceRunner, WindowRunner
@@ -55,22 +54,18 @@ def window_of(runner: WindowRunner, frames: torch.Tensor) -> torch.Tensor:
 
 def test_the_fused_kernels_run_here() -> None:
     pytest.importorskip("triton")
-    kernels.available.cache_clear()
-    assert kernels.available(CUDA)
+    for dtype in (torch.float16, torch.float32):
+        assert kernels.why_not(CUDA, dtype) is None
 
 
 @pytest.mark.parametrize("fused", [True, False], ids=["fused", "plain"])
 @pytest.mark.parametrize("strip_bytes", [None, 1 << 20], ids=["default strips", "thin strips"])
 @pytest.mark.parametrize("weights", ["lite", "random:paper"])
-def test_equals_the_plain_network(
-    monkeypatch: pytest.MonkeyPatch, weights: str, strip_bytes: int | None, fused: bool
-) -> None:
-    if not fused:
-        monkeypatch.setattr(warping, "fused_kernels", lambda _: None)
+def test_equals_the_plain_network(weights: str, strip_bytes: int | None, fused: bool) -> None:
     model = load_model(weights)
     frames = moving_window(45, 63)
     expected = window_of(ReferenceRunner(model, device=CPU, precision="fp32"), frames)
-    runner = StreamingRunner(model, device=CUDA, precision="fp32", strip_bytes=strip_bytes)
+    runner = StreamingRunner(model, device=CUDA, precision="fp32", strip_bytes=strip_bytes, fused=fused)
     torch.testing.assert_close(window_of(runner, frames.to(CUDA)).cpu(), expected, atol=1e-4, rtol=0)
 
 
@@ -84,7 +79,7 @@ def test_several_windows_in_a_pass_equal_single_ones() -> None:
 
 @pytest.mark.parametrize("precision", ["fp16", "bf16"])
 def test_16_bit_stays_close_to_float32(precision: Precision) -> None:
-    if precision == "bf16" and not torch.cuda.is_bf16_supported():
+    if precision == "bf16" and not read_facts().cards[0].has_bfloat16:
         pytest.skip("this device has no bfloat16")
     model = load_model("lite")
     frames = moving_window(180, 320).to(CUDA)

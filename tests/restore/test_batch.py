@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from fmanet_cli.engine import device_errors
 from fmanet_cli.engine.restorer import Restorer
 from fmanet_cli.errors import OptionError
 from fmanet_cli.model.fmanet import FMANet
@@ -108,3 +109,27 @@ def test_no_film_inherits_the_tiles_of_another(
         ("tiles of 48 pixels, 16 shared", 1),
         ("whole pictures", 0),
     ]
+
+
+@pytest.mark.parametrize("is_lost", [True, False])
+def test_a_batch_goes_on_after_a_device_error_unless_the_device_is_lost(
+    make_clip: MakeClip, tmp_path: Path, tiny_model: FMANet, monkeypatch: pytest.MonkeyPatch, is_lost: bool
+) -> None:
+    for name in ("in/a.mp4", "in/b.mp4", "in/c.mp4"):
+        make_clip(name, count=2)
+    restorer = Restorer(tiny_model, device="cpu", precision="fp32")
+    window, failures = restorer.runner.window, ["CUDA error: misaligned address\nfor programmers"]
+
+    def failing_window(states: Any) -> Any:
+        if failures:
+            raise RuntimeError(failures.pop())
+        return window(states)
+
+    monkeypatch.setattr(restorer.runner, "window", failing_window)
+    monkeypatch.setattr(device_errors, "is_lost", lambda _: is_lost)
+    events = run_batch(plan_folder(tmp_path / "in", tmp_path / "out"), restorer, settings=RestoreSettings())
+    results = [event.result for event in events if event.result]
+    assert [result.state for result in results] == ["failed", *(["failed"] * 2 if is_lost else ["done"] * 2)]
+    assert [result.error.exit_code for result in results if result.error] == [5] * (3 if is_lost else 1)
+    if is_lost:
+        assert str(results[2].error).startswith("not begun: cpu is lost (CUDA error: misaligned address)")

@@ -15,7 +15,6 @@ import torch
 from torch import Tensor
 
 from fmanet_cli.engine.fast import triton_kernels as kernels
-from fmanet_cli.engine.fast import warping
 from fmanet_cli.engine.fast.network import StreamingRunner
 from fmanet_cli.engine.runner import ReferenceRunner
 from fmanet_cli.model.config import FMANetConfig
@@ -162,15 +161,8 @@ def _network(device: torch.device) -> float:
     frames = torch.rand(3, 3, 7, 6, generator=torch.Generator().manual_seed(6))
     plain = ReferenceRunner(model, device=torch.device("cpu"), precision="fp32")
     expected = plain.window([plain.frame_state(frame) for frame in frames])
-    used: list[str] = []
-    fused_kernels = warping.fused_kernels
-    warping.fused_kernels = lambda device: used.append(device.type) or kernels
-    try:
-        runner = StreamingRunner(model, device=device, precision="fp32", strip_bytes=4000)
-        found = runner.window([runner.frame_state(frame.to(device)) for frame in frames])
-    finally:
-        warping.fused_kernels = fused_kernels
-    assert used
+    runner = StreamingRunner(model, device=device, precision="fp32", strip_bytes=4000, fused=True)
+    found = runner.window([runner.frame_state(frame.to(device)) for frame in frames])
     return largest(found, expected)
 
 

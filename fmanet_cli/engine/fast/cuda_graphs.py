@@ -13,7 +13,8 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from fmanet_cli.engine.device import free_device_memory, is_out_of_memory
+from fmanet_cli.engine.device import free_device_memory
+from fmanet_cli.engine.device_errors import is_out_of_memory
 from fmanet_cli.engine.fast.network import StreamingRunner
 from fmanet_cli.engine.runner import WindowRunner
 from fmanet_cli.errors import DeviceError, OptionError

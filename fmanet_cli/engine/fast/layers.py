@@ -41,6 +41,8 @@ class Layout:
     """The network's feature channels C, which hold those of `num_frames` frames and are rounded up for each of them."""
     num_frames: int = 1
     """Window length T."""
+    fused: bool = False
+    """Whether Triton kernels are used."""
 
     def width(self, channels: int) -> int:
         """How many channels a tensor has here instead of so many; the real ones come first."""

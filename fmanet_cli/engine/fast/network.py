@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from fmanet_cli.engine.device import DTYPES, Precision
+from fmanet_cli.engine.device import DTYPES, Precision, exact_float32
 from fmanet_cli.engine.fast.layers import (
     DenseBlock,
     DenseChain,
@@ -23,7 +23,7 @@ from fmanet_cli.engine.fast.layers import (
     pixels,
     strips,
 )
-from fmanet_cli.engine.fast.warping import upsample_into, upsample_source, warp_into, warp_source
+from fmanet_cli.engine.fast.warping import upsample_into, upsample_source, warp_into, warp_source, why_not_fused
 from fmanet_cli.model.config import IMAGE_CHANNELS
 from fmanet_cli.model.filtering import backward_warp
 from fmanet_cli.model.fmanet import FMANet
@@ -67,8 +67,9 @@ class StreamingRunner:
         precision: Precision,
         strip_bytes: int | None = None,
         channel_multiple: int | None = None,
+        fused: bool | None = None,
     ) -> None:
-        """`strip_bytes` and `channel_multiple`: see `Layout`; None = what suits the device."""
+        """`strip_bytes`, `channel_multiple` and `fused`: see `Layout`; None = what suits the device."""
         degradation: Any = model.degradation_learning_network
         restoration: Any = model.restoration_network
         self._config = model.config
@@ -80,8 +81,9 @@ class StreamingRunner:
             channel_multiple or (CHANNEL_MULTIPLE if in_16_bit_on_cuda else 1),
             model.config.dim,
             model.config.num_frames,
+            why_not_fused(device, DTYPES[precision]) is None if fused is None else fused,
         )
-        self._layout = layout
+        self._layout, self._precision = layout, precision
         self._first = [
             layout.weight(network.feature_extractor[0].weight, inputs=inputs)
             for network, inputs in ((degradation, None), (restoration, (IMAGE_CHANNELS, model.config.dim)))
@@ -102,9 +104,17 @@ class StreamingRunner:
         )
         self._head = RestorationHead(model, layout)
 
-    @torch.inference_mode()
+    @property
+    def num_frames(self) -> int:
+        """Frames of a window."""
+        return self._config.num_frames
+
     def frame_state(self, frame: Tensor) -> FrameState:
         """`frame`: (3, H, W) float32 in [0, 1] on the device, in the network's colour order."""
+        with torch.inference_mode(), exact_float32(self._layout.device, self._precision):
+            return self._frame_state(frame)
+
+    def _frame_state(self, frame: Tensor) -> FrameState:
         picture = self._layout.padded(frame[None].to(self._layout.dtype))
         picture = picture.contiguous(memory_format=torch.channels_last)
         initial: list[Tensor] = []
@@ -124,12 +134,13 @@ class StreamingRunner:
         """(3, 4H, 4W) float32, not clamped: the restored centre frame of T states in order."""
         return self.windows([states])[0]
 
-    @torch.inference_mode()
     def windows(self, batch: Sequence[Sequence[FrameState]]) -> list[Tensor]:
-        """Several windows of one size in one pass, which fills a GPU that one small picture would not.
+        """Several windows of one size in one pass, which fills a GPU that one small picture would not."""
+        with torch.inference_mode(), exact_float32(self._layout.device, self._precision):
+            return self._windows(batch)
 
-        Inside, tensors over a window's frames are (T * B, ...), the B windows of the first frame first.
-        """
+    def _windows(self, batch: Sequence[Sequence[FrameState]]) -> list[Tensor]:
+        """Tensors over a window's frames are (T * B, ...), the B windows of the first frame first."""
         per_frame = list(zip(*batch, strict=True))
         centres = per_frame[self._config.centre]
         warped: Tensor | None = None
@@ -196,7 +207,7 @@ class Refinement:
     def __init__(self, block: Any, layout: Layout, num_frames: int) -> None:
         dim, taken = block.conv_Fw.weight.shape[:2]
         width = layout.width(dim)
-        self._dim, self._width = dim, width
+        self._dim, self._width, self._fused = dim, width, layout.fused
         flow_inputs = block.conv_f[0].weight.shape[1] - 2 * dim
         self._flow = FlowConvs(block.conv_f, layout, inputs=[dim, *[flow_inputs] * (flow_inputs > 0), dim])
         self._guide = self._flow.first[:, :width].contiguous(memory_format=torch.channels_last)
@@ -260,7 +271,7 @@ class Refinement:
             joined = _empty_picture(centre, self._rest.shape[1], used=dim + flow_masks.shape[1])
         for index, picture in enumerate(features):
             # Both warps sample the same float32 copy, made once.
-            wide = warp_source(picture[:, :dim])
+            wide = warp_source(picture[:, :dim], fused=self._fused)
             mine = slice(index * windows, (index + 1) * windows)
             if joined is None:
                 fields = self._flow.finish(conv(picture, self._rest).add_(guided))
@@ -269,10 +280,10 @@ class Refinement:
                 flow_masks[mine] = fields
             else:
                 assert flow_masks is not None
-                warp_into(joined[:, :dim], wide, flow_masks[mine])
+                warp_into(joined[:, :dim], wide, flow_masks[mine], fused=self._fused)
                 joined[:, width : width + flow_masks.shape[1]] = flow_masks[mine]
                 flow_masks[mine] += self._flow.finish(conv(joined, self._rest).add_(guided))
-            warp_into(aligned[:, :dim], wide, flow_masks[mine])
+            warp_into(aligned[:, :dim], wide, flow_masks[mine], fused=self._fused)
             fused.addmm_(pixels(aligned), self._fuse[index])
             # It would stay while the next frame's is made.
             del wide
@@ -424,13 +435,13 @@ class RestorationHead:
         # Two convolutions at low resolution, one at twice and two at four times its size: three rows in all.
         for strip in strips(height, self._layout.rows(width, 3 * config.dim * scale**2), 3):
             result[:, strip.start * scale : strip.stop * scale] = self._residual(warped, strip)
-        source = upsample_source(window, config.restoration_taps)
+        source = upsample_source(window, config.restoration_taps, fused=self._layout.fused)
         kernel_channels = config.num_frames * scale**2 * config.restoration_taps
         for strip in strips(height, self._layout.rows(width, 3 * kernel_channels), 2):
             hidden = activate(strip.conv(_split_frames(strip.near(warped), config.num_frames), self._kernels[0]))
             kernels = strip.conv(hidden, self._kernels[1]).unflatten(1, (scale**2, config.restoration_taps))
             rows = result[:, strip.start * scale : strip.stop * scale]
-            upsample_into(rows, source, kernels, first_row=strip.start, residual=rows)
+            upsample_into(rows, source, kernels, first_row=strip.start, residual=rows, fused=self._layout.fused)
         return result
 
     def _residual(self, warped: Tensor, strip: Strip) -> Tensor:

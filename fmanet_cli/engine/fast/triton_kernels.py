@@ -1,15 +1,15 @@
-"""Fused Triton kernels for multi-flow warping and dynamic upsampling; `available` says where they run."""
+"""Fused Triton kernels for multi-flow warping and dynamic upsampling; `why_not` says where they cannot run."""
 
 from __future__ import annotations
 
 import functools
-import logging
 import math
 
 import torch
 from torch import Tensor
 
-from fmanet_cli.engine.device import is_out_of_memory
+from fmanet_cli.engine.device_errors import in_one_line, is_out_of_memory
+from fmanet_cli.engine.fast import warping as plain
 from fmanet_cli.model.config import FLOW_MASK_CHANNELS, IMAGE_CHANNELS
 
 try:
@@ -18,7 +18,8 @@ try:
 except ImportError:
     triton = None
 
-log = logging.getLogger(__name__)
+_LARGEST_ERROR = 0.01
+"""Half a step of bfloat16 below 4 and some; what is no number is not below it either."""
 
 VECTOR_BYTES = 16
 """The widest load of one thread."""
@@ -29,28 +30,48 @@ UPSAMPLE_BLOCK = 64
 
 
 @functools.cache
-def available(device: torch.device) -> bool:
-    """Whether the fused kernels run on this device; the reason why not is logged, once for each CUDA device.
+def why_not(device: torch.device, dtype: torch.dtype) -> str | None:
+    """Why the fused kernels cannot be used for pictures of this type on this device; None = they can.
 
-    A small launch decides: Triton may be missing, the device too old, or the machine without the C compiler that
-    Triton starts kernels with. The plain PyTorch code gives the same picture in all these cases.
+    Both kernels run on small pictures and are held against the plain code: Triton may be missing, the device too old,
+    the machine without the C compiler that Triton starts kernels with, or the compiler wrong.
     """
-    if device.type != "cuda":
-        return False
     if triton is None:
-        log.warning("Triton is not installed: warping and upsampling run in PyTorch, slower (pip install triton)")
-        return False
+        return "Triton is not installed (pip install triton)"
     try:
-        picture = torch.zeros(1, IMAGE_CHANNELS, 1, 1, device=device)
-        warp_into(picture, picture.clone(), picture.clone())
-        torch.cuda.synchronize(device)
+        errors = _warp_error(device, dtype), _upsample_error(device, dtype)
     except Exception as error:  # Whatever a compiler or driver reports, there is another way to compute this.
         if is_out_of_memory(error):
             raise
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        log.warning("Triton does not work here (%s): warping and upsampling run in PyTorch, slower", reason)
-        return False
-    return True
+        return f"Triton does not work here ({in_one_line(error)})"
+    if all(error <= _LARGEST_ERROR for error in errors):
+        return None
+    return f"Triton's kernels compute wrongly here (by {errors[0]:.2g} and {errors[1]:.2g})"
+
+
+def _warp_error(device: torch.device, dtype: torch.dtype) -> float:
+    generator = torch.Generator().manual_seed(1)
+    features = (
+        torch.rand(1, 8, 5, 7, generator=generator).to(device, dtype).contiguous(memory_format=torch.channels_last)
+    )
+    flow_masks = torch.randn(1, 6, 5, 7, generator=generator).to(device)
+    found, expected = torch.empty_like(features), torch.empty_like(features)
+    warp_into(found, features, flow_masks)
+    plain.warp_into(expected, features, flow_masks)
+    return float((found.float() - expected.float()).abs().max())
+
+
+def _upsample_error(device: torch.device, dtype: torch.dtype) -> float:
+    generator = torch.Generator().manual_seed(2)
+    frames = torch.rand(3, IMAGE_CHANNELS, 5, 7, generator=generator).to(device)
+    values = torch.randn(3, 16 * 9, 5, 7, generator=generator).mul(0.1).to(device, dtype)
+    kernels = values.contiguous(memory_format=torch.channels_last).unflatten(1, (16, 9))
+    residual = torch.rand(IMAGE_CHANNELS, 20, 28, generator=generator).to(device)
+    found, expected = torch.empty_like(residual), torch.empty_like(residual)
+    dynamic_upsample_into(found, frames, kernels, residual=residual)
+    source = plain.upsample_source(frames, 9)
+    plain.upsample_into(expected, source, kernels, first_row=0, residual=residual)
+    return float((found - expected).abs().max())
 
 
 def warp_into(target: Tensor, features: Tensor, flow_masks: Tensor) -> None:

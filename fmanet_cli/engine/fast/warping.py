@@ -15,17 +15,17 @@ WARPED_BYTES = 32 << 20
 """Size of the float32 copies of rows that are sampled together; whole pictures up to here, which is fastest."""
 
 
-def warp_into(target: Tensor, features: Tensor, flow_masks: Tensor) -> None:
+def warp_into(target: Tensor, features: Tensor, flow_masks: Tensor, *, fused: bool = False) -> None:
     """Warps groups of channels with their own flow-mask pairs and writes the result where it is needed.
 
     Args:
         target: (N, C, H, W), any strides, any dtype; overwritten.
         features: (N, C, H, W).
         flow_masks: (N, 3n, H, W) float32: per pair flow x, flow y in pixels and the occlusion logit.
+        fused: by the Triton kernel.
     """
-    fused = fused_kernels(target.device)
-    if fused is not None:
-        fused.warp_into(target, features, flow_masks)
+    if fused:
+        _kernels().warp_into(target, features, flow_masks)
         return
     pairs = flow_masks.shape[1] // FLOW_MASK_CHANNELS
     for out, picture, fields in zip(target, features, flow_masks, strict=True):
@@ -63,25 +63,27 @@ def _sampling_grid(flows: Tensor, first_row: int, height: int) -> Tensor:
     return grid
 
 
-def warp_source(features: Tensor) -> Tensor:
+def warp_source(features: Tensor, *, fused: bool = False) -> Tensor:
     """`features` as `warp_into` reads them fastest, for several warps of the same features."""
-    if fused_kernels(features.device):
+    if fused:
         return features
     return features.to(torch.float32, memory_format=torch.contiguous_format)
 
 
-def upsample_source(frames: Tensor, taps: int) -> Tensor:
+def upsample_source(frames: Tensor, taps: int, *, fused: bool = False) -> Tensor:
     """`frames` (T, 3, H, W) as `upsample_into` reads them, made once for all rows; `taps` is k * k.
 
     For the plain code the picture is continued by its edge pixels and a fourth channel of ones is added, channels last.
     """
-    if fused_kernels(frames.device):
+    if fused:
         return frames
     padded = F.pad(frames, (math.isqrt(taps) // 2,) * 4, mode="replicate").permute(0, 2, 3, 1)
     return torch.cat((padded, torch.ones_like(padded[..., :1])), dim=-1).permute(0, 3, 1, 2)
 
 
-def upsample_into(target: Tensor, source: Tensor, kernels: Tensor, *, first_row: int, residual: Tensor) -> None:
+def upsample_into(
+    target: Tensor, source: Tensor, kernels: Tensor, *, first_row: int, residual: Tensor, fused: bool = False
+) -> None:
     """Flow-guided dynamic upsampling of some rows, plus a residual.
 
     Args:
@@ -90,23 +92,28 @@ def upsample_into(target: Tensor, source: Tensor, kernels: Tensor, *, first_row:
         kernels: (T, s * s, k * k, h, W).
         first_row: row of the frames that the kernels' first row belongs to.
         residual: like `target`, and may be it.
+        fused: by the Triton kernel.
     """
-    fused = fused_kernels(target.device)
-    if fused is not None:
-        fused.dynamic_upsample_into(target, source, kernels, first_row=first_row, residual=residual)
+    if fused:
+        _kernels().dynamic_upsample_into(target, source, kernels, first_row=first_row, residual=residual)
         return
     _, subpixels, taps, rows, _ = kernels.shape
     near = source[:, :, first_row : first_row + rows + math.isqrt(taps) - 1]
     torch.add(_upsampled_rows(near, kernels.flatten(1, 2), math.isqrt(subpixels)), residual, out=target)
 
 
-def fused_kernels(device: torch.device) -> ModuleType | None:
-    """The Triton kernels where they run; elsewhere Triton is not even imported."""
+def why_not_fused(device: torch.device, dtype: torch.dtype) -> str | None:
+    """Why the Triton kernels cannot be used; None = they can."""
     if device.type != "cuda":
-        return None
+        return f"there are no fused kernels for {device.type}"
+    return _kernels().why_not(device, dtype)
+
+
+def _kernels() -> ModuleType:
+    """Imported where they run: elsewhere not even Triton is."""
     from fmanet_cli.engine.fast import triton_kernels as kernels
 
-    return kernels if kernels.available(device) else None
+    return kernels
 
 
 def _upsampled_rows(source: Tensor, kernels: Tensor, scale: int) -> Tensor:

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import json
-import logging
 import os
+import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
 
 from fmanet_cli.engine.fast import triton_kernels as kernels
+from fmanet_cli.engine.fast import warping
 from support import kernel_cases
+
+CPU = torch.device("cpu")
 
 ROOT = Path(__file__).parents[3]
 NAMES = [name for name, _ in kernel_cases.cases()]
@@ -95,55 +99,74 @@ def test_shapes_that_do_not_belong_together_are_refused() -> None:
         kernels.dynamic_upsample_into(target[..., :20], frames, values)
 
 
-def test_cuda_without_triton_is_said_once(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
-    monkeypatch.setattr(kernels, "triton", None)
-    kernels.available.cache_clear()
-    with caplog.at_level(logging.WARNING):
-        assert [kernels.available(torch.device("cuda", 0)) for _ in range(3)] == [False] * 3
-        assert not kernels.available(torch.device("cpu"))
-    kernels.available.cache_clear()
-    assert caplog.messages == [
-        "Triton is not installed: warping and upsampling run in PyTorch, slower (pip install triton)"
-    ]
+@pytest.fixture
+def _forgotten() -> Iterator[None]:
+    """What is known of a device is asked for again."""
+    kernels.why_not.cache_clear()
+    yield
+    kernels.why_not.cache_clear()
 
 
-def test_a_launch_that_fails_is_said_with_its_reason(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+def plain_upsampling(target, frames, values, *, residual):
+    taps = values.shape[2]
+    warping.upsample_into(target, warping.upsample_source(frames, taps), values, first_row=0, residual=residual)
+
+
+@pytest.mark.usefixtures("_forgotten")
+@pytest.mark.parametrize(
+    ("name", "wrong", "reason"),
+    [
+        ("triton", None, r"^Triton is not installed \(pip install triton\)$"),
+        (
+            "warp_into",
+            RuntimeError("Failed to find C compiler.\nPlease specify one."),
+            "Failed to find C",
+        ),
+        ("warp_into", torch.Tensor.zero_, "compute wrongly here"),
+        ("dynamic_upsample_into", torch.Tensor.zero_, "compute wrongly here"),
+        ("dynamic_upsample_into", lambda target: target.fill_(float("nan")), "compute wrongly here"),
+        ("warp_into", None, None),
+    ],
+    ids=["no Triton", "no compiler", "warp zero", "upsampling zero", "upsampling NaN", "right"],
+)
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float32])
+def test_kernels_are_used_where_they_compute_what_the_plain_code_does(
+    monkeypatch: pytest.MonkeyPatch, name: str, wrong: object, reason: str | None, dtype: torch.dtype
 ) -> None:
-    def zeros(*_: int, **__: object) -> torch.Tensor:
-        raise RuntimeError("Failed to find C compiler.\nPlease specify one.")
+    def failing(target, *_, **__):
+        if isinstance(wrong, Exception):
+            raise wrong
+        wrong(target)
 
     monkeypatch.setattr(kernels, "triton", object())
-    monkeypatch.setattr(kernels.torch, "zeros", zeros)
-    kernels.available.cache_clear()
-    with caplog.at_level(logging.WARNING):
-        assert not kernels.available(torch.device("cuda", 0))
-    kernels.available.cache_clear()
-    assert caplog.messages == [
-        "Triton does not work here (Failed to find C compiler.): warping and upsampling run in PyTorch, slower"
-    ]
+    monkeypatch.setattr(kernels, "warp_into", warping.warp_into)
+    monkeypatch.setattr(kernels, "dynamic_upsample_into", plain_upsampling)
+    if reason is not None:
+        monkeypatch.setattr(kernels, name, failing if wrong else None)
+    found = kernels.why_not(CPU, dtype)
+    assert found is None if reason is None else re.search(reason, found or "")
 
 
+@pytest.mark.usefixtures("_forgotten")
 def test_memory_that_ran_out_says_nothing_of_triton(monkeypatch: pytest.MonkeyPatch) -> None:
-    def zeros(*_: int, **__: object) -> torch.Tensor:
+    def warp_into(*_: object) -> None:
         raise RuntimeError("Triton Error [CUDA]: out of memory")
 
     monkeypatch.setattr(kernels, "triton", object())
-    monkeypatch.setattr(kernels.torch, "zeros", zeros)
-    kernels.available.cache_clear()
+    monkeypatch.setattr(kernels, "warp_into", warp_into)
     for _ in range(2):
         with pytest.raises(RuntimeError, match="out of memory"):
-            kernels.available(torch.device("cuda", 0))
+            kernels.why_not(CPU, torch.float16)
 
 
 def test_the_module_imports_without_triton() -> None:
     code = (
         "import sys; sys.modules['triton'] = None\n"
-        "import torch; from fmanet_cli.engine.fast.triton_kernels import available\n"
-        "print(available(torch.device('cuda')))"
+        "import torch; from fmanet_cli.engine.fast.triton_kernels import why_not\n"
+        "print(why_not(torch.device('cuda'), torch.float16))"
     )
     process = python("-c", code)
-    assert process.stdout == "False\n", process.stderr
+    assert process.stdout == "Triton is not installed (pip install triton)\n", process.stderr
 
 
 def test_the_cpu_path_never_imports_triton() -> None:
