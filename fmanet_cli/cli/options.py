@@ -75,6 +75,15 @@ def writing_options(command: Command) -> Command:
         click.option("--start", type=SECONDS, metavar="TIME", help="Restore from here on: 83.5 or 1:23.5."),
         click.option("--end", type=SECONDS, metavar="TIME", help="Restore up to here."),
         click.option(
+            "--stream", type=click.IntRange(min=0), metavar="N", help="Video stream.  [default: the main one]"
+        ),
+        click.option(
+            "--dolby-vision",
+            type=click.Choice(["refuse", "ignore"]),
+            default="refuse",
+            help="Of profile 5, whose colours come out wrong without it.",
+        ),
+        click.option(
             "--deinterlace",
             type=click.Choice(["auto", "off", "bwdif", "yadif"]),
             default="auto",
@@ -139,6 +148,8 @@ def build_settings(options: dict[str, Any]) -> RestoreSettings:
             for name in (
                 "size",
                 "audio",
+                "stream",
+                "dolby_vision",
                 "deinterlace",
                 "colour",
                 "on_error",

@@ -21,15 +21,16 @@ if TYPE_CHECKING:
 @click.option("--target", metavar="mkv|mp4|...", help="Container to restore into.  [default: that of the file]")
 @click.option("-s", "--scale", type=click.Choice(["4", "2", "1"]), default="4", help="Output size over input size.")
 @click.option("--audio", type=click.Choice(["copy", "aac", "none"]), default="copy", help="What becomes of sound.")
+@click.option("--stream", type=click.IntRange(min=0), metavar="N", help="Video stream.  [default: the main one]")
 @click.option("--json", "as_json", is_flag=True, help="Print everything that is known as JSON.")
-def command(file: Path, target: str | None, scale: str, audio: str, as_json: bool) -> None:
+def command(file: Path, target: str | None, scale: str, audio: str, stream: int | None, as_json: bool) -> None:
     """Say what is in FILE and what would be lost by restoring it into a container. Nothing is written.
 
     Example: fmanet probe holiday.mkv --target mp4
     """
     from fmanet_cli.video.contents import probe
 
-    report = probe(file, target=target, scale=int(scale), audio=audio)
+    report = probe(file, target=target, scale=int(scale), audio=audio, stream=stream)
     if as_json:
         echo(json.dumps(report.as_dict(), indent=1))
     else:
@@ -95,6 +96,11 @@ def _facts(report: ProbeReport) -> Iterator[tuple[str, str]]:
         yield "rotation", " ".join(map(str, info.display_matrix))
     if info.interlaced:
         yield "fields", "interlaced"
+    if info.marks.named():
+        yield "marks", ", ".join(f"{name}: {value}" for name, value in info.marks.named().items())
+    if info.crop is not None:
+        crop = info.crop
+        yield "cropped", f"{crop.top} rows at the top, {crop.bottom} below, {crop.left} left, {crop.right} right"
     if info.hdr is not None:
         yield "HDR", f"mastering metadata{', light levels' if info.hdr.content_light else ''}"
 

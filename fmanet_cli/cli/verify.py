@@ -24,6 +24,7 @@ _STYLES = {"same": "green", "differs": "bold red", "not kept by the container": 
 @click.option("-s", "--scale", type=click.Choice(["4", "2", "1"]), default="4", help="Promised size over the source's.")
 @click.option("--size", metavar="WxH|1080p", help="Promised size instead of --scale.")
 @click.option("--audio", type=click.Choice(["copy", "aac", "none"]), default="copy", help="What became of sound.")
+@click.option("--stream", type=click.IntRange(min=0), metavar="N", help="The source's video stream that was taken.")
 @click.option("--start", type=SECONDS, metavar="TIME", help="Restored from here on.")
 @click.option("--end", type=SECONDS, metavar="TIME", help="Restored up to here.")
 @click.option("--color", "--colour", "colour", metavar="NAME", default="auto", help="How the pixels were read.")
@@ -38,6 +39,7 @@ def command(
     scale: str,
     size: str | None,
     audio: str,
+    stream: int | None,
     start: float | None,
     end: float | None,
     colour: str,
@@ -60,6 +62,7 @@ def command(
         scale=int(scale),
         size=size,
         audio=audio,
+        stream=stream,
         start_seconds=start,
         end_seconds=end,
         colour=colour,

@@ -61,6 +61,10 @@ class RestoreSettings:
     """Restore up to here, not included."""
     on_error: str = "stop"
     """At damaged input: `stop`, or `continue` with the good frames."""
+    stream: int | None = None
+    """Index of the video stream; None = the moving one that is marked as default, or has most pixels."""
+    dolby_vision: str = "refuse"
+    """Of streams whose colours only Dolby Vision knows (profile 5): `refuse`, or `ignore` and take them as they are."""
     deinterlace: str = "auto"
     """`auto`, `off`, `bwdif` or `yadif`."""
     colour: str = "auto"
@@ -192,6 +196,8 @@ class RestoreJob:
                 start_seconds=settings.start_seconds,
                 end_seconds=settings.end_seconds,
                 on_error=settings.on_error,
+                stream=settings.stream,
+                dolby_vision=settings.dolby_vision,
                 deinterlace=settings.deinterlace,
                 colour=settings.colour,
             ) as reader,

@@ -46,6 +46,8 @@ class Expectation:
     """Restored from here on."""
     end_seconds: float | None = None
     """Restored up to here, not included."""
+    stream: int | None = None
+    """Index of the source's video stream; None = the one that a run takes by itself."""
     colour: str = "auto"
     """How the source's pixels were read."""
     codec: str | None = None
@@ -131,6 +133,8 @@ def _inspect_source(path: str, asked: Expectation, run: RunFacts | None) -> _Sid
             on_error="continue",
             deinterlace="off",
             colour=asked.colour,
+            stream=asked.stream,
+            dolby_vision="ignore",
         ) as reader:
             info = reader.info
     if info.is_pipe or info.container == "image2":
@@ -144,7 +148,7 @@ def _inspect_source(path: str, asked: Expectation, run: RunFacts | None) -> _Sid
 
 
 def _inspect_output(path: str, asked: Expectation) -> _Side:
-    with VideoReader(path, on_error="continue", deinterlace="off") as reader:
+    with VideoReader(path, on_error="continue", deinterlace="off", dolby_vision="ignore") as reader:
         info = reader.info
     if info.container == "image2":
         timeline = decoded_timeline(info)
@@ -182,6 +186,8 @@ def _decoded_start(info: VideoInfo) -> Fraction:
         start_seconds=float(info.trim_start_seconds or 0),
         on_error="continue",
         deinterlace="off",
+        stream=info.stream_index,
+        dolby_vision="ignore",
     ) as reader:
         first = next(reader, None)
     if first is None:

@@ -54,6 +54,11 @@ class VideoPair:
 def video_rows(pair: VideoPair) -> list[VerificationRow]:
     """Rows on size, pixel shape, rotation, depth and colours."""
     rows = [_size_row(pair), _aspect_row(pair), _rotation_row(pair), _depth_row(pair), *_colour_rows(pair)]
+    found = pair.output.marks.named()
+    rows.extend(
+        row(name, value, found.get(name, "none"), otherwise=Verdict.LOST)
+        for name, value in pair.source.marks.named().items()
+    )
     if pair.source.hdr is not None:
         rows.append(_hdr_row(pair))
     return rows

@@ -7,6 +7,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+from fmanet_cli.errors import VideoReadError
 from fmanet_cli.video.frames import VideoInfo
 from fmanet_cli.video.inspection import (
     Losses,
@@ -16,6 +17,7 @@ from fmanet_cli.video.inspection import (
     target_container,
     tracks_of,
 )
+from fmanet_cli.video.read.marks import check_dolby_vision
 from fmanet_cli.video.read.packets import FilePackets
 from fmanet_cli.video.read.reader import VideoReader
 
@@ -45,7 +47,9 @@ class ProbeReport:
         return fields | {"tracks": [{name: _plain(getattr(track, name)) for name in _SHOWN} for track in self.tracks]}
 
 
-def probe(path: str | Path, *, target: str | None = None, scale: int = 4, audio: str = "copy") -> ProbeReport:
+def probe(
+    path: str | Path, *, target: str | None = None, scale: int = 4, audio: str = "copy", stream: int | None = None
+) -> ProbeReport:
     """Look at a file and rehearse its restoration in memory; nothing is written.
 
     Args:
@@ -53,16 +57,21 @@ def probe(path: str | Path, *, target: str | None = None, scale: int = 4, audio:
         target: container such as `mkv`, or `png`; by default that of the file's suffix, else Matroska.
         scale: output size over input size, as for a run.
         audio: `copy`, `aac` or `none`, as for a run.
+        stream: index of the video stream; by default the one that a run would take.
 
     Raises:
         VideoReadError: the file cannot be read as video.
         OptionError: the target is not known.
     """
     container = target_container(target, str(path))
-    with VideoReader(path, on_error="continue") as reader:
+    with VideoReader(path, on_error="continue", stream=stream, dolby_vision="ignore") as reader:
         info = reader.info
         warnings = (*reader.warnings, *reader.problems)
         losses = find_losses(reader, container, scale=scale, audio=audio)
+        try:
+            check_dolby_vision(str(path), info.marks, "refuse")
+        except VideoReadError as error:
+            losses = replace(losses, refusal=str(error))
     is_file = not info.is_pipe and info.container != "image2"
     return ProbeReport(
         info=info,

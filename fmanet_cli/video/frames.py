@@ -82,6 +82,55 @@ class HdrMetadata:
     """Largest content light level and largest frame-average light level; None = not said."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Crop:
+    """Rows and columns at the edges of the coded picture that are not shown."""
+
+    top: int = 0
+    """Rows."""
+    bottom: int = 0
+    """Rows."""
+    left: int = 0
+    """Columns."""
+    right: int = 0
+    """Columns."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VideoMarks:
+    """What a video stream says beside its pixels and colours."""
+
+    captions: bool = False
+    """Closed captions (CTA-708, ATSC A/53) inside the pictures."""
+    hdr10_plus: bool = False
+    """Dynamic HDR metadata of HDR10+ or HDR Vivid."""
+    dolby_vision: str = ""
+    """Profile and compatibility such as ``8.4``; ``unknown`` where only the pictures carry it; empty = none."""
+    spherical: str = ""
+    """Projection of a 360 degree video such as ``equirectangular``; empty = none."""
+    stereo: str = ""
+    """How two views lie in a picture, such as ``side by side``; empty = one view."""
+
+    def named(self) -> dict[str, str]:
+        """What there is: name -> value, in the words of warnings and tables."""
+        captions, dynamic = ("there" if known else "" for known in (self.captions, self.hdr10_plus))
+        marks = {
+            "closed captions": captions,
+            "HDR10+ metadata": dynamic,
+            "Dolby Vision metadata": self.dolby_vision and f"profile {self.dolby_vision}",
+            "360 degree marks": self.spherical,
+            "stereo marks": self.stereo,
+        }
+        return {name: value for name, value in marks.items() if value}
+
+    def losses(self) -> list[str]:
+        """One sentence for each, for an output that carries none of them."""
+        return [
+            f"{name} are lost" if value == "there" else f"{name} are lost: {value}"
+            for name, value in self.named().items()
+        ]
+
+
 @dataclass(frozen=True, slots=True)
 class StreamInfo:
     """What the container says of one stream."""
@@ -172,6 +221,10 @@ class VideoInfo:
     """Tags of the video stream that stay true for a restored copy: language, title, handler name, time code."""
     disposition: int = 0
     """FFmpeg's flags of the video stream, such as 1 = default."""
+    marks: VideoMarks = VideoMarks()
+    """Captions, dynamic HDR, 360 degree and stereo marks."""
+    crop: Crop | None = None
+    """What was cut off the coded picture, because the container says that it is not shown; None = nothing."""
 
     def __post_init__(self) -> None:
         if self.height < 1 or self.width < 1:

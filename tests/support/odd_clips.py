@@ -35,12 +35,15 @@ def record(
     sound_rate: int = 44100,
     muxer: Mapping[str, str] | None = None,
     form: str | None = None,
+    aspect: Fraction | None = None,
 ) -> None:
     """Write numbered pictures at ``pts`` (in frames), and sound of its own length beside them."""
     with av.open(str(path), "w", format=form, options=dict(muxer or {})) as output:
         video: Any = output.add_stream(codec, rate=rate, options=dict(options or {}))
         video.height, video.width = size
         video.pix_fmt, video.codec_context.time_base = pix_fmt, 1 / rate
+        if aspect is not None:
+            video.codec_context.sample_aspect_ratio = aspect
         track: Any = output.add_stream(sound, rate=sound_rate) if sound else None
         if track is not None:
             track.bit_rate = 64000
@@ -112,3 +115,105 @@ def move_flv_times(path: Path, first: Callable[[int], int]) -> None:
             number += 1
         position += 11 + size + 4
     path.write_bytes(bytes(content))
+
+
+def record_tracks(path: Path, *tracks: Mapping[str, Any]) -> None:
+    """Several video streams; each mapping may have ``codec``, ``count``, ``size`` and ``default``."""
+    with av.open(str(path), "w") as output:
+        made = []
+        for number, track in enumerate(tracks):
+            height, width = track.get("size", (48, 64))
+            codec = track.get("codec", "libx264")
+            video: Any = output.add_stream(codec, rate=25)
+            video.height, video.width, video.codec_context.time_base = height, width, Fraction(1, 25)
+            video.pix_fmt = {"mjpeg": "yuvj420p", "png": "rgb24"}.get(codec, "yuv420p")
+            video.disposition = av.stream.Disposition.default if track.get("default", True) else 0
+            made.append((video, track.get("count", 6), 16 * (number + 1)))
+        for video, count, first in made:
+            for number in range(count):
+                frame = numbered_frame(first + number, video.height, video.width, "yuv420p")
+                frame = frame.reformat(format=video.pix_fmt)
+                frame.pts, frame.time_base = number, Fraction(1, 25)
+                output.mux(video.encode(frame))
+            output.mux(video.encode(None))
+
+
+def box(name: bytes, content: bytes = b"") -> bytes:
+    """One box of MP4."""
+    return (8 + len(content)).to_bytes(4, "big") + name + content
+
+
+def add_to_sample_entry(path: Path, boxes: bytes) -> None:
+    """Append boxes to the description of the first video stream of an MP4 or MOV whose index comes last."""
+    content = path.read_bytes()
+    chain, start, end = [], 0, len(content)
+    headers = {b"moov": 8, b"trak": 8, b"mdia": 8, b"minf": 8, b"stbl": 8, b"stsd": 16}
+    for name, header in headers.items():
+        start, end = _box_at(content, start, end, name)
+        chain.append(start)
+        start += header
+    chain.append(start)
+    end = start + int.from_bytes(content[start : start + 4], "big")
+    longer = bytearray(content[:end] + boxes + content[end:])
+    for at in chain:
+        size = int.from_bytes(longer[at : at + 4], "big") + len(boxes)
+        longer[at : at + 4] = size.to_bytes(4, "big")
+    path.write_bytes(bytes(longer))
+
+
+def _box_at(content: bytes, start: int, end: int, name: bytes) -> tuple[int, int]:
+    while start < end:
+        size = int.from_bytes(content[start : start + 4], "big")
+        if content[start + 4 : start + 8] == name:
+            return start, start + size
+        start += size
+    raise ValueError(f"no box {name!r}")
+
+
+def dolby_vision(profile: int, compatibility: int) -> bytes:
+    """The configuration of a Dolby Vision stream in MP4."""
+    bits = 1 << 24 | 0 << 16 | profile << 9 | 6 << 3 | 0b101
+    return box(b"dvvC" if profile > 7 else b"dvcC", bits.to_bytes(4, "big") + bytes([compatibility << 4]) + bytes(19))
+
+
+def clean_aperture(width: int, height: int, right: int, down: int) -> bytes:
+    """The shown part of a picture, with its centre moved by whole pixels."""
+    return box(b"clap", struct.pack(">4IiIiI", width, 1, height, 1, right, 1, down, 1))
+
+
+def spherical(stereo: int = 0) -> bytes:
+    """Marks of an equirectangular 360 degree video; stereo 1 = top and bottom, 2 = side by side."""
+    header = box(b"svhd", bytes(4) + b"tests\0")
+    projection = box(b"proj", box(b"prhd", bytes(16)) + box(b"equi", bytes(20)))
+    views = box(b"st3d", bytes(4) + bytes([stereo])) if stereo else b""
+    return views + box(b"sv3d", header + projection)
+
+
+CAPTIONS = bytes.fromhex("b50031") + b"GA94" + bytes.fromhex("03c1fffc9420ff")
+"""Closed captions of one picture as registered user data: ATSC A/53, one pair of bytes."""
+
+_WINDOW = f"01{400:027b}0" + f"{1000:017b}" * 3 + f"{100:017b}0000{5:010b}000" + "0" * 5
+HDR10_PLUS = bytes.fromhex("b5003c00010401") + int(_WINDOW, 2).to_bytes(15, "big")
+"""Dynamic metadata of one window without distribution and curves."""
+
+
+def record_with_sei(path: Path, payload: bytes, *, codec: str = "libx264", count: int = 6, first: int = 0) -> None:
+    """A clip whose pictures from number ``first`` on carry registered user data in their bitstream."""
+    head = b"\x06" if codec == "libx264" else b"\x4e\x01"
+    options = {"bf": "0"} if codec == "libx264" else {"x265-params": "log-level=none:bframes=0"}
+    escaped = payload.replace(b"\0\0\0", b"\0\0\3\0").replace(b"\0\0\1", b"\0\0\3\1")
+    unit = b"\0\0\0\1" + head + bytes([4, len(payload)]) + escaped + b"\x80"
+    with av.open(str(path), "w") as output:
+        video: Any = output.add_stream(codec, rate=25, options=options)
+        video.height, video.width, video.pix_fmt = 48, 64, "yuv420p"
+        video.codec_context.time_base = Fraction(1, 25)
+        packets = []
+        for number in range(count):
+            frame = numbered_frame(number, 48, 64, "yuv420p")
+            frame.pts, frame.time_base = number, Fraction(1, 25)
+            packets += video.encode(frame)
+        for number, packet in enumerate([*packets, *video.encode(None)]):
+            marked = av.Packet((unit if number >= first else b"") + bytes(packet))
+            marked.pts, marked.dts, marked.time_base = packet.pts, packet.dts, packet.time_base
+            marked.is_keyframe, marked.stream = packet.is_keyframe, video
+            output.mux(marked)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections import deque
 from collections.abc import Iterator
+from dataclasses import dataclass
 from fractions import Fraction
 from itertools import chain, islice
 from pathlib import Path
@@ -12,13 +13,20 @@ from pathlib import Path
 import av
 
 from fmanet_cli.errors import VideoReadError
-from fmanet_cli.video.frames import VideoInfo
+from fmanet_cli.video.frames import Crop, VideoInfo
 from fmanet_cli.video.pixels.formats import pixel_layout, smallest_alpha
 from fmanet_cli.video.read import describe as probe
 from fmanet_cli.video.read import length
 from fmanet_cli.video.read.deinterlace import METHODS, deinterlaced
 from fmanet_cli.video.read.faults import FaultLog
 from fmanet_cli.video.read.frame_times import PresentationGuess, lacks_presentation_times
+from fmanet_cli.video.read.marks import (
+    check_dolby_vision,
+    declared_crop,
+    declared_marks,
+    declared_side_data,
+    with_frame_marks,
+)
 from fmanet_cli.video.read.opening import MAX_PIXELS, open_input
 from fmanet_cli.video.read.rational import to_fraction
 from fmanet_cli.video.read.truncation import missing_bytes
@@ -34,54 +42,75 @@ _CONTAINERS_CUT_ANYWHERE = ("mpegts", "mpeg", "h264", "hevc", "mpegvideo")
 _SEEKABLE_CONTAINERS = ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm")
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReadChoices:
+    """How a container is read; see ``VideoReader``."""
+
+    deinterlace: str = "auto"
+    colour: str = "auto"
+    frame_rate: Fraction | None = None
+    stream: int | None = None
+    dolby_vision: str = "refuse"
+
+
 class ContainerSource:
     """The main video stream of one container; iterate ``pictures()`` once."""
 
-    def __init__(self, path: str, *, faults: FaultLog, deinterlace: str, colour: str, frame_rate: Fraction | None):
+    def __init__(self, path: str, *, faults: FaultLog, choices: ReadChoices):
         self.path = path
         self.faults = faults
         self._reads_pipe = path == "-"
         self._last_end: Fraction | None = None
         self._ends_repeated = False
+        self._has_frames = self._is_described = False
         self._early_pts: set[int] | None = set()
         self._pending_packets: deque[av.Packet] = deque()
         self._kept_streams: set[int] | None = None
         self.container = open_input(path)
         try:
-            self._begin(deinterlace=deinterlace, colour=colour, frame_rate=frame_rate)
+            self._begin(choices)
         except BaseException:
             self.container.close()
             raise
 
-    def _begin(self, *, deinterlace: str, colour: str, frame_rate: Fraction | None) -> None:
-        stream = probe.main_video_stream(self.container)
+    def _begin(self, choices: ReadChoices) -> None:
+        stream = probe.main_video_stream(self.container, choices.stream)
         if stream is None:
             raise VideoReadError(f"{self.path} holds no video stream that can be decoded")
         self.stream = stream
         _check_size(self.path, stream.codec_context.height, stream.codec_context.width)
         if not self._reads_pipe and (missing := missing_bytes(Path(self.path))):
             self.faults.add(f"the file is cut short: its end ({missing} bytes or more) is missing")
+        side_data = declared_side_data(self.container, stream.index)
+        self._marks = declared_marks(side_data)
+        check_dolby_vision(self.path, self._marks, choices.dolby_vision)
         declared = probe.declared_tags(stream)
+        opened_aspect = to_fraction(stream.codec_context.sample_aspect_ratio)
+        self._aspect = to_fraction(stream.sample_aspect_ratio)
+        self._follows_codec_aspect = self._aspect == opened_aspect
         stream.thread_type = "AUTO"
         stream.codec_context.thread_count = min(_DECODER_THREADS, os.cpu_count() or 1)
         self._decoded = self._decode_all(may_start_broken=self.container.format.name in _CONTAINERS_CUT_ANYWHERE)
         self._peeked = list(islice(self._decoded, _PEEKED_FRAMES))
         if not self._peeked:
             raise VideoReadError(f"no frame of {self.path} can be decoded; the file is empty or damaged")
-        self.info = self._describe(self._peeked, declared, colour=colour, frame_rate=frame_rate, method=deinterlace)
+        first = self._peeked[0]
+        self.coded_size = first.height, first.width
+        self.crop = declared_crop(side_data, *self.coded_size)
+        self._marks = with_frame_marks(self._marks, self._peeked)
+        self.info = self._describe(self._peeked, declared, choices)
+        self._is_described = True
 
     def _describe(
         self,
         frames: list[av.VideoFrame],
         declared: probe.DeclaredTags,
-        *,
-        colour: str,
-        frame_rate: Fraction | None,
-        method: str,
+        choices: ReadChoices,
     ) -> VideoInfo:
+        method, crop = choices.deinterlace, self.crop or Crop()
         first, stream, container = frames[0], self.stream, self.container
         codec = probe.codec_name(stream)
-        described, warnings = probe.colour_of(first, declared=declared, codec=codec, asked=colour)
+        described, warnings = probe.colour_of(first, declared=declared, codec=codec, asked=choices.colour)
         self.faults.warnings.extend(warnings)
         layout = pixel_layout(first.format.name)
         if (layout.has_alpha and smallest_alpha(first) < 1) or stream.metadata.get("alpha_mode") == "1":
@@ -91,13 +120,13 @@ class ContainerSource:
         self._deinterlace_every_frame = not flagged
         if flagged and method == "off":
             self.faults.warnings.append("the video is interlaced and is restored without deinterlacing")
-        rate = frame_rate or length.frame_rate_of(stream) or DEFAULT_FRAME_RATE
+        rate = choices.frame_rate or length.frame_rate_of(stream) or DEFAULT_FRAME_RATE
         duration = length.duration_seconds_of(container, stream)
         start = container.start_time
         return VideoInfo(
             path=self.path,
-            height=first.height,
-            width=first.width,
+            height=first.height - crop.top - crop.bottom,
+            width=first.width - crop.left - crop.right,
             time_base=to_fraction(stream.time_base) or 1 / rate,
             frame_rate=rate,
             colour=described,
@@ -107,7 +136,7 @@ class ContainerSource:
             vertical_shift=layout.vertical_shift,
             codec=codec,
             container=container.format.name,
-            sample_aspect_ratio=to_fraction(stream.sample_aspect_ratio) or Fraction(1),
+            sample_aspect_ratio=self._aspect or Fraction(1),
             display_matrix=probe.display_matrix_of(first),
             interlaced=flagged and self._deinterlace_method is None,
             hdr=probe.hdr_metadata_of(frames),
@@ -120,6 +149,8 @@ class ContainerSource:
             metadata=dict(container.metadata),
             stream_metadata=probe.kept_stream_metadata(container, stream),
             disposition=int(stream.disposition),
+            marks=self._marks,
+            crop=self.crop,
         )
 
     def pictures(self, start_seconds: Fraction | None) -> Iterator[av.VideoFrame]:
@@ -210,8 +241,35 @@ class ContainerSource:
             self._note_early(packet, frames, counts=may_start_broken)
             for frame in frames:
                 is_fatal = True
+                self._follow_aspect(frame)
+                self._has_frames = True
+                self._note_late_marks(frame)
                 guess.settle(frame)
                 yield frame
+
+    def _follow_aspect(self, frame: av.VideoFrame) -> None:
+        """Take the pixel shape of the first frame, and warn once where it changes; containers without one follow it."""
+        aspect = to_fraction(self.stream.codec_context.sample_aspect_ratio)
+        if not self._follows_codec_aspect or aspect is None:
+            return
+        if not self._has_frames:
+            self._aspect = aspect
+        elif aspect != (self._aspect or 1):
+            self._follows_codec_aspect = False
+            place = _frame_place(frame)
+            self.faults.warnings.append(
+                f"the pixel shape changes from {self._aspect or 1} to {aspect}{place}; all frames get the first, "
+                "split the video there to keep both"
+            )
+
+    def _note_late_marks(self, frame: av.VideoFrame) -> None:
+        """Warn of marks that the first frames do not carry, once of each kind."""
+        if not self._is_described:
+            return
+        found = with_frame_marks(self._marks, [frame])
+        for name in found.named().keys() - self._marks.named().keys():
+            self.faults.warnings.append(f"{name} begin{_frame_place(frame)} and are lost")
+        self._marks = found
 
     def _corruption(self, packet: av.Packet) -> str:
         """In words; MPEG-TS numbers its packets, and a jump says nothing of the picture itself."""
@@ -262,6 +320,11 @@ class ContainerSource:
 def _place(packet: av.Packet, word: str = "at") -> str:
     base = to_fraction(packet.time_base)
     return "" if packet.pts is None or base is None else f" {word} {float(packet.pts * base):.2f} s"
+
+
+def _frame_place(frame: av.VideoFrame) -> str:
+    base = to_fraction(frame.time_base)
+    return "" if frame.pts is None or base is None else f" at {float(frame.pts * base):.2f} s"
 
 
 def _check_size(path: str, height: int, width: int) -> None:

@@ -11,6 +11,7 @@ from typing import Any, cast
 import av
 import numpy as np
 
+from fmanet_cli.errors import OptionError
 from fmanet_cli.video.frames import Chapter, DisplayMatrix, HdrMetadata, StreamInfo
 from fmanet_cli.video.pixels.colour import (
     CHROMA_LOCATIONS,
@@ -21,10 +22,12 @@ from fmanet_cli.video.pixels.colour import (
     parse_colour,
 )
 from fmanet_cli.video.pixels.formats import pixel_layout
+from fmanet_cli.video.read.length import frame_rate_of, stream_end_seconds
 from fmanet_cli.video.read.rational import to_fraction
 
 _LIMITED_GREY_CODECS = {"h264", "hevc", "av1", "libdav1d", "vp9", "vp8"}
 _CENTRE_CHROMA_CODECS = {"mjpeg", "mjpegb", "jpegls", "mpeg1video", "webp"}
+_STILL_CODECS = {"mjpeg", "png", "bmp", "webp", "tiff", "jpeg2000"}
 _INTERLACED_FIELD_ORDERS = {2, 3, 4, 5}
 _IDENTITY_MATRIX = (65536, 0, 0, 0, 65536, 0, 0, 0, 1 << 30)
 
@@ -43,12 +46,38 @@ class DeclaredTags:
     """H.273 code."""
 
 
-def main_video_stream(container: av.container.InputContainer) -> av.VideoStream | None:
-    """The first video stream that is not cover art and can be decoded."""
-    for stream in container.streams.video:
-        if stream.codec_context is not None and not is_cover(stream):
+def main_video_stream(container: av.container.InputContainer, asked: int | None = None) -> av.VideoStream | None:
+    """The video stream to restore: the asked one, else the best as players choose it; None when there is none.
+
+    Moving pictures come before still ones, then what is marked as default, then more pixels, then more frames.
+    Raises OptionError when the asked stream is no video that can be decoded.
+    """
+    streams = [stream for stream in container.streams.video if stream.codec_context is not None]
+    if asked is None:
+        films = [stream for stream in streams if not is_cover(stream)]
+        return max(films, key=_rank, default=None)
+    for stream in streams:
+        if stream.index == asked:
             return stream
-    return None
+    known = ", ".join(str(stream.index) for stream in streams) or "none"
+    raise OptionError(f"stream {asked} is no video that can be decoded; video streams: {known}")
+
+
+def _rank(stream: av.VideoStream) -> tuple[bool, bool, bool, int, int, int]:
+    frames = stream.frames or _tagged_number(stream, "NUMBER_OF_FRAMES")
+    end, rate = stream_end_seconds(stream), frame_rate_of(stream)
+    if not frames and end is not None and rate is not None:
+        frames = round(end * rate)
+    is_still = frames == 1
+    may_be_still = not frames and codec_name(stream) in _STILL_CODECS
+    context = stream.codec_context
+    is_default = bool(stream.disposition & av.stream.Disposition.default)
+    return not is_still, is_default, not may_be_still, context.height * context.width, frames, -stream.index
+
+
+def _tagged_number(stream: Any, key: str) -> int:
+    text = next((value for name, value in stream.metadata.items() if name.split("-")[0] == key), "")
+    return int(text) if text.isdecimal() else 0
 
 
 def is_cover(stream: Any) -> bool:

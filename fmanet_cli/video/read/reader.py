@@ -14,7 +14,7 @@ from fmanet_cli.errors import OptionError, VideoReadError
 from fmanet_cli.video.frames import Frame, VideoInfo
 from fmanet_cli.video.pixels.colour import parse_colour
 from fmanet_cli.video.pixels.formats import frame_to_rgb
-from fmanet_cli.video.read.container import ContainerSource
+from fmanet_cli.video.read.container import ContainerSource, ReadChoices
 from fmanet_cli.video.read.deinterlace import METHODS
 from fmanet_cli.video.read.faults import FaultLog
 from fmanet_cli.video.read.frame_times import FrameClock
@@ -41,6 +41,8 @@ class VideoReader:
         deinterlace: str = "auto",
         colour: str = "auto",
         frame_rate: Fraction | None = None,
+        stream: int | None = None,
+        dolby_vision: str = "refuse",
     ):
         """Open ``path``: a file, an image sequence such as ``frames/%05d.png``, or ``-`` for standard input.
 
@@ -49,6 +51,8 @@ class VideoReader:
         deinterlace: ``auto`` (only what is flagged as interlaced), ``off``, ``bwdif`` or ``yadif``.
         colour: ``auto``, or the matrix and range to read the pixels with, such as ``bt709`` or ``bt601-full``.
         frame_rate: of image sequences and of streams without timestamps, in frames a second.
+        stream: index of the video stream; by default the moving one that is marked as default, or has most pixels.
+        dolby_vision: ``refuse`` streams whose colours only Dolby Vision knows (profile 5), or ``ignore`` that.
 
         Raises OptionError for impossible options and VideoReadError when nothing can be decoded.
         """
@@ -58,11 +62,14 @@ class VideoReader:
         self._faults = FaultLog(self.path, stops=on_error == "stop")
         self._source: ContainerSource | ImageSource
         if self.path != "-" and is_sequence_pattern(self.path):
+            if stream is not None:
+                raise OptionError(f"an image sequence has no streams, got stream {stream}")
             self._source = ImageSource(self.path, faults=self._faults, colour=colour, frame_rate=frame_rate)
         else:
-            self._source = ContainerSource(
-                self.path, faults=self._faults, deinterlace=deinterlace, colour=colour, frame_rate=frame_rate
+            choices = ReadChoices(
+                deinterlace=deinterlace, colour=colour, frame_rate=frame_rate, stream=stream, dolby_vision=dolby_vision
             )
+            self._source = ContainerSource(self.path, faults=self._faults, choices=choices)
         self.info: VideoInfo = _trimmed_info(self._source.info, start_seconds, end_seconds)
         """Facts of the video."""
         self.restarts = RestartLog()
@@ -148,9 +155,10 @@ class VideoReader:
         return picture.duration or step
 
     def _check_picture(self, picture: av.VideoFrame, seconds: float) -> None:
-        if (picture.height, picture.width) != (self.info.height, self.info.width):
+        height, width = self._source.coded_size
+        if (picture.height, picture.width) != (height, width):
             raise VideoReadError(
-                f"{self.path} changes size from {self.info.width}x{self.info.height} to "
+                f"{self.path} changes size from {width}x{height} to "
                 f"{picture.width}x{picture.height} at {seconds:.2f} s; "
                 "split it there and restore the parts"
             )
@@ -162,6 +170,8 @@ class VideoReader:
             image = frame_to_rgb(picture, self.info.colour)
         except (ValueError, LookupError, av.error.FFmpegError) as error:
             raise VideoReadError(f"{self.path} has pictures of format {picture.format.name}: {error}") from error
+        if crop := self.info.crop:
+            image = image[crop.top : image.shape[0] - crop.bottom, crop.left : image.shape[1] - crop.right].copy()
         return Frame(image, pts=pts, time_base=self.info.time_base, duration=max(0, duration))
 
 

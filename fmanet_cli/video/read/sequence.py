@@ -99,6 +99,7 @@ class ImageSource:
     def __init__(self, pattern: str, *, faults: FaultLog, colour: str, frame_rate: Fraction | None):
         self._files = list_sequence(pattern)
         first = decode_image(self._files[0])
+        self.coded_size = first.height, first.width
         layout = pixel_layout(first.format.name)
         rate = frame_rate or DEFAULT_FRAME_RATE
         codec = "mjpeg" if self._files[0].suffix.lower() in (".jpg", ".jpeg") else self._files[0].suffix[1:].lower()

@@ -115,6 +115,8 @@ def decoded_timeline(info: VideoInfo) -> Timeline:
         end_seconds=None if end is None else float(end),
         on_error="continue",
         deinterlace="off",
+        stream=None if info.container == "image2" else info.stream_index,
+        dolby_vision="ignore",
     ) as reader:
         for _ in recorder.noting(reader):
             pass

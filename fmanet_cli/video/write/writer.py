@@ -87,6 +87,7 @@ class VideoWriter:
             raise OptionError(
                 f"the output would be {self.width}x{self.height}, more than {MAX_PIXELS} pixels; ask for a smaller one"
             )
+        self.warnings.extend(like.marks.losses())
         self._like = like
         self._baked_matrix: DisplayMatrix | None = None
         self._last_pts: int | None = None
