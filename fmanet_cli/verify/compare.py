@@ -18,6 +18,7 @@ from fmanet_cli.video.inspection import (
     IMAGE_SEQUENCE,
     Track,
     container_of_file,
+    first_sound_seconds,
     stated_colour_of,
     stream_plan,
     tracks_of,
@@ -284,4 +285,15 @@ class _Comparison:
             container=self.output.container,
             shift_seconds=shift,
             leaves_out_sound=self._asked.audio == "none",
+            sound_starts=self._sound_starts(),
         )
+
+    def _sound_starts(self) -> dict[int, Fraction]:
+        """When converted sound is first heard in the source."""
+        info, start = self.source.info, _span(self.source.info, self._run).start_seconds
+        starts = {
+            planned.index: first_sound_seconds(info, planned.index, start_seconds=start)
+            for planned in self._plan.streams
+            if planned.how == "audio"
+        }
+        return {index: seconds for index, seconds in starts.items() if seconds is not None}

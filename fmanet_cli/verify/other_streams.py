@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from fractions import Fraction
 
 from fmanet_cli.verify.result import Verdict, VerificationRow, row, seconds_text
@@ -45,6 +45,8 @@ class StreamsPair:
     """By how much every timestamp is moved."""
     leaves_out_sound: bool = False
     """Whether sound was not wanted."""
+    sound_starts: Mapping[int, Fraction] = field(default_factory=dict)
+    """By index of converted sound: when decoding gives its first samples, in the source's time."""
 
 
 def stream_rows(pair: StreamsPair) -> list[VerificationRow]:
@@ -63,7 +65,7 @@ def stream_rows(pair: StreamsPair) -> list[VerificationRow]:
         if planned is None or planned.how == "copy":
             rows.extend(_copied_rows(track, partner, pair))
         else:
-            rows.append(_converted_row(track, partner, planned, pair.shift_seconds))
+            rows.append(_converted_row(track, partner, planned, pair))
         if track.kind in ("audio", "subtitle"):
             rows.extend(_mark_rows(track, partner, pair.container, name=str(track)))
     found = {partner.index for partner in partners.values()}
@@ -119,6 +121,8 @@ def _kind(track: Track) -> str:
 def _missing_row(track: Track, pair: StreamsPair, *, is_planned: bool) -> VerificationRow:
     if track.kind == "audio" and pair.leaves_out_sound:
         return VerificationRow(str(track), "there", "left out, as asked", Verdict.CONVERTED)
+    if is_planned and track.packets is not None and not track.packets.count:
+        return VerificationRow(str(track), "no packet in this part", "not there", Verdict.SAME)
     promised = is_planned or (track.kind == "attachment" and pair.container.holds_attachments)
     return VerificationRow(str(track), "there", "not there", Verdict.DIFFERS if promised else Verdict.LOST)
 
@@ -170,7 +174,7 @@ def _span_text(packets: StreamPackets) -> str:
     return f"{seconds_text(packets.pts[0] * packets.time_base)} to {seconds_text(packets.end * packets.time_base)}"
 
 
-def _converted_row(before: Track, after: Track, planned: PlannedStream, shift: Fraction) -> VerificationRow:
+def _converted_row(before: Track, after: Track, planned: PlannedStream, pair: StreamsPair) -> VerificationRow:
     """Converted sound has to start with the pictures and last as long; converted text has to be there."""
     old, new = before.packets, after.packets
     if old is None or new is None or not old.pts:
@@ -180,7 +184,10 @@ def _converted_row(before: Track, after: Track, planned: PlannedStream, shift: F
     if not new.pts:
         verdict = Verdict.DIFFERS
     elif planned.how == "audio" and old.is_timed and not old.restarts:
-        start = abs(old.first * old.time_base + shift - new.first * new.time_base)
+        shift = pair.shift_seconds
+        # Some decoders, of Windows Media Audio above all, give nothing for their first packets.
+        first = pair.sound_starts.get(before.index, old.first * old.time_base)
+        start = abs(first + shift - new.first * new.time_base)
         end = abs(old.end * old.time_base + shift - new.end * new.time_base)
         if start > _CONVERTED_START_TOLERANCE_SECONDS or end > _SOUND_TOLERANCE_SECONDS:
             verdict = Verdict.DIFFERS

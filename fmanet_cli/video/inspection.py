@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import tempfile
 from dataclasses import dataclass, field
+from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import av
 
@@ -16,6 +18,7 @@ from fmanet_cli.video.read.container import ContainerSource
 from fmanet_cli.video.read.describe import codec_name, declared_tags, is_cover, stream_title
 from fmanet_cli.video.read.opening import open_input
 from fmanet_cli.video.read.packets import FilePackets, StreamPackets
+from fmanet_cli.video.read.rational import to_fraction
 from fmanet_cli.video.read.reader import VideoReader
 from fmanet_cli.video.read.sequence import is_sequence_pattern
 from fmanet_cli.video.write.containers import CONTAINERS, Container, container_of
@@ -146,6 +149,19 @@ def tracks_of(info: VideoInfo, packets: FilePackets) -> tuple[Track, ...]:
             _track(stream, packets.streams.get(stream.index), has_chapter_track=has_chapter_track)
             for stream in container.streams
         )
+
+
+def first_sound_seconds(info: VideoInfo, index: int, *, start_seconds: Fraction | None) -> Fraction | None:
+    """When the first samples are heard that decoding the packets of a track gives, from a start on; None for none."""
+    with open_input(info.path) as container, contextlib.suppress(av.error.FFmpegError):
+        for packet in container.demux(container.streams[index]):
+            time, base = packet.pts, to_fraction(packet.time_base)
+            if start_seconds is not None and time is not None and base is not None and time * base < start_seconds:
+                continue
+            for frame in cast(Any, packet.decode()):
+                base = to_fraction(frame.time_base)
+                return None if frame.pts is None or base is None else frame.pts * base
+    return None
 
 
 def stated_colour_of(info: VideoInfo) -> StatedColour:

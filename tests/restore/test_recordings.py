@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 
 import av
@@ -11,6 +12,7 @@ from fmanet_cli.restore.job import RestoreReport, RestoreSettings, restore_video
 from fmanet_cli.verify.compare import verify
 from fmanet_cli.video.contents import probe
 from fmanet_cli.video.write.codecs import EncoderOptions
+from support.clips import make_clip, packet_payloads, packet_times
 from support.fuzz_runs import plain_restorer
 from support.odd_clips import record
 
@@ -46,3 +48,63 @@ def test_sound_of_an_unknown_codec_is_left_out_with_a_word(tmp_path: Path, suffi
     for target in (tmp_path / "b.mkv", tmp_path / "b.mp4"):
         assert lost in restored(source, target, audio=audio).warnings
         assert not verify(source, target).differences
+
+
+@pytest.mark.parametrize("codec", ["wmav1", "wmav2"])
+@pytest.mark.parametrize("rate", [32000, 44100])
+def test_sound_whose_first_packets_give_nothing_starts_where_it_is_heard(tmp_path: Path, codec: str, rate: int) -> None:
+    record(tmp_path / "a.wmv", codec="wmv2", sound=codec, sound_seconds=0.8, sound_rate=rate, count=20)
+    for target in (tmp_path / "b.mp4", tmp_path / "b.mkv"):
+        assert restored(tmp_path / "a.wmv", target).verification is not None
+    restored(tmp_path / "a.wmv", tmp_path / "c.mkv", start_seconds=0.2)
+
+
+@pytest.mark.parametrize("seconds", [0.1, 0.4])
+@pytest.mark.parametrize("suffix", [".mp4", ".mov"])
+def test_a_last_packet_without_duration_is_kept(tmp_path: Path, seconds: float, suffix: str) -> None:
+    record(tmp_path / "a.mkv", sound="alac", sound_seconds=seconds)
+    assert not restored(tmp_path / "a.mkv", tmp_path / f"b{suffix}").warnings
+    assert packet_payloads(tmp_path / f"b{suffix}", "audio") == packet_payloads(tmp_path / "a.mkv", "audio")
+
+
+@pytest.mark.parametrize(("codec", "samples"), [("libmp3lame", 1152), ("ac3", 1536), ("mp2", 1152)])
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
+def test_sound_of_avi_is_converted_in_samples(tmp_path: Path, codec: str, samples: int, suffix: str) -> None:
+    """AVI counts sound in whole frames of the codec."""
+    record(tmp_path / "a.avi", codec="mpeg4", sound=codec, sound_seconds=0.8, sound_rate=48000, count=20)
+    restored(tmp_path / "a.avi", tmp_path / f"b{suffix}", audio="aac")
+    times = packet_times(tmp_path / f"b{suffix}", "audio")[0]
+    steps = {round((later - earlier) * 48000) for earlier, later in pairwise(times[1:-1])}
+    assert all(abs(step - 1024) <= 48 for step in steps)
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
+def test_script_data_of_flv_is_no_subtitle(tmp_path: Path, suffix: str) -> None:
+    record(tmp_path / "a.flv", codec="flv1", sound="libmp3lame", sound_seconds=0.4)
+    name, key, value = (len(word).to_bytes(2, "big") + word for word in (b"onTextData", b"text", b"cue"))
+    data = b"\x02" + name + b"\x08" + (1).to_bytes(4, "big") + key + b"\x02" + value + b"\0\0\x09"
+    tag = b"\x12" + len(data).to_bytes(3, "big") + bytes(7) + data
+    with (tmp_path / "a.flv").open("ab") as file:
+        file.write(tag + len(tag).to_bytes(4, "big"))
+    with av.open(str(tmp_path / "a.flv")) as container:
+        assert [stream.type for stream in container.streams].count("subtitle") == 1
+    report = restored(tmp_path / "a.flv", tmp_path / f"b{suffix}")
+    assert sum("FLV keeps the data of scripts there" in warning for warning in report.warnings) == 1
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".ts", ".nut"])
+@pytest.mark.parametrize("audio", ["copy", "aac"])
+def test_a_part_without_a_packet_of_sound_loses_none(tmp_path: Path, suffix: str, audio: str) -> None:
+    make_clip(tmp_path / "a.mp4", count=20, height=24, width=32, audio=["ac3"])
+    report = restored(tmp_path / "a.mp4", tmp_path / f"b{suffix}", start_seconds=0.52, end_seconds=0.53, audio=audio)
+    assert report.frames == 1
+
+
+@pytest.mark.parametrize(("codec", "size"), [("aac", 188), ("ac3", 192)])
+def test_sound_that_bluray_does_not_know_is_named_in_m2ts(tmp_path: Path, codec: str, size: int) -> None:
+    record(tmp_path / "a.mp4", sound=codec, sound_seconds=0.4)
+    restored(tmp_path / "a.mp4", tmp_path / "b.m2ts")
+    content = (tmp_path / "b.m2ts").read_bytes()
+    assert all(content[place + size - 188] == 0x47 for place in range(0, len(content) - size, size))
+    with av.open(str(tmp_path / "b.m2ts")) as container:
+        assert container.streams.audio[0].codec_context.name == codec

@@ -285,7 +285,11 @@ class ContainerOutput:
             self._container,
             self._like,
             time_base=self._settings.time_base,
-            audio_rates=[source.rate for source in planned_sources if source.type == "audio"],
+            sound=[
+                (planned.codec or codec_name(source), source.rate)
+                for planned, source in zip(plan.streams, planned_sources, strict=True)
+                if source.type == "audio"
+            ],
             is_file=isinstance(target, str),
             has_cover=any(is_cover(source) for source in planned_sources),
         )

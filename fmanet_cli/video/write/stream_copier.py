@@ -145,9 +145,19 @@ class Route:
                 correction = behind + 1
             packet.pts += correction
             packet.dts += correction
+        if not packet.duration and packet.stream.type == "audio":
+            packet.duration = self._usual_duration(packet)
         self.has_time = True
         self._last_dts, self._last_duration = packet.dts, packet.duration or 0
         return message
+
+    def _usual_duration(self, packet: av.Packet) -> int:
+        """Of sound whose packets do not say it. MP4 and MOV leave out a last packet that lasts no time."""
+        samples, rate = self.source.codec_context.frame_size, self.source.rate
+        if samples and rate:
+            return round(Fraction(samples, rate) / (to_fraction(packet.time_base) or Fraction(1)))
+        assert packet.dts is not None
+        return packet.dts - self._last_dts if self._last_dts is not None else 0
 
     def converted(self, packet: av.Packet, shift_seconds: Fraction) -> Iterator[av.Packet]:
         """The packets of the output that one packet of the source becomes."""
@@ -183,7 +193,10 @@ class Route:
                 format=context.format, layout=context.layout, rate=context.rate, frame_size=context.frame_size or None
             )
         if frame.pts is not None:
-            frame.pts += round(self._audio_shift / (to_fraction(frame.time_base) or Fraction(1)))
+            # In samples: a tick of AVI is a whole frame of MP3, in which nothing shorter can be counted.
+            base = to_fraction(frame.time_base) or Fraction(1)
+            frame.pts = round((frame.pts * base + self._audio_shift) * frame.sample_rate)
+            frame.time_base = Fraction(1, frame.sample_rate)
         for part in self._resampler.resample(frame):
             yield from self.new.encode(part)
 

@@ -230,6 +230,8 @@ def _plan_audio(
 
 def _plan_subtitle(stream: Any, container: Container, samples: list[av.Packet]) -> tuple[PlannedStream | None, str]:
     name = codec_name(stream)
+    if name == "text" and stream.container.format.name == "flv":
+        return None, f"{describe(stream)} is left out: FLV keeps the data of scripts there, not subtitles"
     if container.text_codec and _fits(PlannedStream(stream.index, "copy"), stream, container, samples):
         return PlannedStream(stream.index, "copy"), ""
     if not container.text_codec or name not in _TEXT_CODECS:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Sequence
 from fractions import Fraction
 from typing import Any
 
@@ -21,6 +21,7 @@ _QUICKTIME_LANGUAGES = {
     "fre": "fra", "cze": "ces", "rum": "ron", "slo": "slk", "per": "iri",
 }  # fmt: skip
 """ISO 639-2 code -> the only one of the same language that the QuickTime muxer takes."""
+_UNKNOWN_TO_BLURAY = {"aac", "opus"}
 _CHAPTER_TIME_BASE = Fraction(1, 1_000_000)
 _LARGEST_TIMESCALE = (1 << 31) - 1
 
@@ -71,12 +72,15 @@ def muxer_options(
     like: VideoInfo,
     *,
     time_base: Fraction,
-    audio_rates: Iterable[int],
+    sound: Sequence[tuple[str, int]],
     is_file: bool,
     has_cover: bool,
 ) -> dict[str, str]:
-    """Options for the muxer; ``is_file`` is False for memory and pipes."""
+    """Options for the muxer. sound: codec and rate of every track. is_file: False for memory and pipes."""
     options = dict(container.options)
+    if container.name == "mpegts" and any(codec in _UNKNOWN_TO_BLURAY for codec, _ in sound):
+        # Blu-ray's kind of MPEG-TS, which the muxer takes for .m2ts, would mark it as private data.
+        options["mpegts_m2ts_mode"] = "0"
     if container.name not in ("mp4", "mov"):
         return options
     # Moving the index to the front reads the file again, which memory does not allow.
@@ -85,7 +89,7 @@ def muxer_options(
         flags += "+use_metadata_tags"
     if flags:
         options["movflags"] = flags
-    together = math.lcm(time_base.denominator, *filter(None, audio_rates))
+    together = math.lcm(time_base.denominator, *(rate for _, rate in sound if rate))
     # Edit lists count in this unit: the default of 1 ms would round the start of the video.
     options["movie_timescale"] = str(together if together <= _LARGEST_TIMESCALE else time_base.denominator)
     return options
