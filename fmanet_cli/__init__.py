@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from fmanet_cli.model.fmanet import FMANet
     from fmanet_cli.restore.arrays import restore_frames
     from fmanet_cli.restore.job import RestoreReport, RestoreSettings, restore_video
+    from fmanet_cli.review.explain import Explanation, explain
     from fmanet_cli.video.frames import Frame, VideoInfo
     from fmanet_cli.video.read.reader import VideoReader
     from fmanet_cli.video.write.codecs import EncoderOptions
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 _DEFINED_IN = {
     "DeviceError": "fmanet_cli.errors",
     "EncoderOptions": "fmanet_cli.video.write.codecs",
+    "Explanation": "fmanet_cli.review.explain",
     "FMANet": "fmanet_cli.model.fmanet",
     "FMANetConfig": "fmanet_cli.model.config",
     "FmanetError": "fmanet_cli.errors",
@@ -49,6 +51,7 @@ _DEFINED_IN = {
     "VideoWriteError": "fmanet_cli.errors",
     "VideoWriter": "fmanet_cli.video.write.writer",
     "WeightsError": "fmanet_cli.errors",
+    "explain": "fmanet_cli.review.explain",
     "load_model": "fmanet_cli.weights.checkpoint",
     "restore_frames": "fmanet_cli.restore.arrays",
     "restore_video": "fmanet_cli.restore.job",
@@ -57,6 +60,7 @@ _DEFINED_IN = {
 __all__ = [
     "DeviceError",
     "EncoderOptions",
+    "Explanation",
     "FMANet",
     "FMANetConfig",
     "FmanetError",
@@ -73,6 +77,7 @@ __all__ = [
     "VideoWriter",
     "WeightsError",
     "__version__",
+    "explain",
     "load_model",
     "restore_frames",
     "restore_video",

@@ -29,6 +29,7 @@ COMMANDS = {
     "train": "Train a network from photographs or video.",
     "verify": "Prove that a restored copy has everything of its source.",
     "probe": "Say what is in a file and what restoring it would lose.",
+    "explain": "Show how the network restores one frame: flows, masks, kernels.",
     "bench": "Measure speed and memory on this machine.",
     "doctor": "Say what this machine offers and what is missing.",
 }
