@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import cv2
 import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
 
 from fmanet_cli.dataset.byte_images import ByteImage, describe_size
 from fmanet_cli.errors import EvaluationError
-
-SCALE = 4
-"""Enlargement of the network."""
+from fmanet_cli.model.config import SCALE
 
 SHRINKING_SHARPNESS = -0.5
 """Parameter a of the cubic kernel for shrinking, as in the tools that made REDS."""
@@ -30,10 +30,16 @@ def shrink(image: ByteImage) -> ByteImage:
 
 def enlarge(image: ByteImage) -> ByteImage:
     """Return an RGB image at 4 times its sides by bicubic interpolation (a = -0.75): what a result has to beat."""
-    height, width = image.shape[:2]
-    size = (SCALE * width, SCALE * height)
-    enlarged = cv2.resize(image.astype(np.float32), size, interpolation=cv2.INTER_CUBIC)
-    return np.clip(np.rint(enlarged), 0, 255).astype(np.uint8)
+    codes = enlarge_batch(torch.from_numpy(image).permute(2, 0, 1)[None].float())
+    return codes[0].round().clamp(0, 255).byte().permute(1, 2, 0).numpy()
+
+
+def enlarge_batch(images: Tensor) -> Tensor:
+    """Return (B, 3, H, W) images as (B, 3, 4H, 4W), bicubic with a = -0.75, not clipped."""
+    size = (SCALE * images.shape[-2], SCALE * images.shape[-1])
+    # The paper prints no plain enlargement that would settle the kernel. This one, OpenCV's and PyTorch's, is harder to
+    # beat than the other in use: with antialias PyTorch takes a = -0.5, which loses 0.07 to 0.11 dB to it on our sets.
+    return F.interpolate(images, size=size, mode="bicubic", align_corners=False)
 
 
 def crop_centre(image: ByteImage, *, limit: int | None = None) -> ByteImage:

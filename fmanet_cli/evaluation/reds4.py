@@ -7,18 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fmanet_cli.dataset.clips import Clip, MatchedClip, find_clips
+from fmanet_cli.dataset.reds import BLURRY_FOLDER, REDS4_CLIPS, SHARP_FOLDER
 from fmanet_cli.errors import EvaluationError
 from fmanet_cli.evaluation.report import MeanScores
-
-CLIPS = ("000", "011", "015", "020")
-"""Clips of the REDS training set that the paper tests on."""
-
-SHARP_FOLDER = "train_sharp"
-"""Folder of the sharp frames, 1280x720."""
-
-BLURRY_FOLDER = "train_blur_bicubic/X4"
-"""Folder of the blurred and bicubically reduced frames, 320x180."""
-
 
 _Figures = tuple[float, float, float | None]
 """PSNR in dB, SSIM and tOF in pixels."""
@@ -110,7 +101,10 @@ _PRINTED: tuple[tuple[str, float, tuple[_Figures, ...]], ...] = (
 
 PUBLISHED = tuple(
     PublishedRow(
-        method, parameters, MeanScores(*mean), {CLIPS[index]: MeanScores(*clip) for index, clip in enumerate(clips)}
+        method,
+        parameters,
+        MeanScores(*mean),
+        {REDS4_CLIPS[index]: MeanScores(*clip) for index, clip in enumerate(clips)},
     )
     for method, parameters, (mean, *clips) in _PRINTED
 )
@@ -122,13 +116,15 @@ The paper's own clips of FMA-Net average 28.86 dB, not the printed 28.83 dB.
 
 def find_reds4(root: Path) -> list[MatchedClip]:
     """Return the four clips below ``root``, blurry against sharp. Raises EvaluationError if a folder is missing."""
-    return [MatchedClip(name, _clip(root / BLURRY_FOLDER / name), _clip(root / SHARP_FOLDER / name)) for name in CLIPS]
+    return [
+        MatchedClip(name, _clip(root / BLURRY_FOLDER / name), _clip(root / SHARP_FOLDER / name)) for name in REDS4_CLIPS
+    ]
 
 
 def _clip(folder: Path) -> Clip:
     if not folder.is_dir():
         raise EvaluationError(
-            f"no folder {folder}: REDS4 needs {SHARP_FOLDER}/CLIP and {BLURRY_FOLDER}/CLIP for {', '.join(CLIPS)}"
+            f"no folder {folder}: REDS4 needs {SHARP_FOLDER}/CLIP and {BLURRY_FOLDER}/CLIP for {', '.join(REDS4_CLIPS)}"
         )
     (clip,) = find_clips(folder)
     return clip

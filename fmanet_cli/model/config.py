@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from fmanet_cli.errors import OptionError
 
+SCALE = 4
+"""Output pixels per input pixel, along each axis, of every network that can be built."""
 IMAGE_CHANNELS = 3
 FLOW_MASK_CHANNELS = 3
 """Optical flow x, optical flow y, occlusion logit."""
@@ -45,7 +47,7 @@ class FMANetConfig:
     """Side k_r of the restoration kernels, in low-resolution pixels, odd."""
     residual_dim: int | None = None
     """Channels of the pixel-shuffle branch from twice the size on; None = `dim`, as published."""
-    scale: int = 4
+    scale: int = SCALE
     """Magnification. The pixel-shuffle branch of the published network is made for 4."""
 
     def __post_init__(self) -> None:
@@ -65,8 +67,8 @@ class FMANetConfig:
                     f"dim must be divisible by {name}, got dim={self.dim} and {name}={divisor}; "
                     f"dim={nearest} would do for {name}"
                 )
-        if self.scale != 4:
-            raise OptionError(f"scale must be 4 (the pixel-shuffle branch is two steps of 2), got {self.scale}")
+        if self.scale != SCALE:
+            raise OptionError(f"scale must be {SCALE} (the pixel-shuffle branch is two steps of 2), got {self.scale}")
         if self.degradation_kernel_size < self.scale or self.degradation_kernel_size % 2:
             raise OptionError(
                 f"degradation_kernel_size must be even and at least {self.scale}, got {self.degradation_kernel_size}"

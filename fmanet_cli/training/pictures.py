@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from fmanet_cli.dataset.resampling import enlarge_batch
 from fmanet_cli.model.fmanet import FMANet
-from fmanet_cli.training.validation import enlarge
 from fmanet_cli.training.windows import SCALE, WindowBatch
 
 _MARGIN_PIXELS = 4
@@ -33,7 +33,7 @@ def draw_step(model: FMANet, batch: WindowBatch, *, windows: int = 4) -> np.ndar
     size = (sharp.shape[-2], sharp.shape[-1])
     columns = [
         F.interpolate(blurry[:, :, middle], scale_factor=SCALE, mode="nearest"),
-        enlarge(blurry[:, :, middle]),
+        enlarge_batch(blurry[:, :, middle]),
         outputs.restored,
         sharp[:, :, middle],
         _resize(colour_flow(batch.flow[:windows, :, -1]), size),

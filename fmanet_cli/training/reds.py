@@ -10,15 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from fmanet_cli.dataset.reds import BLURRY_FOLDER, FLOW_FOLDER, REDS4_CLIPS, SHARP_FOLDER
 from fmanet_cli.errors import TrainingError, VideoReadError
 from fmanet_cli.training.windows import SCALE, WindowBatch, batch_generator
 from fmanet_cli.video.read.images import read_image
-
-SHARP_FOLDER = "train_sharp"
-BLURRY_FOLDER = "train_blur_bicubic/X4"
-FLOW_FOLDER = "train_flow_bicubic/X4"
-HELD_OUT_CLIPS = ("000", "011", "015", "020")
-"""REDS4, the clips of the paper's test (section 4)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,10 +117,10 @@ def _list_clips(folder: Path, frames: int) -> list[_Clip]:
     clips = []
     for path in sorted(sharp.iterdir()):
         names = tuple(sorted(frame.stem for frame in path.glob("*.png")))
-        if path.name not in HELD_OUT_CLIPS and len(names) >= frames:
+        if path.name not in REDS4_CLIPS and len(names) >= frames:
             clips.append(_Clip(path.name, names))
     if not clips:
-        raise TrainingError(f"{sharp} has no clip of at least {frames} frames besides {', '.join(HELD_OUT_CLIPS)}")
+        raise TrainingError(f"{sharp} has no clip of at least {frames} frames besides {', '.join(REDS4_CLIPS)}")
     return clips
 
 

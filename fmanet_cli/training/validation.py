@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import fmean
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
+from fmanet_cli.dataset.byte_images import ByteImage, quantize
+from fmanet_cli.dataset.resampling import enlarge_batch
+from fmanet_cli.evaluation.metrics import psnr
 from fmanet_cli.model.fmanet import FMANet
-from fmanet_cli.training.windows import SCALE, WindowBatch, WindowSource
-
-_BORDER_PIXELS = 4
+from fmanet_cli.training.windows import WindowBatch, WindowSource
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +39,8 @@ def fixed_windows(source: WindowSource, *, batches: int) -> list[WindowBatch]:
 @torch.no_grad()
 def validate(model: FMANet, windows: Sequence[WindowBatch], *, autocast: torch.dtype | None) -> ValidationResult:
     """Restore the windows, all on the model's device, and compare with the sharp middle frames."""
-    restored_psnr, bicubic_psnr = [], []
+    restored_psnr: list[float] = []
+    bicubic_psnr: list[float] = []
     training = model.training
     model.eval()
     for batch in windows:
@@ -47,21 +49,17 @@ def validate(model: FMANet, windows: Sequence[WindowBatch], *, autocast: torch.d
         device = batch.blurry.device.type
         with torch.autocast(device, dtype=autocast or torch.bfloat16, enabled=autocast is not None):
             restored = model(batch.blurry).float()
-        restored_psnr.append(psnr(restored, truth))
-        bicubic_psnr.append(psnr(enlarge(batch.blurry[:, :, middle]), truth))
+        restored_psnr += psnrs(restored, truth)
+        bicubic_psnr += psnrs(enlarge_batch(batch.blurry[:, :, middle]), truth)
     model.train(training)
-    return ValidationResult(float(torch.cat(restored_psnr).mean()), float(torch.cat(bicubic_psnr).mean()))
+    return ValidationResult(fmean(restored_psnr), fmean(bicubic_psnr))
 
 
-def enlarge(images: Tensor) -> Tensor:
-    """(B, 3, H, W) to (B, 3, 4H, 4W), bicubic with a = -0.5: torch's antialiased resampling uses that value."""
-    height, width = images.shape[-2] * SCALE, images.shape[-1] * SCALE
-    return F.interpolate(images, size=(height, width), mode="bicubic", align_corners=False, antialias=True)
+def psnrs(images: Tensor, truth: Tensor) -> list[float]:
+    """PSNR in dB of each of (B, 3, H, W) images in [0, 1], as `fmanet evaluate` measures it on 8-bit frames."""
+    pairs = zip(_byte_images(images), _byte_images(truth), strict=True)
+    return [psnr(image, true) for image, true in pairs]
 
 
-def psnr(images: Tensor, truth: Tensor) -> Tensor:
-    """(B,) PSNR in dB of (B, 3, H, W) images in [0, 1], rounded to 8 bits, without the outermost four pixels."""
-    inner = (..., slice(_BORDER_PIXELS, -_BORDER_PIXELS), slice(_BORDER_PIXELS, -_BORDER_PIXELS))
-    difference = (images.clamp(0.0, 1.0) * 255.0).round() - (truth.clamp(0.0, 1.0) * 255.0).round()
-    squared = (difference[inner] ** 2).mean((1, 2, 3)).clamp(min=1e-6)
-    return 10.0 * torch.log10(255.0**2 / squared)
+def _byte_images(images: Tensor) -> list[ByteImage]:
+    return [quantize(image) for image in images.permute(0, 2, 3, 1).cpu().numpy()]

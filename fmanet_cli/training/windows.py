@@ -9,8 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-SCALE = 4
-"""High-resolution pixels per low-resolution pixel, along each axis."""
+from fmanet_cli.model.config import SCALE
 
 
 @dataclass(frozen=True, slots=True, eq=False)

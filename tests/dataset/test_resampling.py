@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 
-from fmanet_cli.dataset.resampling import crop_centre, enlarge, shrink
+from fmanet_cli.dataset.byte_images import quantize
+from fmanet_cli.dataset.resampling import crop_centre, enlarge, enlarge_batch, shrink
 from fmanet_cli.errors import EvaluationError
 
 
@@ -54,6 +56,12 @@ def test_enlarge_tap_by_tap(row, column):
     large = enlarge(image)
     assert large.shape == (24, 28, 3)
     assert large[row, column] == pytest.approx(enlarged_slowly(image, row, column), abs=0.51)
+
+
+def test_training_and_evaluation_mean_the_same_bicubic():
+    image = np.random.default_rng(4).integers(0, 256, (9, 8, 3)).astype(np.uint8)
+    batch = torch.from_numpy(image).permute(2, 0, 1)[None] / 255
+    assert np.array_equal(quantize(enlarge_batch(batch)[0].permute(1, 2, 0).numpy()), enlarge(image))
 
 
 def test_shrink_does_not_alias():

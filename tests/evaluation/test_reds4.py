@@ -5,12 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from fmanet_cli.dataset.reds import REDS4_CLIPS
 from fmanet_cli.errors import EvaluationError
-from fmanet_cli.evaluation.reds4 import CLIPS, PUBLISHED, find_reds4
+from fmanet_cli.evaluation.reds4 import PUBLISHED, find_reds4
 
 
 def test_the_four_clips_are_found_in_the_published_layout(write_frames):
-    for name in CLIPS:
+    for name in REDS4_CLIPS:
         sharp = write_frames(f"REDS/train_sharp/{name}", [np.zeros((8, 8, 3))])
         write_frames(f"REDS/train_blur_bicubic/X4/{name}", [np.zeros((2, 2, 3))])
     found = find_reds4(sharp.parents[1])

@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 import torch
 
+from fmanet_cli.dataset.resampling import enlarge_batch
 from fmanet_cli.errors import TrainingError
 from fmanet_cli.model.filtering import backward_warp
 from fmanet_cli.training.motion import MotionRange
 from fmanet_cli.training.photos import PhotoLibrary, PhotoOptions, PhotoWindows, load_photos
-from fmanet_cli.training.validation import enlarge, psnr
+from fmanet_cli.training.validation import psnrs
 from fmanet_cli.training.windows import downscale_window
 from fmanet_cli.video.read.images import write_image
 
@@ -64,7 +65,7 @@ def test_longer_exposure_blurs_more():
     gains = []
     for exposure in (0.05, 0.9):
         batch = windows(motion=motion, exposure=(exposure, exposure), artefact_share=0.0).batch(2)
-        gains.append(float(psnr(enlarge(batch.blurry[:, :, 1]), batch.sharp[:, :, 1]).mean()))
+        gains.append(np.mean(psnrs(enlarge_batch(batch.blurry[:, :, 1]), batch.sharp[:, :, 1])))
     assert gains[0] > gains[1] + 0.5
 
 
@@ -88,7 +89,7 @@ def test_flat_places_are_never_shown():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda folder: folder.stat(), "no photographs in .*; it needs files ending in .jpg"),
+        (lambda folder: folder.stat(), "no photographs in .*; it needs files ending in .bmp, .jpeg, .jpg"),
         (lambda folder: (folder / "a.jpg").write_bytes(b"no picture"), "cannot read the photograph .*a.jpg"),
         (
             lambda folder: write_image(folder / "a.png", np.random.default_rng(0).random((40, 300, 3), np.float32)),

@@ -15,13 +15,12 @@ import torch
 from torch import Tensor
 
 from fmanet_cli.errors import OptionError, WeightsError
-from fmanet_cli.model.config import FLOW_MASK_CHANNELS, PAPER, FMANetConfig
+from fmanet_cli.model.config import FLOW_MASK_CHANNELS, PAPER, SCALE, FMANetConfig
 from fmanet_cli.model.fmanet import ColourOrder, FMANet
 from fmanet_cli.weights.checkpoint import build_model
 from fmanet_cli.weights.upstream.archive import UpstreamPair
 
 _PREFIXES = {"D": "degradation_learning_network.", "R": "restoration_network."}
-_SCALE = 4
 _ELEMENTS_LIMIT = 1 << 30
 
 
@@ -74,9 +73,9 @@ def infer_config(shapes: Mapping[str, tuple[int, ...]], *, origin: str) -> FMANe
             num_heads=look.size(f"{attention}0.co_attn.temperature", 0),
             ffn_expansion=ffn_expansion(dim, hidden),
             degradation_kernel_size=look.root(f"{net_d}d_conv.2.weight", 0, by=1),
-            restoration_kernel_size=look.root(f"{net_r}r_conv.2.weight", 0, by=_SCALE**2),
+            restoration_kernel_size=look.root(f"{net_r}r_conv.2.weight", 0, by=SCALE**2),
             residual_dim=None if residual_dim == dim else residual_dim,
-            scale=_SCALE,
+            scale=SCALE,
         )
     except OptionError as error:
         raise WeightsError(f"{origin}: no network has these shapes: {error}") from error
