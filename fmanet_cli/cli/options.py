@@ -68,7 +68,7 @@ def writing_options(command: Command) -> Command:
             "-e", "--encoder-option", multiple=True, metavar="KEY=VALUE", help="One more option of the encoder."
         ),
         click.option("-s", "--scale", type=click.Choice(["4", "2", "1"]), default="4", help="1 = deblur only."),
-        click.option("--size", metavar="WxH|1080p", help="Output size instead of --scale."),
+        click.option("--size", metavar="WxH|1080p", help="Output size instead of --scale; 1080p = the shorter side."),
         click.option(
             "--audio", type=click.Choice(["copy", "aac", "none"]), default="copy", help="What becomes of sound."
         ),

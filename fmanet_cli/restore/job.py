@@ -50,7 +50,7 @@ class RestoreSettings:
     scale: int = 4
     """Output size over input size: 4, 2 or 1 (deblurring only). The network runs at 4."""
     size: str | None = None
-    """Output size instead of `scale`: `WxH`, or a height such as `1080p` with the width that keeps the shape."""
+    """Output size instead of `scale`: `WxH`, or a shorter side such as `1080p` with the other that keeps the shape."""
     audio: str = "copy"
     """`copy`, `aac` or `none`."""
     strict: bool = False
@@ -223,6 +223,7 @@ class RestoreJob:
                     encoder.put(frame)
                     done += 1
                     yield RestoreProgress(done, reader.info.frame_count)
+            reader.check_unchanged()
             partial = writer.finish()
             if settings.verify and partial is not None:
                 self._verify(partial, reader, writer, recorder)
@@ -253,11 +254,13 @@ class RestoreJob:
         try:
             found = verify(self.source, partial, expectation=expectation, run=run)
         except Exception as error:
+            reader.check_unchanged()
             # Whatever goes wrong here, hours of work are not thrown away.
             kept = writer.set_aside()
             raise VerificationError(
                 f"{self.target} cannot be compared with its source: {error}; kept as {kept}"
             ) from error
+        reader.check_unchanged()
         self.verification = replace(found, output=self.target)
         if wrong := self.verification.differences:
             raise VerificationError(
@@ -283,7 +286,13 @@ class RestoreJob:
         return VideoWriter(
             self.target,
             like=info,
-            size=output_size(info.height, info.width, scale=settings.scale, size=settings.size),
+            size=output_size(
+                info.height,
+                info.width,
+                scale=settings.scale,
+                size=settings.size,
+                aspect=info.sample_aspect_ratio,
+            ),
             encoder=settings.encoder,
             overwrite=settings.overwrite,
             audio=settings.audio,

@@ -263,7 +263,13 @@ class _Comparison:
 
     def _video_pair(self) -> VideoPair:
         source, output = self.source.info, self.output.info
-        height, width = output_size(source.height, source.width, scale=self._asked.scale, size=self._asked.size)
+        height, width = output_size(
+            source.height,
+            source.width,
+            scale=self._asked.scale,
+            size=self._asked.size,
+            aspect=source.sample_aspect_ratio,
+        )
         return VideoPair(
             source=source,
             output=output,

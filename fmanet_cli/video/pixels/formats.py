@@ -17,6 +17,7 @@ _PLANAR_YUV = re.compile(r"yuv[aj]?(4\d\d)p(\d+)?(le|be)?$")
 _GREY = re.compile(r"(gray|ya)(\d+)?(le|be)?$")
 _PLANAR_RGB = re.compile(r"gbra?p(\d+)?(le|be)?$")
 _PACKED_RGB = re.compile(r"([argb0]{3,4})(24|48|64)?(le|be)?$")
+_FLOATS = re.compile(r"f(16|32)(le|be)?$")
 _SEMI_PLANAR = re.compile(r"(nv12|p010le)$")
 
 _CHROMA_SHIFTS = {"444": (0, 0), "422": (1, 0), "420": (1, 1), "440": (0, 1), "411": (2, 0), "410": (2, 2)}
@@ -57,6 +58,21 @@ def pixel_layout(format_name: str) -> PixelLayout:
         is_rgb=pixel_format.is_rgb,
         has_alpha=any(c.is_alpha for c in pixel_format.components),
     )
+
+
+def pixels_without_number(frame: av.VideoFrame) -> int:
+    """How many pixels of a frame of floating-point numbers, as of EXR and PFM files, are NaN or infinite."""
+    match = _FLOATS.search(frame.format.name)
+    if match is None:
+        return 0
+    kind = np.dtype(f"{'>' if match[2] == 'be' else '<'}f{int(match[1]) // 8}")
+    broken = np.zeros((frame.height, frame.width), bool)
+    components = len(frame.format.components) if len(frame.planes) == 1 else 1
+    for plane in frame.planes:
+        rows = np.frombuffer(cast(Any, plane), kind).reshape(plane.height, plane.line_size // kind.itemsize)
+        values = rows[:, : frame.width * components].reshape(frame.height, frame.width, components)
+        broken |= ~np.isfinite(values).all(axis=2)
+    return int(broken.sum())
 
 
 def frame_to_rgb(frame: av.VideoFrame, colour: Colour) -> np.ndarray:

@@ -29,6 +29,7 @@ from fmanet_cli.video.read.marks import (
 )
 from fmanet_cli.video.read.opening import MAX_PIXELS, open_input
 from fmanet_cli.video.read.rational import to_fraction
+from fmanet_cli.video.read.source_state import SourceState
 from fmanet_cli.video.read.truncation import missing_bytes
 
 DEFAULT_FRAME_RATE = Fraction(25)
@@ -66,6 +67,7 @@ class ContainerSource:
         self._early_pts: set[int] | None = set()
         self._pending_packets: deque[av.Packet] = deque()
         self._kept_streams: set[int] | None = None
+        self.state = SourceState() if self._reads_pipe else SourceState.before_opening(path)
         self.container = open_input(path)
         try:
             self._begin(choices)

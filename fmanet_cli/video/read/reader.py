@@ -13,7 +13,7 @@ import av
 from fmanet_cli.errors import OptionError, VideoReadError
 from fmanet_cli.video.frames import Frame, VideoInfo
 from fmanet_cli.video.pixels.colour import parse_colour
-from fmanet_cli.video.pixels.formats import frame_to_rgb
+from fmanet_cli.video.pixels.formats import frame_to_rgb, pixels_without_number
 from fmanet_cli.video.read.container import ContainerSource, ReadChoices
 from fmanet_cli.video.read.deinterlace import METHODS
 from fmanet_cli.video.read.faults import FaultLog
@@ -74,6 +74,7 @@ class VideoReader:
         """Facts of the video."""
         self.restarts = RestartLog()
         """Where the timestamps started again so far."""
+        self._has_broken_pixels = False
         self.frames_read = 0
         """Frames given so far."""
         self._frames = self._stream_frames()
@@ -97,6 +98,10 @@ class VideoReader:
     def source(self) -> ContainerSource | ImageSource:
         """The opened input, for a writer that copies the other streams of a pipe."""
         return self._source
+
+    def check_unchanged(self) -> None:
+        """Raises VideoReadError when the source was replaced, written to or removed since it was opened."""
+        self._source.state.check_unchanged()
 
     def __enter__(self) -> VideoReader:
         return self
@@ -165,7 +170,17 @@ class VideoReader:
         if picture.is_corrupt:
             self._faults.add(f"the frame at {seconds:.2f} s is damaged")
 
+    def _warn_of_no_numbers(self, picture: av.VideoFrame) -> None:
+        """Once: the pixels that have no value are black where it is not a number or below all, else white."""
+        if not self._has_broken_pixels and (count := pixels_without_number(picture)):
+            self._has_broken_pixels = True
+            self._faults.warnings.append(
+                f"frame {self.frames_read} has {count} pixels that are no finite numbers (NaN or infinite); "
+                "such pixels are read as black or white"
+            )
+
     def _as_frame(self, pts: int, picture: av.VideoFrame, *, duration: int) -> Frame:
+        self._warn_of_no_numbers(picture)
         try:
             image = frame_to_rgb(picture, self.info.colour)
         except (ValueError, LookupError, av.error.FFmpegError) as error:

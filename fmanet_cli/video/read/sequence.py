@@ -18,6 +18,7 @@ from fmanet_cli.video.pixels.formats import pixel_layout, smallest_alpha
 from fmanet_cli.video.read.describe import DeclaredTags, colour_of
 from fmanet_cli.video.read.faults import FaultLog
 from fmanet_cli.video.read.images import decode_image
+from fmanet_cli.video.read.source_state import SourceState
 
 DEFAULT_FRAME_RATE = Fraction(25)
 """Frames a second of an image sequence when nothing else is asked."""
@@ -98,6 +99,7 @@ class ImageSource:
 
     def __init__(self, pattern: str, *, faults: FaultLog, colour: str, frame_rate: Fraction | None):
         self._files = list_sequence(pattern)
+        self.state = SourceState.of(self._files)
         first = decode_image(self._files[0])
         self.coded_size = first.height, first.width
         layout = pixel_layout(first.format.name)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+from fractions import Fraction
 
 from fmanet_cli.errors import OptionError
 
 SIZE_NAMES = {"480p": 480, "720p": 720, "1080p": 1080, "1440p": 1440, "2160p": 2160, "4k": 2160}
-"""Name -> height in pixels."""
+"""Name -> the shorter side of the picture as it is shown, in pixels: `1080p` of a portrait film is 1080 wide."""
 
 
 def check_size(size: str | None) -> None:
@@ -20,8 +21,17 @@ def check_size(size: str | None) -> None:
         raise OptionError(f"size must be WIDTHxHEIGHT or one of {', '.join(SIZE_NAMES)}, got {size!r}")
 
 
-def output_size(height: int, width: int, *, scale: int, size: str | None) -> tuple[int, int]:
-    """(height, width) of the output; both even where a named height decides the width.
+def output_size(
+    height: int, width: int, *, scale: int, size: str | None, aspect: Fraction = Fraction(1)
+) -> tuple[int, int]:
+    """(height, width) of the output before rotation; both even where a named side decides the other.
+
+    Args:
+        height: of the source before rotation, in pixels.
+        width: of the source before rotation, in pixels.
+        scale: output size over input size, where no size is asked.
+        size: `WxH` of the stored picture, or a name.
+        aspect: shape of a pixel, width over height; it decides which side is the shorter one as shown.
 
     Raises:
         OptionError: the asked size has no pixels.
@@ -30,8 +40,14 @@ def output_size(height: int, width: int, *, scale: int, size: str | None) -> tup
         return height * scale, width * scale
     named = SIZE_NAMES.get(size.lower())
     if named is not None:
-        return named, max(2, round(width * named / height / 2) * 2)
+        if width * aspect < height:
+            return _even(height * named / width), named
+        return named, _even(width * named / height)
     asked_width, asked_height = (int(side) for side in size.split("x"))
     if not asked_width or not asked_height:
         raise OptionError(f"size must be at least 1x1, got {size}")
     return asked_height, asked_width
+
+
+def _even(side: float) -> int:
+    return max(2, round(side / 2) * 2)
