@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from fmanet_cli.video.contents import probe
 from fmanet_cli.video.write.codecs import EncoderOptions
 from support.clips import make_clip, packet_payloads, packet_times
 from support.fuzz_runs import plain_restorer
-from support.odd_clips import record
+from support.odd_clips import joined, record
 
 FAST = EncoderOptions(preset="ultrafast")
 
@@ -108,3 +109,48 @@ def test_sound_that_bluray_does_not_know_is_named_in_m2ts(tmp_path: Path, codec:
     assert all(content[place + size - 188] == 0x47 for place in range(0, len(content) - size, size))
     with av.open(str(tmp_path / "b.m2ts")) as container:
         assert container.streams.audio[0].codec_context.name == codec
+
+
+@pytest.mark.parametrize(("suffix", "codec"), [(".mkv", "pcm_s16le"), (".nut", "flac"), (".mov", "aac")])
+def test_packets_of_one_time_keep_it_or_are_converted(tmp_path: Path, suffix: str, codec: str) -> None:
+    """Matroska counts milliseconds; TrueHD, and PCM here, has 1,200 packets a second."""
+    record(tmp_path / "plain.mkv", count=20)
+    with av.open(str(tmp_path / "plain.mkv")) as plain, av.open(str(tmp_path / "a.mkv"), "w") as output:
+        video = output.add_stream_from_template(plain.streams.video[0], opaque=True)
+        track = output.add_stream("pcm_s16le", rate=48000, layout="stereo")
+        for packet in plain.demux():
+            if packet.size:
+                packet.stream = video
+                output.mux(packet)
+        for number in range(960):
+            packet = av.Packet(bytes(160))
+            packet.pts = packet.dts = 40 * number
+            packet.duration, packet.time_base, packet.stream = 40, Fraction(1, 48000), track
+            output.mux(packet)
+    source, target = packet_times(tmp_path / "a.mkv", "audio")[0], tmp_path / f"b{suffix}"
+    assert any(later == earlier for earlier, later in pairwise(source))
+    restored(tmp_path / "a.mkv", target)
+    found = packet_times(target, "audio")[0]
+    assert codec != "pcm_s16le" or found == source
+    assert abs(found[-1] - source[-1]) < Fraction(1, 10)
+    with av.open(str(target)) as container:
+        assert container.streams.audio[0].codec_context.name == codec
+
+
+@pytest.mark.parametrize(("suffix", "back"), [(".mp4", 0.4), (".mkv", 0.8), (".ts", 0.8), (".mp4", 1.5)])
+def test_recordings_that_were_joined_stay_together(tmp_path: Path, suffix: str, back: float) -> None:
+    """The clock of the second part starts `back` seconds before the end of the first."""
+    seconds = 1.6
+    record(tmp_path / "a.ts", sound="mp2", sound_seconds=seconds, sound_rate=48000, count=40)
+    late = {"output_ts_offset": str(seconds - back)}
+    record(tmp_path / "b.ts", sound="mp2", sound_seconds=seconds, sound_rate=48000, count=40, muxer=late)
+    joined(tmp_path / "c.ts", tmp_path / "a.ts", tmp_path / "b.ts")
+    report = restored(tmp_path / "c.ts", tmp_path / f"d{suffix}", on_error="continue")
+    assert report.frames == 80
+    sound, pictures = (sorted(packet_times(tmp_path / f"d{suffix}", kind)[0]) for kind in ("audio", "video"))
+    # In each part they begin together.
+    for share in (0, len(pictures) // 2):
+        moment = pictures[share]
+        assert min(abs(time - moment) for time in sound) < Fraction(1, 10)
+    assert abs(sound[-1] - pictures[-1]) < Fraction(1, 10)
+    assert len(sound) == 2 * len(packet_times(tmp_path / "a.ts", "audio")[0])

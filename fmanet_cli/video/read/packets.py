@@ -15,10 +15,9 @@ from fmanet_cli.video.read.describe import codec_name
 from fmanet_cli.video.read.frame_times import lacks_presentation_times
 from fmanet_cli.video.read.opening import open_input
 from fmanet_cli.video.read.rational import to_fraction
-from fmanet_cli.video.read.restarts import is_restart
+from fmanet_cli.video.read.restarts import is_restart, usual_step
 
 _EMPTY_MOV_TEXT = b"\x00\x00"
-_USUAL_STEP_SECONDS = Fraction(1, 25)
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,7 +192,7 @@ class _Collector:
         dts = packet.dts if packet.dts is not None or self._kind == "video" else packet.pts
         if dts is None:
             return
-        step = packet.duration or max(1, round(_USUAL_STEP_SECONDS / self._base))
+        step = usual_step(packet.duration, self._base)
         if self._previous_dts is not None and is_restart(self._previous_dts, dts, step=step, time_base=self._base):
             self._restarts = True
         self._previous_dts = dts

@@ -9,6 +9,7 @@ LONGEST_GAP_SECONDS = 6 * 3600
 """A longer pause between two frames is a clock that was set anew, as of recorders that count 32 bits of milliseconds.
 MP4 at 90,000 ticks a second cannot hold more than 6.6 hours between two frames."""
 
+_USUAL_STEP_SECONDS = Fraction(1, 25)
 _LARGEST_GAP_TICKS = (1 << 31) - 1
 _STEPS_BACK = 2
 _SAME_PLACE_SECONDS = 10
@@ -40,6 +41,11 @@ def is_restart(before: int, after: int, *, step: int, time_base: Fraction) -> bo
     """
     ahead = after - before
     return -ahead > _STEPS_BACK * step or ahead > _LARGEST_GAP_TICKS or ahead * time_base > LONGEST_GAP_SECONDS
+
+
+def usual_step(duration: int | None, time_base: Fraction) -> int:
+    """The distance of two packets in ticks, from what one says of its duration."""
+    return duration or max(1, round(_USUAL_STEP_SECONDS / time_base))
 
 
 class RestartLog:

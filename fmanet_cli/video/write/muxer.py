@@ -21,6 +21,7 @@ from fmanet_cli.video.read.container import ContainerSource
 from fmanet_cli.video.read.describe import codec_name, is_cover
 from fmanet_cli.video.read.opening import open_input
 from fmanet_cli.video.read.rational import to_fraction
+from fmanet_cli.video.read.restarts import RestartLog
 from fmanet_cli.video.write.codecs import VideoSettings, add_encoded_stream, add_video_stream
 from fmanet_cli.video.write.containers import Container
 from fmanet_cli.video.write.encoder import VideoEncoder
@@ -57,6 +58,7 @@ class ContainerOutput:
         audio: str,
         overwrite: bool,
         source: ContainerSource | None,
+        restarts: RestartLog | None = None,
         partial_folder: Path | None = None,
     ):
         """Plan the streams and rehearse the whole output in memory; target None means standard output.
@@ -71,7 +73,7 @@ class ContainerOutput:
             )
         self._partial = PartialFile(target, overwrite=overwrite, folder=partial_folder) if target else None
         self._container, self._settings, self._like, self._matrix = container, settings, like, display_matrix
-        self._source = source
+        self._source, self._restarts = source, restarts
         self.warnings: list[str] = []
         self._input: av.container.InputContainer | None = None
         self._output: av.container.OutputContainer | None = None
@@ -119,6 +121,7 @@ class ContainerOutput:
             shift_seconds=self._shift,
             start_seconds=trim_start,
             end_seconds=trim_end,
+            restarts=self._restarts,
         )
 
     def write(self, picture: Picture, *, pts: int, duration: int) -> None:

@@ -10,9 +10,12 @@ import av
 from av.subtitles.subtitle import SubtitleSet
 
 from fmanet_cli.video.read.rational import to_fraction
+from fmanet_cli.video.read.restarts import RestartLog, is_restart, usual_step
 from fmanet_cli.video.write.stream_plan import TEXT_TIME_BASE, PlannedStream, describe
 
-_RESTART_SECONDS = 1
+_TAKES_EQUAL_TIMES = ("matroska", "webm")
+_LEAST_STEP_SECONDS = Fraction(1, 10_000)
+"""What no container rounds to nothing."""
 
 
 class StreamCopier:
@@ -26,15 +29,17 @@ class StreamCopier:
         shift_seconds: Fraction,
         start_seconds: Fraction | None,
         end_seconds: Fraction | None,
+        restarts: RestartLog | None = None,
     ):
         """routes: by index of the source's stream. packets: of the source, in its order.
 
         shift_seconds is added to every timestamp. Packets before start_seconds or from end_seconds on (in the source's
-        own time) are left out.
+        own time) are left out. restarts: those of the main video, as far as they are known.
         """
         self.warnings: list[str] = []
         self._routes = routes
         self._packets = iter(packets)
+        self._restarts = restarts or RestartLog()
         self._shift = shift_seconds
         self._start, self._end = start_seconds, end_seconds
         self._next: av.Packet | None = None
@@ -89,7 +94,7 @@ class StreamCopier:
 
     def _converted(self, packet: av.Packet) -> Iterator[av.Packet]:
         route = self._routes[packet.stream.index]
-        if message := route.straighten(packet):
+        if message := route.straighten(packet, self._restarts):
             self.warnings.append(message)
         try:
             yield from route.converted(packet, self._shift)
@@ -110,7 +115,9 @@ class Route:
         self.is_still = source.type == "video"
         self._last_dts: int | None = None
         self._last_duration = 0
+        self._last_own_dts: int | None = None
         self._restart_shift = 0
+        self._next_restart = 0
         self._resampler: av.AudioResampler | None = None
         self._audio_shift = Fraction(0)
 
@@ -119,9 +126,11 @@ class Route:
         """What is added to times after they started again."""
         return self._restart_shift * (to_fraction(self.source.time_base) or Fraction(0))
 
-    def straighten(self, packet: av.Packet) -> str:
-        """Fill in missing times and carry on where they go back. Returns a warning, or nothing."""
-        message = ""
+    def straighten(self, packet: av.Packet, restarts: RestartLog) -> str:
+        """Fill in missing times and let them rise. Returns a warning, or nothing.
+
+        restarts: those of the main video, which all streams follow.
+        """
         if self.is_still:
             packet.pts = packet.dts = 0
         if packet.dts is None:
@@ -130,26 +139,50 @@ class Route:
             packet.pts = packet.dts
         if packet.pts is None or packet.dts is None:
             packet.pts = packet.dts = (self._last_dts or 0) + max(1, self._last_duration) - self._restart_shift
+        message = self._continue(packet, restarts)
         packet.pts += self._restart_shift
         packet.dts += self._restart_shift
-        # MP4 ends a text with an empty sample, at the time of the next text where there is no pause between them.
-        may_stay = packet.stream.type == "subtitle" and packet.dts == self._last_dts
-        if self._last_dts is not None and packet.dts <= self._last_dts and not may_stay:
-            behind = self._last_dts - packet.dts
-            base = to_fraction(packet.time_base) or Fraction(1)
-            if behind * base > _RESTART_SECONDS:
-                correction = behind + max(1, self._last_duration)
-                self._restart_shift += correction
-                message = f"the timestamps of {describe(packet.stream)} start again; they are continued"
-            else:
-                correction = behind + 1
-            packet.pts += correction
-            packet.dts += correction
         if not packet.duration and packet.stream.type == "audio":
             packet.duration = self._usual_duration(packet)
+        self._let_rise(packet)
         self.has_time = True
         self._last_dts, self._last_duration = packet.dts, packet.duration or 0
         return message
+
+    def _continue(self, packet: av.Packet, restarts: RestartLog) -> str:
+        """Shift a clock that was set anew by what the video is shifted by at that place, so that they stay together."""
+        assert packet.dts is not None
+        before, after, base = self._last_own_dts, packet.dts, to_fraction(packet.time_base) or Fraction(1)
+        self._last_own_dts = after
+        step = usual_step(packet.duration, base)
+        if before is None or not is_restart(before, after, step=step, time_base=base):
+            return ""
+        if (found := restarts.shift_at(before * base, after * base, first=self._next_restart)) is not None:
+            shift_seconds, self._next_restart = found
+            self._restart_shift += round(shift_seconds / base)
+        else:
+            self._restart_shift += before + max(1, self._last_duration) - after
+        return f"the timestamps of {describe(packet.stream)} start again; they are continued"
+
+    def _let_rise(self, packet: av.Packet) -> None:
+        """Part packets of one time where the container wants that, and only those: what follows keeps its own time.
+
+        Matroska counts milliseconds, of which several packets of TrueHD share one.
+        """
+        assert packet.pts is not None and packet.dts is not None
+        if self._last_dts is None or packet.dts > self._last_dts:
+            return
+        # MP4 ends a text with an empty sample, at the time of the next text where there is no pause between them.
+        may_stay = (
+            packet.stream.type == "subtitle"
+            or self.planned.how != "copy"
+            or self.new.container.format.name in _TAKES_EQUAL_TIMES
+        )
+        correction = self._last_dts - packet.dts
+        if not (correction == 0 and may_stay):
+            correction += max(1, round(_LEAST_STEP_SECONDS / (to_fraction(packet.time_base) or Fraction(1))))
+        packet.pts += correction
+        packet.dts += correction
 
     def _usual_duration(self, packet: av.Packet) -> int:
         """Of sound whose packets do not say it. MP4 and MOV leave out a last packet that lasts no time."""

@@ -157,7 +157,7 @@ def add_planned(output: av.container.OutputContainer, planned: PlannedStream, so
 
 
 def samples_for(packets: Iterable[av.Packet], new: Any) -> Iterator[av.Packet]:
-    """Copies of packets for another stream, from 0 and in rising order; the packets themselves can still be used."""
+    """Copies of packets for another stream, from 0 and in order; the packets themselves can still be used."""
     shift: int | None = None
     last: int | None = None
     for packet in packets:
@@ -165,7 +165,8 @@ def samples_for(packets: Iterable[av.Packet], new: Any) -> Iterator[av.Packet]:
         time = 0 if time is None else time
         if shift is None:
             shift = max(0, -time, -(packet.pts or 0))
-        if last is not None and time <= last:
+        # Packets of one time are tried as they are: not every container takes them.
+        if last is not None and (time < last or (time == last and packet.stream.type != "audio")):
             continue
         last = time
         copy = av.Packet(bytes(packet))

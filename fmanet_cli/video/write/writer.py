@@ -242,6 +242,7 @@ class VideoWriter:
             audio=audio,
             overwrite=overwrite,
             source=opened if isinstance(opened, ContainerSource) else None,
+            restarts=source.restarts if source is not None else None,
             partial_folder=segments.folder if segments is not None else None,
         )
         if segments is None:
