@@ -9,7 +9,7 @@ from fmanet_cli.verify.result import Verdict, VerificationRow, row
 from fmanet_cli.video.frames import HdrMetadata, VideoInfo
 from fmanet_cli.video.inspection import IMAGE_SEQUENCE, StatedColour
 from fmanet_cli.video.pixels.formats import pixel_layout
-from fmanet_cli.video.write.codecs import CODECS, carries_hdr_metadata, choose_pixel_format, find_codec
+from fmanet_cli.video.write.codecs import CODECS, choose_pixel_format, find_codec
 from fmanet_cli.video.write.containers import Container
 from fmanet_cli.video.write.orientation import is_right_angled, swaps_sides
 
@@ -149,7 +149,7 @@ def _hdr_row(pair: VideoPair) -> VerificationRow:
     close = len(before) == len(after) and all(
         abs(x - y) <= max(_HDR_TOLERANCE, abs(x) * _HDR_TOLERANCE) for x, y in zip(before, after, strict=True)
     )
-    carried = any(carries_hdr_metadata(codec) for codec in CODECS.values() if codec.family == pair.output.codec)
+    carried = any(codec.hdr is not None for codec in CODECS.values() if codec.family == pair.output.codec)
     verdict = Verdict.SAME if close else Verdict.DIFFERS if carried else Verdict.LOST
     return VerificationRow("HDR metadata", texts[0], texts[1], verdict)
 

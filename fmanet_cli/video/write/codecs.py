@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
-from typing import cast
+from typing import Any, cast
 
 import av
 
@@ -33,13 +33,34 @@ class EncoderOptions:
 
 
 @dataclass(frozen=True, slots=True)
+class HdrOption:
+    """How an encoder takes static HDR metadata: as parameters inside one option of its own."""
+
+    option: str
+    """Name of the option."""
+    mastering_display: str
+    """Name of the parameter for the mastering display."""
+    content_light: str
+    """Name of the parameter for the content light levels."""
+    in_integers: bool = True
+    """Whether chromaticities count in 1/50000 and luminances in 1/10000 cd/m2; else both are decimal."""
+    beside: tuple[str, ...] = ()
+    """Parameters that have to go with them."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Codec:
     """One encoder."""
 
     name: str
     """FFmpeg's name of the encoder."""
+    short_names: tuple[str, ...] = ()
+    """Other names that mean it."""
     family: str
-    """What it makes: ``h264``, ``hevc``, ``av1``, ``vp9``, ``prores``, ``ffv1`` or ``rawvideo``."""
+    """What it makes, by the name that a reader finds in the file, such as ``hevc``: outputs are verified by it."""
+    segments_in: str | None
+    """FFmpeg's name of a container that holds its video with all that a final container needs. A run keeps closed
+    pieces in it and goes on from them after a crash. None = no pieces: raw video would fill the disk."""
     quality_option: str = ""
     """Name of its constant-quality option; empty when it has none."""
     quality_range: tuple[int, int] = (0, 51)
@@ -56,78 +77,103 @@ class Codec:
     """Defaults by rising bit depth."""
     takes_odd_subsampled_sizes: bool = True
     """Whether 4:2:0 works with odd sizes."""
+    hdr: HdrOption | None = None
+    """How it takes static HDR metadata; None = it cannot."""
 
 
-_NVENC = {"rc": "vbr", "b": "0", "tune": "hq"}
-
-CODECS = {
-    codec.name: codec
-    for codec in (
-        Codec("libx264", "h264", "crf", (0, 51), 16, "preset", "fast", takes_odd_subsampled_sizes=False),
-        Codec(
-            "libx265",
-            "hevc",
-            "crf",
-            (0, 51),
-            18,
-            "preset",
-            "fast",
-            options={"x265-params": "log-level=none"},
-            pixel_formats=("yuv420p", "yuv420p10le", "yuv420p12le"),
-            takes_odd_subsampled_sizes=False,
-        ),
-        Codec("libsvtav1", "av1", "crf", (1, 63), 20, "preset", "8", takes_odd_subsampled_sizes=False),
-        Codec(
-            "libvpx-vp9",
-            "vp9",
-            "crf",
-            (0, 63),
-            18,
-            "cpu-used",
-            "4",
-            options={"b": "0", "deadline": "good", "row-mt": "1"},
-            pixel_formats=("yuv420p",),
-        ),
-        Codec("prores_ks", "prores", preset_option="profile", default_preset="hq", pixel_formats=("yuv422p10le",)),
-        Codec(
-            "ffv1",
-            "ffv1",
-            options={"level": "3", "slices": "4", "slicecrc": "1"},
-            pixel_formats=("yuv444p", "yuv444p10le", "yuv444p12le", "yuv444p16le"),
-        ),
-        Codec("h264_nvenc", "h264", "cq", (0, 51), 16, "preset", "p5", options=_NVENC, pixel_formats=("yuv420p",)),
-        Codec(
-            "hevc_nvenc",
-            "hevc",
-            "cq",
-            (0, 51),
-            18,
-            "preset",
-            "p5",
-            options=_NVENC,
-            pixel_formats=("yuv420p", "p010le"),
-        ),
-        Codec(
-            "av1_nvenc", "av1", "cq", (0, 63), 22, "preset", "p5", options=_NVENC, pixel_formats=("yuv420p", "p010le")
-        ),
-        Codec("rawvideo", "rawvideo"),
+def _nvenc(name: str, family: str, quality: float, **differences: Any) -> Codec:
+    return Codec(
+        name=name,
+        family=family,
+        segments_in="mp4",
+        quality_option="cq",
+        default_quality=quality,
+        preset_option="preset",
+        default_preset="p5",
+        options={"rc": "vbr", "b": "0", "tune": "hq"},
+        **differences,
     )
-}
-"""Encoder name -> encoder."""
 
-_SHORT_NAMES = {
-    "x264": "libx264",
-    "h264": "libx264",
-    "x265": "libx265",
-    "h265": "libx265",
-    "hevc": "libx265",
-    "svtav1": "libsvtav1",
-    "svt-av1": "libsvtav1",
-    "av1": "libsvtav1",
-    "vp9": "libvpx-vp9",
-    "prores": "prores_ks",
-    "raw": "rawvideo",
-}
+
+_ALL = (
+    Codec(
+        name="libx264",
+        short_names=("x264", "h264"),
+        family="h264",
+        segments_in="mp4",
+        quality_option="crf",
+        default_quality=16,
+        preset_option="preset",
+        default_preset="fast",
+        takes_odd_subsampled_sizes=False,
+        hdr=HdrOption("x264-params", "mastering-display", "cll"),
+    ),
+    Codec(
+        name="libx265",
+        short_names=("x265", "h265", "hevc"),
+        family="hevc",
+        segments_in="mp4",
+        quality_option="crf",
+        default_quality=18,
+        preset_option="preset",
+        default_preset="fast",
+        options={"x265-params": "log-level=none"},
+        pixel_formats=("yuv420p", "yuv420p10le", "yuv420p12le"),
+        takes_odd_subsampled_sizes=False,
+        hdr=HdrOption("x265-params", "master-display", "max-cll", beside=("hdr10=1", "repeat-headers=1")),
+    ),
+    Codec(
+        name="libsvtav1",
+        short_names=("svtav1", "svt-av1", "av1"),
+        family="av1",
+        segments_in="mp4",
+        quality_option="crf",
+        quality_range=(1, 63),
+        default_quality=20,
+        preset_option="preset",
+        default_preset="8",
+        takes_odd_subsampled_sizes=False,
+        hdr=HdrOption("svtav1-params", "mastering-display", "content-light", in_integers=False),
+    ),
+    Codec(
+        name="libvpx-vp9",
+        short_names=("vp9",),
+        family="vp9",
+        segments_in="mp4",
+        quality_option="crf",
+        quality_range=(0, 63),
+        default_quality=18,
+        preset_option="cpu-used",
+        default_preset="4",
+        options={"b": "0", "deadline": "good", "row-mt": "1"},
+        pixel_formats=("yuv420p",),
+    ),
+    Codec(
+        name="prores_ks",
+        short_names=("prores",),
+        family="prores",
+        segments_in="mov",
+        preset_option="profile",
+        default_preset="hq",
+        pixel_formats=("yuv422p10le",),
+    ),
+    Codec(
+        name="ffv1",
+        family="ffv1",
+        segments_in="matroska",
+        options={"level": "3", "slices": "4", "slicecrc": "1"},
+        pixel_formats=("yuv444p", "yuv444p10le", "yuv444p12le", "yuv444p16le"),
+    ),
+    _nvenc("h264_nvenc", "h264", 16, pixel_formats=("yuv420p",)),
+    _nvenc("hevc_nvenc", "hevc", 18, pixel_formats=("yuv420p", "p010le")),
+    _nvenc("av1_nvenc", "av1", 22, quality_range=(0, 63), pixel_formats=("yuv420p", "p010le")),
+    Codec(name="rawvideo", short_names=("raw",), family="rawvideo", segments_in=None),
+)
+
+CODECS = {codec.name: codec for codec in _ALL}
+"""Encoder name -> encoder. "Adding a codec" in CONTRIBUTING.md says what a new one needs."""
+
+_SHORT_NAMES = {short: codec.name for codec in _ALL for short in codec.short_names}
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,7 +230,7 @@ def encoder_settings_options(codec: Codec, asked: EncoderOptions, hdr: HdrMetada
         raise OptionError(f"{codec.name} has no preset; leave out preset={asked.preset!r}")
     if codec.preset_option:
         options[codec.preset_option] = asked.preset or codec.default_preset
-    parameters = _hdr_parameters(codec.name, hdr)
+    parameters = {} if codec.hdr is None or hdr is None else _hdr_parameters(codec.hdr, hdr)
     for key, value in asked.extra.items():
         options[key] = f"{options[key]}:{value}" if key in options and key.endswith("-params") else value
     for key, value in parameters.items():
@@ -194,26 +240,19 @@ def encoder_settings_options(codec: Codec, asked: EncoderOptions, hdr: HdrMetada
     return options
 
 
-def carries_hdr_metadata(codec: Codec) -> bool:
-    """Whether static HDR metadata can be handed to the encoder."""
-    return codec.name in ("libx264", "libx265", "libsvtav1")
-
-
 def choose_pixel_format(codec: Codec, asked: str | None, *, bit_depth: int, height: int, width: int) -> str:
     """The asked pixel format if the encoder takes it, else its default for a bit depth.
 
     Raises OptionError for a format the encoder does not take at this size.
     """
     odd = height % 2 or width % 2
+    available = [pixel_format.name for pixel_format in av.codec.Codec(codec.name, "w").video_formats or ()]
     if asked is None:
         chosen = next((f for f in codec.pixel_formats if pixel_layout(f).bits >= bit_depth), codec.pixel_formats[-1])
-        if odd and not codec.takes_odd_subsampled_sizes and codec.family != "av1":
-            return chosen.replace("420", "444")
-        return chosen
-    available = av.codec.Codec(codec.name, "w").video_formats
-    if available and asked not in {pixel_format.name for pixel_format in available}:
-        names = ", ".join(pixel_format.name for pixel_format in available)
-        raise OptionError(f"{codec.name} does not take pixel format {asked!r}; it takes {names}")
+        whole = chosen.replace("420", "444")
+        return whole if odd and not codec.takes_odd_subsampled_sizes and whole in available else chosen
+    if available and asked not in available:
+        raise OptionError(f"{codec.name} does not take pixel format {asked!r}; it takes {', '.join(available)}")
     if odd and "420" in asked and not codec.takes_odd_subsampled_sizes:
         raise OptionError(f"{codec.name} cannot encode {width}x{height} as {asked}; use yuv444p or an even size")
     return asked
@@ -252,29 +291,18 @@ def _tag(stream: av.VideoStream, settings: VideoSettings, container_name: str) -
         context.codec_tag = "hvc1"
 
 
-def _hdr_parameters(codec: str, hdr: HdrMetadata | None) -> dict[str, str]:
-    if hdr is None:
-        return {}
-    key, mastering_name, light_name = {
-        "libx264": ("x264-params", "mastering-display", "cll"),
-        "libx265": ("x265-params", "master-display", "max-cll"),
-        "libsvtav1": ("svtav1-params", "mastering-display", "content-light"),
-    }.get(codec, ("", "", ""))
-    if not key:
-        return {}
+def _hdr_parameters(target: HdrOption, hdr: HdrMetadata) -> dict[str, str]:
     parameters = []
     if hdr.primaries is not None and hdr.luminance is not None:
-        parameters.append(f"{mastering_name}={_mastering_text(codec, hdr.primaries, hdr.luminance)}")
+        text = _mastering_text(hdr.primaries, hdr.luminance, in_integers=target.in_integers)
+        parameters.append(f"{target.mastering_display}={text}")
     if hdr.content_light is not None:
-        parameters.append(f"{light_name}={hdr.content_light[0]},{hdr.content_light[1]}")
-    if parameters and codec == "libx265":
-        parameters = ["hdr10=1", "repeat-headers=1", *parameters]
-    return {key: ":".join(parameters)} if parameters else {}
+        parameters.append(f"{target.content_light}={hdr.content_light[0]},{hdr.content_light[1]}")
+    return {target.option: ":".join([*target.beside, *parameters])} if parameters else {}
 
 
-def _mastering_text(codec: str, primaries: tuple[Fraction, ...], luminance: tuple[Fraction, Fraction]) -> str:
-    is_integer = codec != "libsvtav1"
-    points = [f"{round(p * 50000)}" if is_integer else f"{float(p):.5f}" for p in primaries]
-    dark, bright = (f"{round(light * 10000)}" if is_integer else f"{float(light):.4f}" for light in luminance)
+def _mastering_text(primaries: tuple[Fraction, ...], luminance: tuple[Fraction, Fraction], *, in_integers: bool) -> str:
+    points = [f"{round(p * 50000)}" if in_integers else f"{float(p):.5f}" for p in primaries]
+    dark, bright = (f"{round(light * 10000)}" if in_integers else f"{float(light):.4f}" for light in luminance)
     red, green, blue, white = (f"({points[k]},{points[k + 1]})" for k in (0, 2, 4, 6))
     return f"G{green}B{blue}R{red}WP{white}L({bright},{dark})"

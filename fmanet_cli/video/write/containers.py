@@ -57,6 +57,8 @@ class Container:
     """What text subtitles are converted to when they cannot be copied; empty = no subtitles."""
     options: tuple[tuple[str, str], ...] = ()
     """Muxer options."""
+    encoder_options: tuple[tuple[str, str], ...] = ()
+    """Options of every encoder for it, unless the user sets them."""
 
 
 _BITSTREAM_ASPECT = ("h264", "hevc")
@@ -124,11 +126,13 @@ CONTAINERS = (
         (".nut",),
         ("h264", "hevc", "av1", "vp9", "ffv1", "rawvideo"),
         aspect_families=_BITSTREAM_ASPECT,
-        untagged_families=("ffv1", "rawvideo"),
+        untagged_families=("vp9", "ffv1", "rawvideo"),
         holds_chapters=True,
         audio_codec="flac",
         takes_negative_times=False,
         options=(("avoid_negative_ts", "disabled"),),
+        # Reordered frames begin with decode timestamps below 0, which NUT's muxer writes as huge ones for all streams.
+        encoder_options=(("bf", "0"),),
         held_flags=frozenset({"default", "original", "dub", "comment"}),
         holds_last_duration=False,
     ),

@@ -15,19 +15,9 @@ import av
 from fmanet_cli.errors import OptionError, VideoWriteError
 from fmanet_cli.files import sha256_of
 from fmanet_cli.video.pixels.colour import Picture
-from fmanet_cli.video.write.codecs import Codec, VideoSettings, add_video_stream
+from fmanet_cli.video.write.codecs import VideoSettings, add_video_stream
 from fmanet_cli.video.write.encoder import VideoEncoder
 from fmanet_cli.video.write.partial_files import PART_SUFFIX, replace_durably, write_durably
-
-_CONTAINERS = {
-    "h264": "mp4",
-    "hevc": "mp4",
-    "av1": "mp4",
-    "vp9": "mp4",
-    "prores": "mov",
-    "ffv1": "matroska",
-}
-"""Each holds its video with all that a final container needs. Raw video would fill the disk and has none."""
 
 _SUFFIX = ".segment"
 _TABLE_SUFFIX = ".json"
@@ -116,7 +106,7 @@ class SegmentWriter:
         self._durations: list[int] = []
         self._order: list[int] = []
         self._ranks: dict[int, int] = {}
-        self._output = av.open(f"file:{self._part}", "w", format=_CONTAINERS[settings.codec.family])
+        self._output = av.open(f"file:{self._part}", "w", format=settings.codec.segments_in)
         self._encoder = VideoEncoder(add_video_stream(self._output, settings), settings)
         self._output.start_encoding()
 
@@ -161,11 +151,6 @@ class SegmentWriter:
         # Ranks instead of times: containers round and shift times, each in its own way.
         packet.pts, packet.dts, packet.duration, packet.time_base = rank + _LEAD_TICKS, number, 1, self._tick
         self._output.mux(packet)
-
-
-def can_be_segmented(codec: Codec) -> bool:
-    """Whether there is a container for closed pieces of a codec."""
-    return codec.family in _CONTAINERS
 
 
 def count_frames(folder: Path) -> int:

@@ -23,7 +23,6 @@ from fmanet_cli.video.read.sequence import is_sequence_pattern, sequence_file
 from fmanet_cli.video.write.codecs import (
     EncoderOptions,
     VideoSettings,
-    carries_hdr_metadata,
     choose_pixel_format,
     encoder_settings_options,
     find_codec,
@@ -33,7 +32,7 @@ from fmanet_cli.video.write.muxer import ContainerOutput
 from fmanet_cli.video.write.orientation import is_right_angled, oriented, swaps_sides
 from fmanet_cli.video.write.partial_files import PartialSequence
 from fmanet_cli.video.write.segmented import SegmentedOutput
-from fmanet_cli.video.write.segments import SegmentFolder, can_be_segmented
+from fmanet_cli.video.write.segments import SegmentFolder
 from fmanet_cli.video.write.tags import kept_tags
 
 _DEFAULT_PIPE_CONTAINER = "matroska"
@@ -232,7 +231,7 @@ class VideoWriter:
         if self._baked_matrix is None:
             self.plane_format = plane_format_of(settings.pix_fmt, settings.colour)
         opened = source.source if source is not None and self._like.is_pipe else None
-        segments = self._segments if container.has_timestamps and can_be_segmented(settings.codec) else None
+        segments = self._segments if container.has_timestamps and settings.codec.segments_in else None
         output = ContainerOutput(
             None if is_pipe else Path(self.path),
             container=container,
@@ -289,11 +288,11 @@ class VideoWriter:
             self.warnings.append(f"{len(tags)} tags of the file are lost: {container.name} cannot hold them")
         if like.chapters and not container.holds_chapters:
             self.warnings.append(f"{len(like.chapters)} chapters are lost: {container.name} cannot hold them")
-        if like.hdr is not None and not carries_hdr_metadata(codec):
+        if like.hdr is not None and codec.hdr is None:
             self.warnings.append(f"the HDR mastering metadata is lost: {codec.name} does not take it")
         return VideoSettings(
             codec=codec,
-            options=encoder_settings_options(codec, asked, like.hdr),
+            options=dict(container.encoder_options) | encoder_settings_options(codec, asked, like.hdr),
             height=height,
             width=width,
             pix_fmt=pix_fmt,
