@@ -26,6 +26,10 @@ _STAGES = {"1": (1,), "2": (2,), "both": (1, 2)}
 @click.option("--photos", type=_FOLDER, help="Folder of sharp photographs, which are set in motion.")
 @click.option("--videos", type=_FOLDER, help="Folder of sharp clips.")
 @click.option("--reds", type=_FOLDER, help="REDS in the authors' folder layout, with their flows.")
+@click.option(
+    "--mixture", metavar="SHARES|FILE|off", help="What cameras do, such as clean=25,camera=75.  [default: all classes]"
+)
+@click.option("--fonts", type=_FOLDER, help="Folder of fonts: text before a part of the photographs.")
 @click.option("-o", "--output", type=_FOLDER, required=True, help="Folder for weights, state, logs and pictures.")
 @click.option("--validate", type=_FOLDER, help="Folder of photographs to validate on.")
 @click.option("--init", metavar="NAME|FILE", help="Weights to start from.  [default: random]")
@@ -72,6 +76,7 @@ def command(quiet: bool, **options: Any) -> None:
 
 
 def _build_session(options: dict[str, Any]) -> Session:
+    from fmanet_cli.dataset.imaging.mixture import Mixture, read_mixture
     from fmanet_cli.training.session import Session
     from fmanet_cli.training.trainer import RunOptions
 
@@ -100,6 +105,8 @@ def _build_session(options: dict[str, Any]) -> Session:
         source_kind=kind,
         source_folder=folder,
         validation_folder=options["validate"],
+        mixture=Mixture() if options["mixture"] is None else read_mixture(options["mixture"]),
+        fonts_folder=options["fonts"],
         init=options["init"],
         resume=options["resume"],
         device=options["device"],

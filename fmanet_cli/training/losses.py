@@ -126,7 +126,8 @@ def degradation_loss(
     middle = batch.sharp.shape[2] // 2
     reconstruction = warped_sharp = batch.blurry.new_zeros(())
     if predictions.reconstruction is not None:
-        reconstruction = F.l1_loss(predictions.reconstruction.float(), batch.blurry[:, :, middle])
+        rebuilt = batch.blurry if batch.blurry_clean is None else batch.blurry_clean
+        reconstruction = F.l1_loss(predictions.reconstruction.float(), rebuilt[:, :, middle])
     if predictions.warped_sharp is not None:
         centre = batch.sharp[:, :, middle : middle + 1].expand_as(batch.sharp)
         warped_sharp = F.l1_loss(predictions.warped_sharp.float(), centre)

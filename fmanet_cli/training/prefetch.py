@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
+import functools
 import os
 from collections.abc import Iterator
 
@@ -10,7 +12,14 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from fmanet_cli.training.windows import WindowBatch, WindowSource, batch_generator
+from fmanet_cli.training.windows import (
+    WindowBatch,
+    WindowSource,
+    batch_generator,
+    join_batches,
+    map_batch,
+    tensors_of,
+)
 
 _NICENESS = 5
 
@@ -38,9 +47,9 @@ class Reused:
             made = self._made(newest + (self.times - 1 - age) * self.spacing)
             part = made.blurry.shape[0] // self.times
             start = part * ((turn + age) % self.times)
-            parts.append(_slice(made, slice(start, start + part)))
+            parts.append(map_batch(made, functools.partial(torch.narrow, dim=0, start=start, length=part)))
         generator = batch_generator(self.seed + 1, index)
-        return _join([_orient(part, generator) for part in parts])
+        return join_batches([_orient(part, generator) for part in parts])
 
     def _made(self, number: int) -> WindowBatch:
         if number not in self._kept:
@@ -65,17 +74,16 @@ def prefetch(source: WindowSource, *, start: int, ahead: int = 4) -> Iterator[Wi
         prefetch_factor=ahead,
         worker_init_fn=_be_nice,
     )
-    for blurry, sharp, flow, valid in loader:
-        yield WindowBatch(blurry, sharp, flow, valid)
+    for tensors in loader:
+        yield WindowBatch(*tensors)
 
 
-class _Numbered(Dataset[tuple[Tensor, ...]]):
+class _Numbered(Dataset[tuple[Tensor | None, ...]]):
     def __init__(self, source: WindowSource) -> None:
         self.source = source
 
-    def __getitem__(self, index: int) -> tuple[Tensor, ...]:
-        batch = self.source.batch(index)
-        return batch.blurry, batch.sharp, batch.flow, batch.flow_valid
+    def __getitem__(self, index: int) -> tuple[Tensor | None, ...]:
+        return tensors_of(self.source.batch(index))
 
 
 class _CountingFrom(torch.utils.data.Sampler[int]):
@@ -95,29 +103,15 @@ def _be_nice(_: int) -> None:
         os.nice(_NICENESS)
 
 
-def _slice(batch: WindowBatch, windows: slice) -> WindowBatch:
-    return WindowBatch(batch.blurry[windows], batch.sharp[windows], batch.flow[windows], batch.flow_valid[windows])
-
-
-def _join(parts: list[WindowBatch]) -> WindowBatch:
-    return WindowBatch(
-        blurry=torch.cat([part.blurry for part in parts]),
-        sharp=torch.cat([part.sharp for part in parts]),
-        flow=torch.cat([part.flow for part in parts]),
-        flow_valid=torch.cat([part.flow_valid for part in parts]),
-    )
-
-
 def _orient(batch: WindowBatch, generator: torch.Generator) -> WindowBatch:
     """Mirror, turn and time-reverse a batch of square windows at random; the flow keeps its meaning."""
     mirror, transpose, reverse = (torch.rand(3, generator=generator) < 0.5).tolist()
     flow_sign = torch.tensor([-1.0 if mirror else 1.0, 1.0], device=batch.flow.device).view(1, 2, 1, 1, 1)
-    tensors = [batch.blurry, batch.sharp, batch.flow * flow_sign, batch.flow_valid]
-    if mirror:
-        tensors = [tensor.flip(-1) for tensor in tensors]
-    if transpose:
-        tensors = [tensor.transpose(-1, -2) for tensor in tensors]
-        tensors[2] = tensors[2].flip(1)
-    if reverse:
-        tensors = [tensor.flip(2) for tensor in tensors]
-    return WindowBatch(*(tensor.contiguous() for tensor in tensors))
+
+    def orient(tensor: Tensor) -> Tensor:
+        tensor = tensor.flip(-1) if mirror else tensor
+        tensor = tensor.transpose(-1, -2) if transpose else tensor
+        return (tensor.flip(2) if reverse else tensor).contiguous()
+
+    oriented = map_batch(dataclasses.replace(batch, flow=batch.flow * flow_sign), orient)
+    return dataclasses.replace(oriented, flow=oriented.flow.flip(1).contiguous()) if transpose else oriented

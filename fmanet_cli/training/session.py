@@ -7,24 +7,27 @@ import dataclasses
 import math
 import sys
 from collections.abc import Generator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 import torch
 
+from fmanet_cli.dataset.imaging.mixture import Mixture, clean_mixture
 from fmanet_cli.engine.device import choose_device
 from fmanet_cli.errors import OptionError, TrainingError
 from fmanet_cli.files import naming_failures
 from fmanet_cli.model.fmanet import FMANet, random_model
 from fmanet_cli.training.logs import RunLog, check_tensorboard
-from fmanet_cli.training.photos import PhotoOptions, PhotoWindows, load_photos
+from fmanet_cli.training.photo_library import load_photos
+from fmanet_cli.training.photos import PhotoOptions, PhotoWindows
 from fmanet_cli.training.pictures import draw_step
 from fmanet_cli.training.prefetch import Reused
 from fmanet_cli.training.recipes import Recipe
 from fmanet_cli.training.reds import RedsOptions, RedsWindows
 from fmanet_cli.training.replicas import joined, replica
 from fmanet_cli.training.state import STATE_NAME
+from fmanet_cli.training.text import TextPlanes
 from fmanet_cli.training.trainer import RunOptions, StepReport, Trainer
 from fmanet_cli.training.validation import fixed_windows
 from fmanet_cli.training.video import VideoOptions, VideoWindows, load_spans
@@ -51,6 +54,10 @@ class Session:
     """Folder of photographs, of clips, or of REDS."""
     validation_folder: Path | None = None
     """Folder of photographs that are never trained on; None leaves validation out."""
+    mixture: Mixture = field(default_factory=Mixture)
+    """What cameras and codecs do to windows from photographs and clips."""
+    fonts_folder: Path | None = None
+    """Folder of fonts for text planes among photographs; None leaves text out."""
     init: str | None = None
     """Name or file of the weights to start from; None starts from random ones."""
     resume: bool = False
@@ -69,6 +76,8 @@ class Session:
             raise OptionError(
                 f"the batch of {self.recipe.batch_windows} windows cannot be shared by {self.processes} processes"
             )
+        if self.fonts_folder is not None and self.source_kind != "photos":
+            raise OptionError("text planes go before photographs only; leave out the fonts")
         if self.resume and self.init is not None:
             raise OptionError("--resume goes on with its own weights; leave out --init or --resume")
 
@@ -115,13 +124,12 @@ def build_trainer(session: Session, device: torch.device) -> Trainer:
         torch.set_num_threads(max(1, torch.get_num_threads() // session.processes))
     recipe = session.recipe
     model = random_model(recipe.config, seed=session.run.seed) if session.init is None else _load_init(session)
-    on_device = device.type != "cpu" and session.source_kind == "photos"
     run = session.run
-    if on_device or session.processes > 1:
+    if session.processes > 1:
         run = dataclasses.replace(run, prefetched_batches=0)
     trainer = Trainer(
         model,
-        build_source(session, device if on_device else torch.device("cpu")),
+        build_source(session),
         recipe,
         run,
         device=device,
@@ -132,22 +140,23 @@ def build_trainer(session: Session, device: torch.device) -> Trainer:
     return trainer
 
 
-def build_source(session: Session, device: torch.device) -> WindowSource:
-    """The windows of a session; those from photographs are made on ``device``."""
+def build_source(session: Session) -> WindowSource:
+    """The windows of a session, made on the CPU: codecs run nowhere else."""
     recipe, seed, folder = session.recipe, session.run.seed, session.source_folder
     size, count, frames = recipe.window_pixels, recipe.batch_windows // session.processes, recipe.config.num_frames
     if session.source_kind == "reds":
         return RedsWindows(folder, RedsOptions(window_pixels=size, batch_windows=count, frames=frames), seed=seed)
     source: WindowSource
     if session.source_kind == "video":
-        clips = VideoOptions(window_pixels=size, batch_windows=count, frames=frames)
-        source = VideoWindows(load_spans(folder, smallest_side=clips.sharp_pixels, seed=seed), clips, seed=seed)
+        clips = VideoOptions(window_pixels=size, batch_windows=count, frames=frames, mixture=session.mixture)
+        source = VideoWindows(load_spans(folder, smallest_side=clips.cut_pixels, seed=seed), clips, seed=seed)
     else:
-        photos = PhotoOptions(window_pixels=size, batch_windows=count, frames=frames)
-        library = load_photos(folder, smallest_side=photos.texture_pixels, device=device)
-        source = PhotoWindows(library, photos, seed=seed)
+        photos = PhotoOptions(window_pixels=size, batch_windows=count, frames=frames, mixture=session.mixture)
+        library = load_photos(folder, smallest_side=photos.texture_pixels)
+        texts = None if session.fonts_folder is None else TextPlanes(session.fonts_folder)
+        source = PhotoWindows(library, photos, seed=seed, texts=texts)
     uses = math.gcd(recipe.window_uses, count)
-    if uses > 1 and device.type == "cpu":
+    if uses > 1:
         return Reused(source, times=uses, spacing=max(2, _WINDOWS_BETWEEN_USES // count), seed=seed)
     return source
 
@@ -159,8 +168,9 @@ def build_validation(session: Session, device: torch.device) -> list[WindowBatch
     options = PhotoOptions(
         window_pixels=VALIDATION_PIXELS,
         frames=session.recipe.config.num_frames,
-        sub_frames=17,
-        artefact_share=0.0,
+        exposures=((1.0, 0.0, 1.0),),
+        scales=(0.5, 1.0),
+        mixture=clean_mixture(),
     )
     library = load_photos(session.validation_folder, smallest_side=options.texture_pixels)
     windows = fixed_windows(PhotoWindows(library, options, seed=_VALIDATION_SEED), batches=VALIDATION_BATCHES)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import cv2
@@ -14,9 +14,19 @@ import torch
 from torch import Tensor
 
 from fmanet_cli.dataset.exposure import average_in_linear_light, blur_clip
+from fmanet_cli.dataset.imaging.chain import image_clip
+from fmanet_cli.dataset.imaging.mixture import Mixture
 from fmanet_cli.errors import TrainingError, VideoReadError
 from fmanet_cli.files import VIDEO_SUFFIXES
-from fmanet_cli.training.windows import SCALE, WindowBatch, batch_generator, detail, downscale_window
+from fmanet_cli.training.windows import (
+    SCALE,
+    WindowBatch,
+    batch_generator,
+    coding_order,
+    detail,
+    join_batches,
+    to_window,
+)
 from fmanet_cli.video.read.reader import VideoReader
 
 SPAN_FRAMES = 16
@@ -24,6 +34,7 @@ SPAN_FRAMES = 16
 
 _FLAT_DETAIL = 0.015
 _TRIES = 8
+_MARGIN_PIXELS = 8
 _CONSISTENT_PIXELS = 1.0
 
 
@@ -41,6 +52,8 @@ class VideoOptions:
     """Source frames between two frames of a window; one is drawn for each window."""
     exposure: tuple[float, float] = (0.3, 1.0)
     """Range of the exposure as a share of the time between two frames of a window."""
+    mixture: Mixture = field(default_factory=Mixture)
+    """What the camera does after the blur; highlights and light curves are those of the clip."""
     interpolate: bool = True
     """Average frames interpolated along the motion too; otherwise the source frames alone."""
 
@@ -58,6 +71,11 @@ class VideoOptions:
         """Side of the square high-resolution window."""
         return self.window_pixels * SCALE
 
+    @property
+    def cut_pixels(self) -> int:
+        """Side of what is cut from a clip: the window and what codec and filters see around it."""
+        return self.sharp_pixels + 2 * _MARGIN_PIXELS * SCALE
+
 
 class VideoWindows:
     """Windows from spans of sharp frames (a ``WindowSource``). Optical flow is estimated on the sharp frames."""
@@ -72,11 +90,9 @@ class VideoWindows:
         """Batch ``index``, on the CPU."""
         generator = batch_generator(self.seed, index)
         windows = [self._window(generator) for _ in range(self.options.batch_windows)]
-        blurred, sharp, flow, valid = (torch.stack(parts) for parts in zip(*windows, strict=True))
-        blurry = torch.round(downscale_window(blurred) * 255.0) / 255.0
-        return WindowBatch(blurry=blurry, sharp=sharp, flow=flow, flow_valid=valid)
+        return join_batches(windows)
 
-    def _window(self, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def _window(self, generator: torch.Generator) -> WindowBatch:
         options = self.options
         for attempt in range(_TRIES):
             draws = torch.rand(6, generator=generator).tolist()
@@ -88,14 +104,27 @@ class VideoWindows:
             if float(sharpness.mean()) > _FLAT_DETAIL or attempt == _TRIES - 1:
                 break
         pairs = list(self._expose(frames, stride, exposure))[: options.frames]
-        blurred, sharp = (_to_window(images) for images in zip(*pairs, strict=True))
-        flow, valid = _estimate_flow([pair[1] for pair in pairs])
-        return blurred, sharp, flow, valid
+        blurred = [image.astype(np.float32) / np.float32(255) for image, _ in pairs]
+        rng = np.random.default_rng(int(torch.randint(2**62, (1,), generator=generator)))
+        order, first = coding_order(options.frames, rng, spare=0)
+        levels = options.mixture.draw_class(rng).draw_levels(rng)
+        imaged = image_clip([blurred[number] for number in order], levels, rng)
+        small, large = (slice(_MARGIN_PIXELS * scale, -_MARGIN_PIXELS * scale) for scale in (1, SCALE))
+        kept = slice(first, first + options.frames)
+        sharp = [image[large, large] for _, image in pairs]
+        flow, valid = _estimate_flow(sharp)
+        return WindowBatch(
+            blurry=to_window(imaged.frames[kept, small, small].astype(np.float32) / 255),
+            sharp=to_window(np.stack(sharp).astype(np.float32) / 255),
+            flow=flow[None],
+            flow_valid=valid[None],
+            blurry_clean=to_window(imaged.clean[kept, small, small]),
+        )
 
     def _cut(self, span: np.ndarray, stride: int, exposure: float, draws: Sequence[float]) -> np.ndarray:
         reach = int(np.ceil(stride * exposure / 2))
         needed = (self.options.frames - 1) * stride + 2 * reach + 1
-        size = self.options.sharp_pixels
+        size = self.options.cut_pixels
         first, top, left = (
             int(draw * (free + 1))
             for draw, free in zip(draws, (len(span) - needed, span.shape[1] - size, span.shape[2] - size), strict=True)
@@ -156,10 +185,6 @@ def _read_spans(path: Path, smallest_side: int, count: int, seed: int) -> list[n
     except VideoReadError as error:
         raise TrainingError(f"cannot read the video {path}: {error}; remove or replace it") from error
     return kept
-
-
-def _to_window(images: Sequence[np.ndarray]) -> Tensor:
-    return torch.from_numpy(np.stack(images)).permute(3, 0, 1, 2).float() / 255.0
 
 
 def _estimate_flow(sharp: Sequence[np.ndarray]) -> tuple[Tensor, Tensor]:

@@ -6,11 +6,13 @@ import numpy as np
 import pytest
 import torch
 
+from fmanet_cli.dataset.imaging.mixture import Mixture, clean_mixture
 from fmanet_cli.dataset.resampling import enlarge_batch
 from fmanet_cli.errors import TrainingError
 from fmanet_cli.model.filtering import backward_warp
 from fmanet_cli.training.motion import MotionRange
-from fmanet_cli.training.photos import PhotoLibrary, PhotoOptions, PhotoWindows, load_photos
+from fmanet_cli.training.photo_library import PhotoLibrary, load_photos
+from fmanet_cli.training.photos import PhotoOptions, PhotoWindows
 from fmanet_cli.training.validation import psnrs
 from fmanet_cli.training.windows import downscale_window
 from fmanet_cli.video.read.images import write_image
@@ -26,14 +28,18 @@ def photo(seed: int, side: int = 260) -> torch.Tensor:
     return (image[0] / 3 * 255).clamp(0, 255).to(torch.uint8)
 
 
+CLEAN = clean_mixture()
+NEVER_STILL = {"still_share": 0.0, "motion": MotionRange(slowest=10.0, fastest=12.0, still_share=0.0)}
+
+
 def windows(*, seed: int = 3, **options: object) -> PhotoWindows:
-    settings = PhotoOptions(**{"window_pixels": 16, "batch_windows": 4, "smallest_scale": 0.8, **options})
+    settings = PhotoOptions(**{"window_pixels": 16, "batch_windows": 4, "scales": (0.8, 1.0), **options})
     return PhotoWindows(PhotoLibrary([photo(seed) for seed in range(3)]), settings, seed=seed)
 
 
 def test_a_batch_depends_on_seed_and_number_alone():
     first, again, other = windows().batch(5), windows().batch(5), windows().batch(6)
-    for name in ("blurry", "sharp", "flow", "flow_valid"):
+    for name in ("blurry", "sharp", "flow", "flow_valid", "blurry_clean"):
         assert torch.equal(getattr(first, name), getattr(again, name))
     assert not torch.equal(first.blurry, other.blurry)
     assert first.blurry.shape == (4, 3, 3, 16, 16)
@@ -41,7 +47,7 @@ def test_a_batch_depends_on_seed_and_number_alone():
 
 
 def test_flow_of_the_middle_frame_is_zero_and_flow_warps_the_neighbours_onto_it():
-    source = windows(motion=MotionRange(slowest=6.0, fastest=12.0, still_share=0.0), batch_windows=6)
+    source = windows(motion=MotionRange(slowest=6.0, fastest=12.0, still_share=0.0), batch_windows=6, still_share=0.0)
     batch = source.batch(1)
     assert torch.equal(batch.flow[:, :, 1], torch.zeros_like(batch.flow[:, :, 1]))
     assert torch.equal(batch.flow_valid[:, :, 1], torch.ones_like(batch.flow_valid[:, :, 1]))
@@ -52,29 +58,47 @@ def test_flow_of_the_middle_frame_is_zero_and_flow_warps_the_neighbours_onto_it(
         unaligned = ((small[:, :, neighbour] - small[:, :, 1]).abs() * seen).sum()
         aligned = ((warped - small[:, :, 1]).abs() * seen).sum()
         assert float(seen.mean()) > 0.5
-        assert float(aligned) < 0.3 * float(unaligned)
+        assert float(aligned) < 0.35 * float(unaligned)
 
 
 def test_without_motion_the_blurry_frame_is_the_shrunk_sharp_one():
-    still = windows(motion=MotionRange(still_share=1.0), artefact_share=0.0, foreground_shares=(1.0,)).batch(0)
-    assert float((still.blurry - downscale_window(still.sharp)).abs().max()) <= 0.5 / 255 + 1e-4
+    still = windows(still_share=1.0, mixture=CLEAN).batch(0)
+    assert float((still.blurry - downscale_window(still.sharp)).abs()[..., 2:-2, 2:-2].max()) <= 0.5 / 255 + 1e-3
+    assert torch.equal(still.flow, torch.zeros_like(still.flow))
+
+
+def test_moving_but_sharp_windows_are_the_shrunk_sharp_ones_too():
+    moving = windows(**NEVER_STILL, exposures=((1.0, 0.0, 0.0),), mixture=CLEAN).batch(0)
+    assert float(moving.flow.abs().amax((1, 2, 3, 4)).min()) > 1
+    assert float((moving.blurry - downscale_window(moving.sharp)).abs()[..., 2:-2, 2:-2].max()) <= 0.5 / 255 + 1e-3
 
 
 def test_longer_exposure_blurs_more():
-    motion = MotionRange(slowest=10.0, fastest=12.0, still_share=0.0)
     gains = []
     for exposure in (0.05, 0.9):
-        batch = windows(motion=motion, exposure=(exposure, exposure), artefact_share=0.0).batch(2)
+        batch = windows(**NEVER_STILL, exposures=((1.0, exposure, exposure),), mixture=CLEAN).batch(2)
         gains.append(np.mean(psnrs(enlarge_batch(batch.blurry[:, :, 1]), batch.sharp[:, :, 1])))
     assert gains[0] > gains[1] + 0.5
 
 
-def test_artefacts_go_to_the_asked_share_of_the_windows():
-    clean = windows(artefact_share=0.0).batch(4)
-    spoilt = windows(artefact_share=1.0).batch(4)
-    changed = (clean.blurry - spoilt.blurry).abs().amax((1, 2, 3, 4)) > 1 / 255
-    assert int(changed.sum()) >= 2
-    assert torch.equal(clean.sharp, spoilt.sharp)
+def test_the_camera_spoils_what_the_network_sees_and_neither_truth_nor_the_rebuilt_frame():
+    batch = windows(mixture=Mixture(shares={"phone": 1.0}), exposures=((1.0, 0.0, 0.0),), still_share=1.0).batch(4)
+    assert batch.blurry_clean is not None
+    spoilt = (batch.blurry - batch.blurry_clean).abs().mean((1, 2, 3, 4)) * 255
+    assert int((spoilt > 0.5).sum()) >= 3
+    # A clean frame lies on the truth: nothing has been shifted by the crop out of the coded picture.
+    enlarged, sharp = enlarge_batch(batch.blurry_clean[:, :, 1]), batch.sharp[:, :, 1]
+    for shift in (-4, 4):
+        assert np.less(psnrs(enlarged, sharp.roll(shift, -1)), psnrs(enlarged, sharp)).all()
+
+
+def test_exposures_come_in_their_shares_whatever_the_speed():
+    source = windows()
+    drawn = [source._draw_filming(np.random.default_rng(10_000 + seed)).exposures for seed in range(500)]
+    means = np.array([exposures.mean() for exposures in drawn])
+    for share, low, high in source.options.exposures:
+        assert np.mean((means > low) & (means <= high)) == pytest.approx(share, abs=0.07)
+    assert np.mean([np.ptp(exposures) > 0 for exposures in drawn]) == pytest.approx(0.2, abs=0.06)
 
 
 def test_flat_places_are_never_shown():
@@ -83,7 +107,7 @@ def test_flat_places_are_never_shown():
     library = PhotoLibrary([half_flat])
     generator = torch.Generator().manual_seed(1)
     for _ in range(20):
-        assert float(library.draw(80, 1.0, generator).std(dim=(1, 2)).min()) > 0.02
+        assert float(library.draw(80, (1.0, 1.0), generator).std(axis=(0, 1)).min()) > 0.02
 
 
 @pytest.mark.parametrize(
@@ -116,10 +140,10 @@ def test_a_folder_that_is_none_is_refused(tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"sub_frames": 7}, "sub_frames must be odd and at least 9, got 7"),
-        ({"frames": 2}, "frames must be odd, got 2"),
-        ({"exposure": (0.5, 1.5)}, "exposure must be a range inside 0 to 1"),
-        ({"window_pixels": 4}, "window_pixels must be at least 8, got 4"),
+        ({"frames": 2}, "frames must be odd and at most 7, got 2"),
+        ({"exposures": ((1.0, 0.5, 1.5),)}, "exposures must be shares and ranges inside 0 to 1"),
+        ({"scales": (0.0, 1.0)}, "scales must be a range above 0"),
+        ({"window_pixels": 4}, "window_pixels must be even and at least 8, got 4"),
     ],
 )
 def test_impossible_options_are_refused(options, message):

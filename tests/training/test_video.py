@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 import torch
 
+from fmanet_cli.dataset.imaging.mixture import Mixture, clean_mixture
 from fmanet_cli.errors import TrainingError
 from fmanet_cli.training.video import SPAN_FRAMES, VideoOptions, VideoWindows, load_spans
 from fmanet_cli.training.windows import downscale_window
 
 
-def moving_span(*, pixels_a_frame: int = 4, frames: int = SPAN_FRAMES, size: int = 96) -> np.ndarray:
+def moving_span(*, pixels_a_frame: int = 4, frames: int = SPAN_FRAMES, size: int = 144) -> np.ndarray:
     generator = torch.Generator().manual_seed(2)
     width = size + pixels_a_frame * frames
     coarse = torch.rand(1, 3, size // 6, width // 6, generator=generator)
@@ -33,6 +34,7 @@ def write_clip(path, span: np.ndarray) -> None:
 
 def windows(**options: object) -> VideoWindows:
     settings = {"window_pixels": 16, "batch_windows": 3, "strides": (1,), "exposure": (0.8, 0.8), **options}
+    settings.setdefault("mixture", clean_mixture())
     return VideoWindows([moving_span()], VideoOptions(**settings), seed=1)
 
 
@@ -62,15 +64,23 @@ def test_a_batch_depends_on_its_number_alone():
     assert not torch.equal(windows().batch(4).blurry, windows().batch(5).blurry)
 
 
+def test_the_camera_films_clips_too():
+    plain = windows().batch(1)
+    filmed = windows(mixture=Mixture(shares={"social": 1.0})).batch(1)
+    assert torch.equal(plain.sharp, filmed.sharp)
+    assert filmed.blurry_clean is not None
+    assert float((filmed.blurry - filmed.blurry_clean).abs().mean()) > 1 / 255
+
+
 def test_spans_are_read_from_clips_within_a_bound(tmp_path):
     write_clip(tmp_path / "a.mp4", moving_span(frames=5 * SPAN_FRAMES + 3))
     spans = load_spans(tmp_path, smallest_side=64, spans_per_clip=2)
-    assert [span.shape for span in spans] == [(SPAN_FRAMES, 96, 96, 3)] * 2
+    assert [span.shape for span in spans] == [(SPAN_FRAMES, 144, 144, 3)] * 2
     assert spans[0].dtype == np.uint8
 
 
 def test_useless_folders_are_refused_in_one_line(tmp_path):
-    with pytest.raises(TrainingError, match=r"no videos in .*; it needs files ending in .mp4"):
+    with pytest.raises(TrainingError, match=r"no videos in .*; it needs files ending in .*\.mp4"):
         load_spans(tmp_path, smallest_side=64)
     write_clip(tmp_path / "short.mp4", moving_span(frames=5))
     with pytest.raises(TrainingError, match=r"all 1 videos in .* are shorter than 16 frames or smaller than 64 pixels"):

@@ -1,0 +1,98 @@
+"""Sharp photographs in memory, and the places of them that are worth showing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from fmanet_cli.errors import TrainingError
+from fmanet_cli.files import IMAGE_SUFFIXES
+from fmanet_cli.training.windows import detail
+from fmanet_cli.video.read.images import read_image
+
+_FLAT_DETAIL = 0.02
+_DETAIL_BLOCK_PIXELS = 32
+
+
+class PhotoLibrary:
+    """Photographs in memory, with the places that are worth showing."""
+
+    def __init__(self, photos: Sequence[Tensor]) -> None:
+        """Take (3, H, W) uint8 RGB photographs and find their detailed blocks."""
+        self.photos: list[Tensor] = []
+        self._places: list[Tensor] = []
+        for photo in photos:
+            measured = detail(photo.float() / 255.0, block_pixels=_DETAIL_BLOCK_PIXELS)
+            places = (measured > _FLAT_DETAIL).nonzero()
+            if len(places):
+                self.photos.append(photo)
+                self._places.append(places * _DETAIL_BLOCK_PIXELS + _DETAIL_BLOCK_PIXELS // 2)
+
+    def __len__(self) -> int:
+        return len(self.photos)
+
+    def draw(self, size: int, scales: tuple[float, float], generator: torch.Generator) -> np.ndarray:
+        """A random (size, size, 3) float32 piece in [0, 1] around a detailed place, at a scale from ``scales``."""
+        draws = torch.rand(5, generator=generator).tolist()
+        number = min(int(draws[0] * len(self.photos)), len(self.photos) - 1)
+        photo, places = self.photos[number], self._places[number]
+        height, width = photo.shape[-2:]
+        scale = scales[0] + (scales[1] - scales[0]) * draws[1]
+        side = min(round(size / scale), height, width)
+        y, x = places[min(int(draws[2] * len(places)), len(places) - 1)].tolist()
+        top = min(max(y - side // 2, 0), height - side)
+        left = min(max(x - side // 2, 0), width - side)
+        piece = photo[:, top : top + side, left : left + side]
+        if draws[3] < 0.5:
+            piece = piece.flip(-1)
+        piece = piece.rot90(int(draws[4] * 4) % 4, (-2, -1))[None].float()
+        if side != size:
+            piece = F.interpolate(piece, size=(size, size), mode="bicubic", align_corners=False, antialias=True)
+        return (piece[0] / 255.0).clamp(0.0, 1.0).permute(1, 2, 0).contiguous().numpy()
+
+
+def load_photos(folder: str | Path, *, smallest_side: int) -> PhotoLibrary:
+    """Read the photographs of a folder, leaving out those smaller than ``smallest_side`` pixels.
+
+    Raises ``TrainingError`` when the folder has no photographs, when one cannot be read, and when all of them are too
+    small or flat.
+    """
+    folder = Path(folder)
+    paths = photo_paths(folder)
+    with ThreadPoolExecutor(max_workers=2) as pool:
+        photos = list(pool.map(_read_photo, paths))
+    large = [photo for photo in photos if min(photo.shape[-2:]) >= smallest_side]
+    if not large:
+        raise TrainingError(
+            f"all {len(paths)} photographs in {folder} are smaller than {smallest_side} pixels; "
+            "use larger ones or train with a smaller window"
+        )
+    library = PhotoLibrary(large)
+    if not len(library):
+        raise TrainingError(f"all {len(large)} photographs in {folder} are flat; use photographs with detail")
+    return library
+
+
+def photo_paths(folder: str | Path) -> list[Path]:
+    """The photographs of a folder, sorted by name. Raises ``TrainingError`` when there are none."""
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise TrainingError(f"{folder} is not a folder; give a folder of photographs")
+    paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
+    if not paths:
+        raise TrainingError(f"no photographs in {folder}; it needs files ending in {', '.join(sorted(IMAGE_SUFFIXES))}")
+    return paths
+
+
+def _read_photo(path: Path) -> Tensor:
+    try:
+        image = read_image(path)
+    except Exception as error:
+        raise TrainingError(f"cannot read the photograph {path}: {error}; remove or replace it") from error
+    return torch.from_numpy(np.round(image * 255.0).astype(np.uint8)).permute(2, 0, 1).contiguous()
