@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
+import os
 import secrets
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,6 +25,7 @@ VIDEO_SUFFIXES = frozenset({
 
 _LONGEST_STEM = 60
 _PIECE_BYTES = 1 << 20
+_MOST_TEXT_BYTES = 1 << 26
 
 
 @contextlib.contextmanager
@@ -41,7 +44,7 @@ def replacing(path: Path, *, make_folders: bool = False) -> Iterator[Path]:
     with naming_failures(path):
         try:
             if make_folders:
-                missing = [folder for folder in path.parents if not folder.exists()]
+                missing = [folder for folder in path.parents if not os.path.exists(folder)]
                 path.parent.mkdir(parents=True, exist_ok=True)
             temporary.touch()
             mode = temporary.stat().st_mode
@@ -81,10 +84,21 @@ def naming_failures(path: Path) -> Iterator[None]:
         raise FileWriteError(f"{path} cannot be written: {error.strerror or error}") from error
 
 
+def read_text(path: Path) -> str:
+    """The text of a small file or of a pipe. Raises ValueError where it is no text, OSError where it never ends."""
+    with path.open("rb") as file:
+        content = file.read(_MOST_TEXT_BYTES + 1)
+    if len(content) > _MOST_TEXT_BYTES:
+        raise OSError(errno.EFBIG, f"it is longer than {_MOST_TEXT_BYTES >> 20} MiB")
+    return content.decode()
+
+
 def sha256_of(*paths: Path) -> str:
     """SHA-256 digest of files one after the other, in hexadecimal; they are read in pieces. Raises OSError."""
     digest = hashlib.sha256()
     for path in paths:
+        if os.path.exists(path) and not os.path.isfile(path):
+            raise OSError(errno.EINVAL, "it is no regular file")
         with path.open("rb") as file:
             while piece := file.read(_PIECE_BYTES):
                 digest.update(piece)

@@ -65,9 +65,9 @@ def parse_size(text: str) -> tuple[int, int]:
     Raises:
         OptionError: the text is something else.
     """
-    found = re.fullmatch(r"(\d+)x(\d+)", text.lower())
+    found = re.fullmatch(r"(\d{1,5})x(\d{1,5})", text.lower())
     if found is None:
-        raise OptionError(f"size must be WIDTHxHEIGHT such as 320x180, got {text!r}")
+        raise OptionError(f"size must be WIDTHxHEIGHT such as 320x180, got {text!r:.60}")
     return int(found[2]), int(found[1])
 
 

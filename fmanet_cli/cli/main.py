@@ -15,7 +15,7 @@ import click
 from fmanet_cli._version import __version__
 from fmanet_cli.cli.faults import explain, print_traceback, show_usage_error
 from fmanet_cli.cli.interruption import Interruption, ended_by_signals
-from fmanet_cli.cli.names import did_you_mean
+from fmanet_cli.cli.names import did_you_mean, refusing_odd_texts
 from fmanet_cli.cli.process import tune_libraries
 from fmanet_cli.cli.progress_lines import say_warning
 from fmanet_cli.cli.terminal import echo, keep_descriptors
@@ -136,6 +136,7 @@ class FmanetGroup(click.Group):
         if any(param.name == "debug" for param in command.params):
             return command
         for param in command.params:
+            param.type_cast_value = refusing_odd_texts(param)  # type: ignore[method-assign,assignment]
             if isinstance(param, click.Option) and param.envvar is None:
                 param.envvar = variable_names(param, path)
         command.params.append(self._debug_option())

@@ -5,17 +5,22 @@ from __future__ import annotations
 import difflib
 import os
 import re
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 from click.core import ParameterSource
 
-from fmanet_cli.cli.terminal import echo
+from fmanet_cli.cli.terminal import echo, printable
 from fmanet_cli.errors import OptionError, OutputExistsError, VideoReadError, VideoWriteError
 
 if TYPE_CHECKING:
     from fmanet_cli.restore.batch import BatchItem
+
+_MAY_BE_EMPTY = ("suffix",)
+_PATHS = ("inputs", "output", "suffix", "model", "init", "scene_detect", "report_path")
+"""Parameters that name files without being `click.Path`: files may be called anything."""
 
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 
@@ -29,6 +34,22 @@ def did_you_mean(name: str) -> str:
         return ""
     close = difflib.get_close_matches(path.name, found, n=1)
     return f" Did you mean {str(path.with_name(close[0]))!r}?" if close else ""
+
+
+def refusing_odd_texts(param: click.Parameter) -> Callable[[click.Context, Any], Any]:
+    """How a parameter takes a value, but for empty texts and, where it is no path, for control characters."""
+    cast = param.type_cast_value
+
+    def checked(context: click.Context, value: Any) -> Any:
+        texts = [text for text in (value if isinstance(value, tuple | list) else [value]) if isinstance(text, str)]
+        if "" in texts and param.name not in _MAY_BE_EMPTY:
+            raise click.BadParameter("it is empty", ctx=context, param=param)
+        is_path = param.name in _PATHS or isinstance(param.type, click.Path)
+        if not is_path and any(printable(text) != text for text in texts):
+            raise click.BadParameter("it holds control characters", ctx=context, param=param)
+        return cast(context, value)
+
+    return checked
 
 
 def plan_inputs(inputs: tuple[str, ...], output: str | None, suffix: str, *, overwrite: bool) -> list[BatchItem]:

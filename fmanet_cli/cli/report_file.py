@@ -11,8 +11,9 @@ from pathlib import Path
 
 from fmanet_cli.cli.terminal import echo
 from fmanet_cli.errors import OptionError, OutputExistsError, VideoWriteError
+from fmanet_cli.files import read_text, write_text
 
-_MOST_BYTES = 1 << 28
+_MOST_BYTES = 1 << 26
 """A file that is larger is no report of ours."""
 
 _SYSTEM_FOLDERS = ("/dev", "/proc")
@@ -49,8 +50,6 @@ class ReportFile:
         if self.is_standard_output:
             echo(text, nl=False)
             return
-        from fmanet_cli.files import write_text
-
         if not self._is_special:
             write_text(self._path, text)
             return
@@ -83,14 +82,14 @@ class ReportFile:
     def _check_regular(self, is_own: IsOwn) -> None:
         path = self._path
         try:
-            if path.name in ("", "..") or path.is_dir():
+            if path.name in ("", "..") or os.path.isdir(path):
                 raise OptionError(f"the report needs the name of a file, got the folder {path}")
-            if not path.parent.is_dir():
+            if not os.path.isdir(path.parent):
                 raise OptionError(f"the folder for {path} does not exist: make it first")
             size_bytes = path.stat().st_size if os.path.lexists(path) else 0
             if not size_bytes:
                 return
-            text = path.read_text(encoding="utf-8") if size_bytes <= _MOST_BYTES else ""
+            text = read_text(path) if size_bytes <= _MOST_BYTES else ""
         except UnicodeDecodeError:
             text = ""
         except OSError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -163,15 +164,15 @@ def _natural_order(path: Path) -> list[tuple[int, str]]:
 
 def _look(path: Path) -> tuple[list[Path], list[Path], list[Path]]:
     """Return the pictures, videos and folders at ``path``, each in natural order."""
-    if path.is_file():
+    if os.path.isfile(path):
         is_image = path.suffix.lower() in IMAGE_SUFFIXES
         return ([path], [], []) if is_image else ([], [path], [])
-    if not path.is_dir():
+    if not os.path.isdir(path):
         raise EvaluationError(f"no such file or folder: {path}")
     entries = sorted((entry for entry in path.iterdir() if not entry.name.startswith(".")), key=_natural_order)
-    images = [entry for entry in entries if entry.suffix.lower() in IMAGE_SUFFIXES and entry.is_file()]
-    videos = [entry for entry in entries if entry.suffix.lower() in VIDEO_SUFFIXES and entry.is_file()]
-    return images, videos, [entry for entry in entries if entry.is_dir()]
+    images = [entry for entry in entries if entry.suffix.lower() in IMAGE_SUFFIXES and os.path.isfile(entry)]
+    videos = [entry for entry in entries if entry.suffix.lower() in VIDEO_SUFFIXES and os.path.isfile(entry)]
+    return images, videos, [entry for entry in entries if os.path.isdir(entry)]
 
 
 def _refuse_none(path: Path, clips: Sequence[Clip]) -> None:
@@ -191,7 +192,7 @@ def _are_numbered(images: Sequence[Path]) -> bool:
 
 
 def _name_of(path: Path) -> str:
-    return path.stem if path.is_file() else path.resolve().name
+    return path.stem if os.path.isfile(path) else path.resolve().name
 
 
 def _parent_of(clip: Clip) -> str:

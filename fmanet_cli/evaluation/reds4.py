@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -122,7 +123,7 @@ def find_reds4(root: Path) -> list[MatchedClip]:
 
 
 def _clip(folder: Path) -> Clip:
-    if not folder.is_dir():
+    if not os.path.isdir(folder):
         raise EvaluationError(
             f"no folder {folder}: REDS4 needs {SHARP_FOLDER}/CLIP and {BLURRY_FOLDER}/CLIP for {', '.join(REDS4_CLIPS)}"
         )

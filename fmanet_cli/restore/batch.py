@@ -22,7 +22,7 @@ from fmanet_cli.files import VIDEO_SUFFIXES
 from fmanet_cli.restore.folder import FolderContent, search_folder
 from fmanet_cli.restore.job import RestoreJob, RestoreProgress, RestoreReport, RestoreSettings, deciding_options
 from fmanet_cli.restore.journal import remove_leftover, weights_digest
-from fmanet_cli.restore.records import Records
+from fmanet_cli.restore.records import UNRECORDED, Records
 from fmanet_cli.shots.detector import is_cut_list
 from fmanet_cli.verify.result import VerificationResult
 from fmanet_cli.video.write.containers import CONTAINERS
@@ -177,10 +177,11 @@ class _Batch:
             return ""
         remove_leftover(item.target)
         state = self.records.state(item.source, item.target, self._choices())
-        if not self.settings.overwrite:
-            return state
         is_new = item.target.stat().st_mtime_ns >= self._began_ns
-        return "finished by another run meanwhile" if is_new and state.startswith("finished") else ""
+        # Another run writes its record a moment after its output has its name.
+        if is_new and (state.startswith("finished") or state == UNRECORDED):
+            return "finished by another run meanwhile"
+        return "" if self.settings.overwrite else state
 
     def _remember(self, item: BatchItem, job: RestoreJob) -> None:
         if self.records is None:

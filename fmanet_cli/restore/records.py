@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from fmanet_cli.files import sha256_of
 from fmanet_cli.restore.journal import short_name
 from fmanet_cli.video.write.partial_files import write_durably
 
 FOLDER_NAME = ".fmanet"
 """Of the records, in the folder of the outputs."""
 
+UNRECORDED = "exists, not ours: no record of this folder tells how it was made"
+
 _FORMAT = 1
-_BLOCK_BYTES = 1 << 20
 _DIFFERENCES_SHOWN = 2
 
 
@@ -35,11 +36,8 @@ class FileFacts:
     @classmethod
     def of(cls, path: Path) -> FileFacts:
         """The file as it is now. Raises OSError."""
-        facts, digest = path.stat(), hashlib.sha256()
-        with path.open("rb") as file:
-            while block := file.read(_BLOCK_BYTES):
-                digest.update(block)
-        return cls(size_bytes=facts.st_size, changed_ns=facts.st_mtime_ns, sha256=digest.hexdigest())
+        facts = path.stat()
+        return cls(size_bytes=facts.st_size, changed_ns=facts.st_mtime_ns, sha256=sha256_of(path))
 
     def fits(self, path: Path) -> bool:
         """Whether a file is still the same: by size and time of change, or else by its content. Raises OSError."""
@@ -73,7 +71,7 @@ class Records:
         record = self._read(target)
         try:
             if record is None:
-                return "exists, not ours: no record of this folder tells how it was made"
+                return UNRECORDED
             if not FileFacts(**record["output"]).fits(target):
                 return "exists, not ours: it was changed after it was made"
             if not FileFacts(**record["source"]).fits(source):

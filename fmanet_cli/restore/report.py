@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -16,12 +17,12 @@ from fmanet_cli._version import __version__
 from fmanet_cli.engine.restorer import Restorer
 from fmanet_cli.engine.tiling import Tiling
 from fmanet_cli.errors import OptionError, VideoReadError, WeightsError
-from fmanet_cli.files import sha256_of
+from fmanet_cli.files import read_text, sha256_of
 from fmanet_cli.machine import Machine, describe_machine
 from fmanet_cli.restore.batch import BatchItem, BatchResult
 from fmanet_cli.video.inspection import library_versions
 from fmanet_cli.video.read.sequence import is_sequence_pattern, list_sequence
-from fmanet_cli.weights.cache import RANDOM_NAMES, file_sha256, installed_names, installed_path
+from fmanet_cli.weights.cache import RANDOM_NAMES, file_sha256, home_path, installed_names, installed_path
 
 FORMAT = 1
 """Version of the file; another one is refused."""
@@ -116,7 +117,7 @@ def describe_weights(name: str) -> WeightsRecord:
     if name in RANDOM_NAMES:
         return WeightsRecord(name=name, path=None, sha256=None)
     is_named = name in installed_names()
-    path = installed_path(name) if is_named else Path(name).expanduser()
+    path = installed_path(name) if is_named else home_path(name)
     path = path.absolute()
     return WeightsRecord(name=name if is_named else str(path), path=str(path), sha256=file_sha256(path))
 
@@ -159,7 +160,7 @@ def source_digest(path: str) -> str | None:
     """SHA-256 of a video file or of all images of a sequence in turn; None for anything that is no regular file."""
     try:
         files = list_sequence(path) if is_sequence_pattern(path) else [Path(path)]
-        return sha256_of(*files) if all(name.is_file() for name in files) else None
+        return sha256_of(*files) if all(os.path.isfile(name) for name in files) else None
     except (OSError, VideoReadError, ValueError):
         return None
 
@@ -171,7 +172,7 @@ def read_report(path: Path) -> RunReport:
         OptionError: the file cannot be read or is no report that this version knows.
     """
     try:
-        fields = json.loads(path.read_text(encoding="utf-8"))
+        fields = json.loads(read_text(path))
         if fields.get("format") != FORMAT:
             raise OptionError(f"{path} has report format {fields.get('format')!r:.60}, this fmanet reads {FORMAT}")
         fields["weights"] = _checked(WeightsRecord(**fields["weights"]))

@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from fmanet_cli.errors import OptionError
+from fmanet_cli.files import read_text
 from fmanet_cli.shots.thumbnails import Thumbnail, plain_difference, thumbnail, unexplained_difference
 from fmanet_cli.video.frames import Frame
 
@@ -112,7 +113,7 @@ def read_cuts(path: str | Path) -> frozenset[int]:
         OptionError: the file cannot be read, or a line is no frame number.
     """
     try:
-        lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
+        lines = read_text(Path(path)).removeprefix("\ufeff").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise OptionError(f"cannot read the list of cuts {path}: {getattr(error, 'strerror', None) or error}") from None
     numbers = set()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -110,7 +111,7 @@ class RedsWindows:
 def _list_clips(folder: Path, frames: int) -> list[_Clip]:
     sharp = folder / SHARP_FOLDER
     for needed in (SHARP_FOLDER, BLURRY_FOLDER, FLOW_FOLDER):
-        if not (folder / needed).is_dir():
+        if not os.path.isdir(folder / needed):
             raise TrainingError(
                 f"{folder} has no folder {needed}; REDS needs {SHARP_FOLDER}, {BLURRY_FOLDER}, {FLOW_FOLDER}"
             )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import math
+import os
 import sys
 from collections.abc import Generator
 from dataclasses import dataclass, field
@@ -90,7 +91,7 @@ def train(session: Session) -> Generator[StepReport, None, None]:
     if session.tensorboard:
         check_tensorboard()
     folder = session.run.folder
-    if not session.resume and (folder / STATE_NAME).exists():
+    if not session.resume and os.path.exists(folder / STATE_NAME):
         raise OptionError(f"{folder} already holds a run; give --resume to go on or another folder")
     with naming_failures(folder):
         folder.mkdir(parents=True, exist_ok=True)

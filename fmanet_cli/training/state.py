@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -63,7 +64,7 @@ def save_state(folder: Path, state: RunState) -> None:
 def load_state(folder: Path) -> RunState:
     """Read the state of the run in ``folder``. Raises ``TrainingError`` where there is none or it is damaged."""
     path = folder / STATE_NAME
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise TrainingError(f"no run to resume in {folder}: {STATE_NAME} is missing; start without --resume")
     try:
         saved = torch.load(path, map_location="cpu", weights_only=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -147,7 +148,7 @@ def load_spans(folder: str | Path, *, smallest_side: int, spans_per_clip: int = 
     Raises ``TrainingError`` when the folder has no clips, when one cannot be read, and when all are too short or small.
     """
     folder = Path(folder)
-    if not folder.is_dir():
+    if not os.path.isdir(folder):
         raise TrainingError(f"{folder} is not a folder; give a folder of videos")
     paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in VIDEO_SUFFIXES)
     if not paths:

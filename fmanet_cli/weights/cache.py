@@ -51,7 +51,12 @@ class InstallRecord:
 def cache_folder() -> Path:
     """Folder of downloaded and imported weights: ``FMANET_CACHE``, or the user's cache folder of this system."""
     chosen = os.environ.get("FMANET_CACHE")
-    return (Path(chosen).expanduser() if chosen else platformdirs.user_cache_path("fmanet")) / "weights"
+    return (home_path(chosen) if chosen else platformdirs.user_cache_path("fmanet")) / "weights"
+
+
+def home_path(text: str | Path) -> Path:
+    """A path with `~` put in place; one with an unknown user stays as it is."""
+    return Path(os.path.expanduser(text))  # noqa: PTH111 - Path.expanduser raises RuntimeError
 
 
 def check_name(name: str) -> str:
@@ -70,8 +75,16 @@ def cached_path(name: str) -> Path:
 
 def installed_names() -> list[str]:
     """Names of all usable weights: the embedded ones, then those of the cache by name."""
-    embedded = [row.name for row in PRETRAINED.values() if row.embedded and (EMBEDDED_FOLDER / row.file).is_file()]
-    return embedded + sorted(path.stem for path in cache_folder().glob("*.safetensors") if _NAME.fullmatch(path.stem))
+    embedded = [row.name for row in PRETRAINED.values() if row.embedded and os.path.isfile(EMBEDDED_FOLDER / row.file)]
+    try:
+        cached = [Path(name) for name in os.listdir(cache_folder())]  # noqa: PTH208
+    except FileNotFoundError:
+        cached = []
+    except OSError as error:
+        raise WeightsError(f"the folder of weights {cache_folder()} cannot be read: {error.strerror}") from error
+    return embedded + sorted(
+        path.stem for path in cached if path.suffix == ".safetensors" and _NAME.fullmatch(path.stem)
+    )
 
 
 def installed_path(name: str) -> Path:
@@ -83,10 +96,10 @@ def installed_path(name: str) -> Path:
     row = PRETRAINED.get(name)
     if row and row.embedded:
         path = EMBEDDED_FOLDER / row.file
-        if not path.is_file():
+        if not os.path.isfile(path):
             raise WeightsError(f"weights {name!r} are missing from the package ({path}): install fmanet-cli again")
         return path
-    if _NAME.fullmatch(name) and (path := cached_path(name)).is_file():
+    if _NAME.fullmatch(name) and os.path.isfile(path := cached_path(name)):
         return path
     if row:
         raise WeightsError(f"weights {name!r} are not installed: run 'fmanet weights download {name}'")
@@ -162,9 +175,12 @@ def remove_installed(name: str) -> Path:
     if row and row.embedded:
         raise WeightsError(f"weights {name!r} are part of the package and cannot be removed")
     path = installed_path(name)
-    path.unlink()
-    if not row:
-        record_path(name).unlink(missing_ok=True)
+    try:
+        path.unlink()
+        if not row:
+            record_path(name).unlink(missing_ok=True)
+    except OSError as error:
+        raise WeightsError(f"{path} cannot be removed: {error.strerror or error}") from error
     return path
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import date
@@ -18,7 +19,7 @@ from fmanet_cli.errors import FileWriteError, OptionError, WeightsError
 from fmanet_cli.files import replacing
 from fmanet_cli.model.config import LITE, PAPER, FMANetConfig
 from fmanet_cli.model.fmanet import ColourOrder, FMANet, random_model
-from fmanet_cli.weights.cache import RANDOM_NAMES, SourceFile, installed_path
+from fmanet_cli.weights.cache import RANDOM_NAMES, SourceFile, home_path, installed_path
 
 FORMAT_VERSION = 1
 """Version of the metadata; a file of a later version is refused."""
@@ -75,7 +76,7 @@ def load_model(name_or_path: str | Path) -> FMANet:
             return random_model(_RANDOM_CONFIGS[name_or_path])
         if not _is_path(name_or_path):
             return load_checkpoint(installed_path(name_or_path))
-    return load_checkpoint(Path(name_or_path).expanduser())
+    return load_checkpoint(home_path(name_or_path))
 
 
 def load_checkpoint(path: Path) -> FMANet:
@@ -97,7 +98,7 @@ def read_header(path: Path) -> CheckpointHeader:
 
     No tensor is loaded. Raises `WeightsError` as `load_checkpoint` does.
     """
-    if path.suffix in _FOREIGN_SUFFIXES and path.exists():
+    if path.suffix in _FOREIGN_SUFFIXES and os.path.exists(path):
         raise WeightsError(f"{path} is not a .safetensors file: convert it with 'fmanet weights import' first")
     try:
         with safe_open(path, framework="pt") as file:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import tempfile
 from collections.abc import Sequence
@@ -128,7 +129,7 @@ def import_weights(
 def default_name(paths: Sequence[Path]) -> str:
     """The name that imported weights get when none is given: that of their archive or folder."""
     first = paths[0].resolve()
-    stem = first.parent.name if len(paths) > 1 else first.name if first.is_dir() else first.stem
+    stem = first.parent.name if len(paths) > 1 else first.name if os.path.isdir(first) else first.stem
     return re.sub(r"[^a-z0-9_-]+", "-", stem.lower()).strip("-_") or "imported"
 
 
@@ -141,7 +142,7 @@ def _checked_destination(name: str | None, target: Path | None, *, overwrite: bo
         raise OptionError("imported weights need either a name or a target file, and not both")
     if destination.suffix != ".safetensors":
         raise OptionError(f"the target of an import must end in .safetensors, got {destination}")
-    if destination.exists() and not overwrite:
+    if os.path.exists(destination) and not overwrite:
         raise OutputExistsError(f"{destination} exists: choose another name, or give --overwrite")
     return destination
 

@@ -67,7 +67,7 @@ class PartialSequence:
         self._replaced = frozenset(file.name for file in existing_files(pattern).values())
         if self._replaced and not overwrite:
             raise OutputExistsError(f"{pattern.parent / min(self._replaced)} exists; overwrite to replace the sequence")
-        _check_folder(pattern.parent.parent if not pattern.parent.exists() else pattern.parent)
+        _check_folder(pattern.parent.parent if not os.path.exists(pattern.parent) else pattern.parent)
         self.pattern = pattern
         self.folder = pattern.parent / f".frames.{_token()}{PART_SUFFIX}"
         self._overwrite = overwrite
@@ -75,7 +75,7 @@ class PartialSequence:
 
     def begin(self) -> None:
         """Make the temporary folder, which no other run can have."""
-        self._made_parent = not self.pattern.parent.exists()
+        self._made_parent = not os.path.exists(self.pattern.parent)
         self.pattern.parent.mkdir(exist_ok=True)
         self.folder.mkdir()
 
@@ -126,9 +126,15 @@ def _token() -> str:
 
 def check_target(target: Path, *, overwrite: bool) -> None:
     """Raises OptionError, OutputExistsError or VideoWriteError when a file of this name cannot be made."""
-    if target.is_dir():
+    if os.path.isdir(target):
         raise OptionError(f"{target} is a folder; give a file name")
-    if target.exists() and not overwrite:
+    try:
+        target.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        pass
+    except OSError as error:
+        raise VideoWriteError(f"{target} cannot be written: {error.strerror or error}") from error
+    if os.path.exists(target) and not overwrite:
         raise OutputExistsError(f"{target} exists; use --overwrite to replace it")
     _check_folder(target.parent)
 
@@ -162,7 +168,13 @@ def sync_folder(folder: Path) -> None:
 
 
 def _check_folder(folder: Path) -> None:
-    if not folder.is_dir():
-        raise VideoWriteError(f"folder {folder} does not exist; make it first")
+    try:
+        folder.stat()
+    except FileNotFoundError as error:
+        raise VideoWriteError(f"folder {folder} does not exist; make it first") from error
+    except OSError as error:
+        raise VideoWriteError(f"folder {folder} cannot be used: {error.strerror or error}") from error
+    if not os.path.isdir(folder):
+        raise VideoWriteError(f"{folder} is a file, not a folder")
     if not os.access(folder, os.W_OK):
         raise VideoWriteError(f"folder {folder} cannot be written to")

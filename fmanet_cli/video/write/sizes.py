@@ -17,8 +17,8 @@ def check_size(size: str | None) -> None:
     Raises:
         OptionError: the size is not understood.
     """
-    if size is not None and size.lower() not in SIZE_NAMES and not re.fullmatch(r"\d+x\d+", size):
-        raise OptionError(f"size must be WIDTHxHEIGHT or one of {', '.join(SIZE_NAMES)}, got {size!r}")
+    if size is not None and size.lower() not in SIZE_NAMES and not re.fullmatch(r"\d{1,5}x\d{1,5}", size):
+        raise OptionError(f"size must be WIDTHxHEIGHT or one of {', '.join(SIZE_NAMES)}, got {size!r:.60}")
 
 
 def output_size(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -368,7 +369,7 @@ def _refuse_same_file(path: str, like: VideoInfo) -> None:
     if path == "-" or like.is_pipe:
         return
     target, origin = Path(path), Path(like.path)
-    if target.exists() and origin.exists() and target.samefile(origin):
+    if os.path.exists(target) and os.path.exists(origin) and target.samefile(origin):
         raise OptionError(f"{path} is the source itself; choose another output")
     if path == like.path:
         raise OptionError(f"{path} is the source itself; choose another output")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import zipfile
 import zlib
@@ -53,7 +54,7 @@ def find_upstream_pair(paths: Sequence[Path], *, scratch: Path) -> UpstreamPair:
     archive says about paths is followed. Raises `WeightsError` for anything but exactly one pair.
     """
     for path in paths:
-        if not path.exists():
+        if not os.path.exists(path):
             raise WeightsError(f"there is no file or folder {path}")
     if len(paths) == 2 and all(path.suffix in _TORCH_SUFFIXES for path in paths):
         return _pair(_Found(paths[0], PurePosixPath(), ()), _Found(paths[1], PurePosixPath(), ()))
@@ -61,7 +62,7 @@ def find_upstream_pair(paths: Sequence[Path], *, scratch: Path) -> UpstreamPair:
         given = ", ".join(path.name for path in paths)
         raise WeightsError(f"give one zip archive, one folder or the two files model_D_*.pt and model_R_*.pt: {given}")
     search = _Search(scratch)
-    found = list(search.folder(paths[0]) if paths[0].is_dir() else search.archive(paths[0], PurePosixPath(), ()))
+    found = list(search.folder(paths[0]) if os.path.isdir(paths[0]) else search.archive(paths[0], PurePosixPath(), ()))
     return _choose_pair(found, origin=paths[0])
 
 
@@ -101,9 +102,9 @@ class _Search:
     def folder(self, folder: Path) -> Iterator[_Found]:
         for path in sorted(folder.rglob("*")):
             place = PurePosixPath(path.relative_to(folder).as_posix())
-            if path.is_file() and _UPSTREAM_NAME.fullmatch(path.name):
+            if os.path.isfile(path) and _UPSTREAM_NAME.fullmatch(path.name):
                 yield _Found(path, place, ())
-            elif path.is_file() and path.suffix.lower() == ".zip":
+            elif os.path.isfile(path) and path.suffix.lower() == ".zip":
                 yield from self.archive(path, place, ())
 
     def archive(self, path: Path, place: PurePosixPath, outside: tuple[SourceFile, ...]) -> Iterator[_Found]:
