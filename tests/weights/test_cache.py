@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from fmanet_cli.errors import ChecksumError, WeightsError
-from fmanet_cli.weights.atomic import replacing
+from fmanet_cli.files import replacing
 from fmanet_cli.weights.cache import (
     cache_folder,
     cached_path,
@@ -109,7 +109,7 @@ def test_nothing_half_written_stays(tmp_path: Path) -> None:
     target = tmp_path / "new" / "folder" / "file.txt"
 
     def write() -> None:
-        with replacing(target) as temporary:
+        with replacing(target, make_folders=True) as temporary:
             temporary.write_text("half")
             raise RuntimeError("stop")
 
