@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import math
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
@@ -19,7 +18,6 @@ from torch import Tensor
 from fmanet_cli.bench.matrix_peak import synchronize
 from fmanet_cli.bench.multiply_adds import count_multiply_adds
 from fmanet_cli.engine.restorer import Restorer
-from fmanet_cli.engine.schedule import windows_in_a_pass
 from fmanet_cli.video.frames import CodedFrame, Frame, VideoInfo
 from fmanet_cli.video.pixels.colour import Picture, PlaneFormat
 from fmanet_cli.video.read.reader import VideoReader
@@ -144,7 +142,7 @@ def timed_stream(restorer: Restorer, frames: Sequence[Frame], plane_format: Plan
         for _ in restored:
             pass
 
-    several = windows_in_a_pass(math.prod(frames[0].size), restorer.device)
+    several = restorer.start(*frames[0].size).pass_size
     if several > 1:
         # Kernels are chosen and compiled for each number of windows in a pass, and the steps had one.
         run(several + count % several)

@@ -23,6 +23,7 @@ from fmanet_cli.engine.device_errors import device_errors
 from fmanet_cli.engine.fast.cuda_graphs import graphed
 from fmanet_cli.engine.fast.network import StreamingRunner
 from fmanet_cli.engine.fast.warping import why_not_fused
+from fmanet_cli.engine.memory import cap_device_memory
 from fmanet_cli.engine.planes import coded_planes
 from fmanet_cli.engine.run import RestorationRun
 from fmanet_cli.engine.runner import ReferenceRunner, WindowRunner
@@ -69,6 +70,7 @@ class Restorer:
         """As it was asked for; each run decides for itself."""
         self.padding: Final[Padding] = padding
         with device_errors(self.device):
+            cap_device_memory(self.device)
             self.transfer: Final = transfer_for(self.device)
             """The way of frames to the device and back."""
             wanted = choose_precision(precision, self.device)

@@ -66,7 +66,8 @@ class RestorationRun:
         """What the network computes in now."""
         self.tiling = tiling or self._first_tiling()
         """How pictures are computed now."""
-        self._pass_size = self._first_pass_size()
+        self.pass_size = self._first_pass_size()
+        """Windows that are computed in one pass now."""
 
     @property
     def restored_size(self) -> tuple[int, int]:
@@ -151,7 +152,7 @@ class RestorationRun:
         if count == 1:
 
             def started() -> Iterator[Callable[[], Finished]]:
-                for group in in_groups(wanted, lambda: self._pass_size):
+                for group in in_groups(wanted, lambda: self.pass_size):
                     # No name for what is begun: it would stay while the next window is computed.
                     yield from map(completion, self._begun_group(group, made))
 
@@ -203,7 +204,14 @@ class RestorationRun:
     def _first_pass_size(self) -> int:
         if not isinstance(self._runner, BatchRunner) or not self._is_whole(self.tiling.size):
             return 1
-        return windows_in_a_pass(self._height * self._width, self._restorer.device)
+        restorer = self._restorer
+        return windows_in_a_pass(
+            self._height * self._width,
+            parameters=restorer.model.count_parameters(),
+            config=restorer.model.config,
+            device=restorer.device,
+            precision=self.precision,
+        )
 
     def _begun_group(
         self, group: list[tuple[_Item, ...]], made: Callable[[Tensor], Sequence[Tensor]]
@@ -228,9 +236,9 @@ class RestorationRun:
             for item in itertools.chain.from_iterable(group):
                 item.state.forget()
             free_device_memory(self._restorer.device)
-            self._pass_size = len(group) // 2
+            self.pass_size = len(group) // 2
         while group:
-            part = [group.pop(0) for _ in range(min(len(group), self._pass_size))]
+            part = [group.pop(0) for _ in range(min(len(group), self.pass_size))]
             if len(part) == 1:
                 yield self._begun(part.pop(), made)
             else:
@@ -332,7 +340,7 @@ class RestorationRun:
             if not restorer.precision_is_free:
                 raise DeviceError(f"{where}; use precision fp32, or other weights if that fails too")
             self.precision, self._runner = restorer.longer(tried)
-            self._pass_size = 1
+            self.pass_size = 1
             self._warn(f"{where}: going on in {self.precision}")
 
     def _warn(self, text: str) -> None:

@@ -15,7 +15,7 @@ from typing import Any, Generic, TypeVar
 import torch
 
 from fmanet_cli.engine.device import Precision
-from fmanet_cli.engine.memory import USABLE_SHARE, bytes_per_pixel, free_memory
+from fmanet_cli.engine.memory import USABLE_SHARE, bytes_per_pixel, fits, free_memory
 from fmanet_cli.model.config import FMANetConfig
 
 Value = TypeVar("Value")
@@ -28,8 +28,9 @@ threads, and each window needs its own working memory."""
 SIDE_BY_SIDE_BYTES = 1 << 30
 """Memory that all windows side by side may need; larger pictures are shared well among threads as they are."""
 
-PIXELS_IN_A_PASS = 320 * 180
-"""Low-resolution pixels that fill a GPU; smaller pictures are computed several windows at a time."""
+WORK_IN_A_PASS = 320 * 180 * 9_766_503
+"""Pixels times parameters that fill a GPU: the paper's network at 320x180. Less work is computed several windows at a
+time."""
 
 MOST_IN_A_PASS = 8
 
@@ -49,9 +50,23 @@ def windows_at_once(pixels: int, *, config: FMANetConfig, device: torch.device, 
     return count if available is None or needed <= available * USABLE_SHARE else 1
 
 
-def windows_in_a_pass(pixels: int, device: torch.device) -> int:
-    """How many windows of so many low-resolution pixels a device computes in one pass; a CPU has them side by side."""
-    return max(1, min(MOST_IN_A_PASS, PIXELS_IN_A_PASS // pixels)) if device.type == "cuda" else 1
+def windows_in_a_pass(
+    pixels: int, *, parameters: int, config: FMANetConfig, device: torch.device, precision: Precision
+) -> int:
+    """How many windows of so many low-resolution pixels fill a GPU in one pass; a CPU has them side by side.
+
+    Args:
+        pixels: of a picture.
+        parameters: of the network, to which its multiply-adds for a pixel are in proportion.
+        config: of the network.
+        device: where it runs.
+        precision: in which it runs.
+    """
+    if device.type != "cuda":
+        return 1
+    most = max(1, min(MOST_IN_A_PASS, WORK_IN_A_PASS // (parameters * pixels)))
+    sizes = {"config": config, "device": device, "precision": precision}
+    return next((count for count in range(most, 1, -1) if fits(pixels, windows=count, **sizes)), 1)  # type: ignore[arg-type]
 
 
 def in_groups(items: Iterable[Value], size: Callable[[], int]) -> Iterator[list[Value]]:

@@ -15,7 +15,6 @@ import torch
 from fmanet_cli.bench import benchmark as bench_module
 from fmanet_cli.bench import memory_probe
 from fmanet_cli.bench import one_size as bench_size
-from fmanet_cli.bench import steps as stages
 from fmanet_cli.bench.benchmark import Benchmark, BenchSettings, parse_size
 from fmanet_cli.bench.matrix_peak import MatrixPeak
 from fmanet_cli.bench.memory_probe import ProbeRequest, ProbeResult, probe_memory, run_probe
@@ -246,7 +245,11 @@ def test_the_paper_configuration_stays_below_15_million_multiply_adds():
 
 def test_passes_of_several_windows_are_run_once_before_they_are_timed(monkeypatch):
     class CountingRestorer:
-        device = torch.device("cpu")
+        pass_size = 1
+
+        def start(self, height, width):
+            assert (height, width) == (24, 32)
+            return self
 
         def restore(self, frames):
             lengths.append(len(list(frames)))
@@ -254,7 +257,7 @@ def test_passes_of_several_windows_are_run_once_before_they_are_timed(monkeypatc
 
     lengths: list[int] = []
     frames = list(synthetic_frames(24, 32, count=2))
-    monkeypatch.setattr(stages, "windows_in_a_pass", lambda pixels, _: {24 * 32: 4}[pixels])
+    monkeypatch.setattr(CountingRestorer, "pass_size", 4)
     timed_stream(CountingRestorer(), frames, None, count=10)  # type: ignore[arg-type]
     # Two passes of four windows, the last of two.
     assert lengths == [4 + 2, 10]

@@ -57,7 +57,7 @@ def test_a_film_after_a_shortage_of_memory_is_tried_whole_again(tiny_model: FMAN
 
 def test_each_film_is_planned_for_its_own_size(tiny_model: FMANet, monkeypatch: pytest.MonkeyPatch) -> None:
     per_pixel = memory.bytes_per_pixel(tiny_model.config, "fp32")
-    free = (memory.WORKSPACE_BYTES + 50 * 50 * per_pixel) / memory.USABLE_SHARE
+    free = (memory.workspace_bytes(torch.device("cpu")) + 50 * 50 * per_pixel) / memory.USABLE_SHARE
     monkeypatch.setattr(memory, "free_memory", lambda _: free)
     engine = restorer(tiny_model, Enlarging())
     tilings = [engine.start(height, width).tiling for height, width in ((24, 32), (96, 128), (24, 32))]
@@ -71,7 +71,7 @@ def test_a_film_goes_on_as_it_was_cut_before(tiny_model: FMANet) -> None:
 
 
 def test_a_pass_that_was_too_large_is_not_tried_again(tiny_model: FMANet, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(run_module, "windows_in_a_pass", lambda *_: 8)
+    monkeypatch.setattr(run_module, "windows_in_a_pass", lambda *_, **__: 8)
     monkeypatch.setattr(run_module, "windows_at_once", lambda *_, **__: 1)
     runner = Enlarging(most_windows=2)
     run = restorer(tiny_model, runner, tile=0).start(12, 16)
@@ -96,7 +96,7 @@ def test_no_more_states_than_a_window_has_are_alive_after_a_pass_failed(
             counts.append(len(alive))
             return super().windows(batch)
 
-    monkeypatch.setattr(run_module, "windows_in_a_pass", lambda *_: 4)
+    monkeypatch.setattr(run_module, "windows_in_a_pass", lambda *_, **__: 4)
     monkeypatch.setattr(run_module, "windows_at_once", lambda *_, **__: 1)
     run = restorer(tiny_model, Counting(most_windows=1), tile=0).start(12, 16)
     assert len(list(run.restore(make_frames(9, 12, 16)))) == 9

@@ -13,11 +13,13 @@ import numpy as np
 import pytest
 import torch
 
+from fmanet_cli.engine import memory
 from fmanet_cli.engine import run as run_module
 from fmanet_cli.engine import schedule as inflight
 from fmanet_cli.engine.restorer import Restorer
 from fmanet_cli.engine.run import MAX_PENDING
 from fmanet_cli.engine.schedule import Once, Turns, Workers, in_groups, in_order, windows_at_once, windows_in_a_pass
+from fmanet_cli.model.config import LITE, PAPER, FMANetConfig
 from fmanet_cli.model.fmanet import FMANet
 from fmanet_cli.video.frames import Frame
 from fmanet_cli.video.pixels.colour import Colour, PlaneFormat, rgb_to_planes
@@ -281,7 +283,7 @@ def test_several_windows_in_a_pass_give_the_same_pictures(
         return windows(batch)
 
     monkeypatch.setattr(restorer.runner, "windows", noted_windows)
-    monkeypatch.setattr(run_module, "windows_in_a_pass", lambda *_: 3)
+    monkeypatch.setattr(run_module, "windows_in_a_pass", lambda *_, **__: 3)
     run = restorer.start(*frames[0].size)
     grouped = [frame.image for frame in run.restore(frames)]
     assert sizes == ([3, 1, 1, 1, 1, 1, 1, 1] if memory_fails else [3, 3, 1])
@@ -291,10 +293,17 @@ def test_several_windows_in_a_pass_give_the_same_pictures(
     torch.set_num_threads(2)
 
 
-def test_small_pictures_share_a_pass_on_cuda_alone() -> None:
-    cuda, cpu = torch.device("cuda"), torch.device("cpu")
-    assert [windows_in_a_pass(pixels, cuda) for pixels in (320 * 180, 160 * 90, 64, 10**6)] == [1, 4, 8, 1]
-    assert windows_in_a_pass(64, cpu) == 1
+def test_little_work_shares_a_pass_on_cuda_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    def passes(config: FMANetConfig, parameters: int, free: float, *pixels: int, device: str = "cuda") -> list[int]:
+        monkeypatch.setattr(memory, "free_memory", lambda _: free)
+        sizes = {"parameters": parameters, "config": config, "device": torch.device(device), "precision": "fp16"}
+        return [windows_in_a_pass(count, **sizes) for count in pixels]
+
+    assert passes(PAPER, 9_766_503, 80e9, 320 * 180, 160 * 90, 64, 10**6) == [1, 4, 8, 1]
+    assert passes(LITE, 488_652, 80e9, 320 * 180, 640 * 360, 1280 * 720, 3840 * 2160) == [8, 4, 1, 1]
+    assert passes(LITE, 488_652, 1.65e9, 320 * 180) == [4]
+    assert passes(LITE, 488_652, 1e9, 320 * 180) == [1]
+    assert passes(LITE, 488_652, 80e9, 64, device="cpu") == [1]
 
 
 def test_groups_keep_what_came_before_an_error() -> None:

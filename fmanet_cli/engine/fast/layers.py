@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from fmanet_cli.engine.memory import channels_laid_out
 from fmanet_cli.model.activation import NEGATIVE_SLOPE
 from fmanet_cli.model.attention import LAYER_NORM_EPSILON
 
@@ -47,7 +48,7 @@ class Layout:
     def width(self, channels: int) -> int:
         """How many channels a tensor has here instead of so many; the real ones come first."""
         frames = self.num_frames if channels == self.dim else 1
-        return frames * (-(-channels // frames // self.channel_multiple) * self.channel_multiple)
+        return channels_laid_out(channels, frames, self.channel_multiple)
 
     def padded(self, picture: Tensor) -> Tensor:
         """(N, C, H, W) with C rounded up."""
@@ -80,7 +81,7 @@ class Layout:
         return _lengthened(values.detach(), 0, self.width(len(values))).to(self.device, self.dtype)
 
     def rows(self, width: int, channels: int) -> int:
-        """How many rows a strip has whose widest tensor has `channels` channels."""
+        """How many rows a strip has whose widest tensor has `channels` channels; `width` of all pictures together."""
         return max(8, self.strip_bytes // (width * channels * self.dtype.itemsize))
 
 
@@ -249,7 +250,7 @@ class Attention:
         values = torch.empty_like(image)
         scores = torch.zeros(batch, real, real // self._heads, device=image.device)
         squares = torch.zeros(2, batch, real, device=image.device)
-        for strip in strips(height, self._layout.rows(width, 4 * channels), 1):
+        for strip in strips(height, self._layout.rows(width * batch, 4 * channels), 1):
             guided = strip.conv(F.conv2d(strip.near(guide), self._query), self._query_filter, groups=channels)
             normed = norm(strip.near(image))
             keys = strip.conv(F.conv2d(normed, self._key), self._key_filter, groups=channels)
@@ -291,7 +292,7 @@ class FeedForward:
         """`image` + feed_forward(norm(`image`)), (B, C, H, W), in a new tensor."""
         result = torch.empty_like(image)
         hidden = self._gate.shape[0]
-        for strip in strips(image.shape[2], self._layout.rows(image.shape[3], 4 * hidden), 1):
+        for strip in strips(image.shape[2], self._layout.rows(image.shape[3] * len(image), 4 * hidden), 1):
             normed = norm(strip.near(image))
             gate = strip.conv(F.conv2d(normed, self._gate), self._gate_filter, groups=hidden)
             content = strip.conv(F.conv2d(normed, self._content), self._content_filter, groups=hidden)

@@ -24,14 +24,10 @@ from fmanet_cli.engine.fast.layers import (
     strips,
 )
 from fmanet_cli.engine.fast.warping import upsample_into, upsample_source, warp_into, warp_source, why_not_fused
+from fmanet_cli.engine.memory import STRIP_BYTES, multiple_of
 from fmanet_cli.model.config import IMAGE_CHANNELS
 from fmanet_cli.model.filtering import backward_warp
 from fmanet_cli.model.fmanet import FMANet
-
-CHANNEL_MULTIPLE = 8
-"""Channels that CUDA's matrix units take at a time in 16 bit; other numbers fall back to slower kernels."""
-
-STRIP_BYTES = {"cpu": 8 << 20, "cuda": 256 << 20, "mps": 128 << 20}
 
 KERNEL_BRANCH_SCALE = 2.0**-8
 """What the branch from the degradation kernels to the attention's queries is multiplied by, so that it stays inside
@@ -73,12 +69,11 @@ class StreamingRunner:
         degradation: Any = model.degradation_learning_network
         restoration: Any = model.restoration_network
         self._config = model.config
-        in_16_bit_on_cuda = device.type == "cuda" and precision != "fp32"
         layout = Layout(
             device,
             DTYPES[precision],
             strip_bytes or STRIP_BYTES[device.type],
-            channel_multiple or (CHANNEL_MULTIPLE if in_16_bit_on_cuda else 1),
+            channel_multiple or multiple_of(device, precision),
             model.config.dim,
             model.config.num_frames,
             why_not_fused(device, DTYPES[precision]) is None if fused is None else fused,
@@ -398,7 +393,7 @@ def _window_conv(frames: Tensor, weights: list[Tensor], windows: int, layout: La
     height, width = frames.shape[-2:]
     result = _empty_picture(frames, channels, batch=len(frames))
     for moment, near, weight in zip(result.split(windows), _near_frames(frames, windows), weights, strict=True):
-        for strip in strips(height, layout.rows(width, weight.shape[1]), size // 2):
+        for strip in strips(height, layout.rows(width * windows, weight.shape[1]), size // 2):
             picture = torch.cat([strip.near(frame) for frame in near], dim=1)
             strip.own(moment).copy_(strip.conv(picture, weight))
     return result
