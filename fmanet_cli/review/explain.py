@@ -12,7 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from fmanet_cli.engine.device import choose_device, is_out_of_memory
+from fmanet_cli.engine.device import choose_device
+from fmanet_cli.engine.device_errors import is_out_of_memory
 from fmanet_cli.engine.memory import USABLE_SHARE, free_memory
 from fmanet_cli.errors import DeviceError, OptionError
 from fmanet_cli.model.config import FLOW_MASK_CHANNELS, FMANetConfig

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -57,11 +58,12 @@ def download_weights(
     offline: bool = False,
     first_wait_seconds: float = FIRST_WAIT_SECONDS,
 ) -> NewWeights:
-    """Download, convert and install the weights of ``row``, in place of installed ones of that name.
+    """Download, check and install the weights of ``row``, in place of installed ones of that name.
 
     ``licence_accepted`` says when and how the user agreed to ``row.licence_notice``. ``sha256`` pins the download, or
     an archive inside it: zips of shared folders are packed anew for every request, so their own digest may change.
-    Without a pin the authors' two files must be those of the first download, if there was one.
+    Without a pin the authors' two files must be those of the first download, if there was one. A checkpoint of ours is
+    installed byte by byte, the authors' files are converted.
 
     Raises `WeightsError`, `DownloadError` or `ChecksumError`; the cache is then as it was.
     """
@@ -70,8 +72,10 @@ def download_weights(
     _require_acceptance(row, licence_accepted)
     pin = _checked_pin(sha256) or row.sha256
     with tempfile.TemporaryDirectory(prefix="fmanet-") as folder:
-        download = Path(folder, f"{row.name}.zip")
+        download = Path(folder, row.file if row.form == "checkpoint" else f"{row.name}.zip")
         fetch(row.url, download, progress=progress, offline=offline, first_wait_seconds=first_wait_seconds)
+        if row.form == "checkpoint":
+            return _install_checkpoint(row, download, pin=pin, licence_accepted=licence_accepted)
         pair = find_upstream_pair([download], scratch=Path(folder))
         record = read_record(row.name)
         _compare_digests(row.name, pair.source_files, pin=pin, record=record)
@@ -188,9 +192,25 @@ def _read_any(paths: Sequence[Path], *, colour_order: ColourOrder | None) -> tup
     return model, CheckpointMetadata(licence=NOT_STATED, source=NOT_STATED, source_files=pair.source_files)
 
 
-def _install(name: str, model: FMANet, metadata: CheckpointMetadata, *, first_time: bool) -> NewWeights:
+def _install_checkpoint(
+    row: WeightsRow, download: Path, *, pin: str | None, licence_accepted: str | None
+) -> NewWeights:
+    found = file_sha256(download)
+    if found != pin:
+        raise ChecksumError(f"{row.url} has the SHA-256 digest {found}, the weights {row.name!r} have {pin}")
+    model, metadata = load_checkpoint(download), read_header(download).metadata
+    metadata = replace(metadata, source=f"{row.source}; {row.url}", licence_accepted=licence_accepted)
+    return _install(row.name, model, metadata, first_time=read_record(row.name) is None, content=download)
+
+
+def _install(
+    name: str, model: FMANet, metadata: CheckpointMetadata, *, first_time: bool, content: Path | None = None
+) -> NewWeights:
     with replacing(cached_path(name), make_folders=True) as temporary:
-        save_checkpoint(temporary, model, metadata=metadata)
+        if content is None:
+            save_checkpoint(temporary, model, metadata=metadata)
+        else:
+            shutil.copyfile(content, temporary)
         record = InstallRecord(
             sha256=file_sha256(temporary),
             installed=utc_now(),

@@ -14,7 +14,10 @@ EMBEDDED_FOLDER = Path(__file__).parent / "data"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WeightsRow:
-    """One published set of weights: either embedded in the package or to be downloaded from its source."""
+    """One published set of weights: either embedded in the package or to be downloaded from its source.
+
+    "Adding weights" in CONTRIBUTING.md walks through a new row.
+    """
 
     name: str
     """What ``--model`` and ``load_model`` take."""
@@ -24,6 +27,8 @@ class WeightsRow:
     """File name, inside the package when embedded and in the cache otherwise."""
     url: str | None
     """Where the weights are downloaded from; None when they are embedded."""
+    form: Literal["checkpoint", "upstream"] = "checkpoint"
+    """What lies there: a checkpoint of ours, or an archive of the authors' two files, which is converted."""
     sha256: str | None
     """Digest of the embedded file, or of the download; None when its publisher states none."""
     size_bytes: int | None
@@ -44,8 +49,8 @@ class WeightsRow:
     """Among embedded weights the highest rank is the default."""
 
     def __post_init__(self) -> None:
-        if self.embedded and (self.sha256 is None or self.size_bytes is None):
-            raise ValueError(f"embedded weights need a digest and a size, got {self.sha256=} and {self.size_bytes=}")
+        if self.form == "checkpoint" and (self.sha256 is None or self.size_bytes is None):
+            raise ValueError(f"a checkpoint needs a digest and a size, got {self.sha256=} and {self.size_bytes=}")
 
     @property
     def embedded(self) -> bool:
@@ -79,6 +84,7 @@ REDS = WeightsRow(
     file="reds.safetensors",
     url="https://www.dropbox.com/scl/fo/4392nxna1wptrw06ktv6r/AIyy20JrXK_9CMcXHUQY7Ko"
     "?rlkey=n4hhgl7p2c63y3l6lkpqlthi0&dl=1",
+    form="upstream",
     sha256=None,
     size_bytes=None,
     parameters=9_766_503,

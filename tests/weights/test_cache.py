@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from fmanet_cli.errors import ChecksumError, WeightsError
-from fmanet_cli.files import replacing
 from fmanet_cli.weights.cache import (
     cache_folder,
     cached_path,
@@ -103,16 +102,3 @@ def test_names_and_transfers_do_without_torch() -> None:
         "sys.exit('torch' in sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
-
-
-def test_nothing_half_written_stays(tmp_path: Path) -> None:
-    target = tmp_path / "new" / "folder" / "file.txt"
-
-    def write() -> None:
-        with replacing(target, make_folders=True) as temporary:
-            temporary.write_text("half")
-            raise RuntimeError("stop")
-
-    with pytest.raises(RuntimeError, match="stop"):
-        write()
-    assert list(tmp_path.iterdir()) == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ from fmanet_cli.weights.cache import (
     remove_installed,
     verify_installed,
 )
-from fmanet_cli.weights.checkpoint import load_model, read_header
+from fmanet_cli.weights.checkpoint import CheckpointMetadata, load_model, read_header, save_checkpoint
 from fmanet_cli.weights.install import NewWeights, default_name, download_weights, import_weights
 from fmanet_cli.weights.registry import LITE, WeightsRow
 
@@ -84,6 +85,45 @@ def test_answers_that_are_no_archive(server: Any, answer: Any, body: bytes, mess
         _download(server.row("/a"))
     assert "\n" not in str(caught.value)
     assert caught.value.exit_code == 4
+    _assert_cache_is_untouched()
+
+
+@pytest.fixture
+def own_checkpoint(tmp_path: Path, tiny_model: FMANet) -> Path:
+    path = tmp_path / "published.safetensors"
+    save_checkpoint(path, tiny_model, metadata=CheckpointMetadata(licence="MIT", source="a training run"))
+    return path
+
+
+def test_a_checkpoint_of_ours_is_downloaded_byte_by_byte(
+    server: Any, answer: Any, own_checkpoint: Path, tiny_model: FMANet
+) -> None:
+    content = own_checkpoint.read_bytes()
+    server.answers["/own"] = [answer.content(content)]
+    row = replace(
+        LITE,
+        name="own",
+        file="own.safetensors",
+        url=f"{server.url}/own",
+        sha256=hashlib.sha256(content).hexdigest(),
+        size_bytes=len(content),
+    )
+    new = download_weights(row, licence_accepted=None, first_wait_seconds=0)
+    assert new.path.read_bytes() == content
+    window = torch.rand(1, 3, 3, 6, 8)
+    assert torch.equal(load_model("own")(window), tiny_model(window))
+    assert verify_installed("own") == row.sha256
+    with pytest.raises(ChecksumError, match=r"/own has the SHA-256 digest .*, the weights 'own' have 0{64}"):
+        download_weights(replace(row, sha256="0" * 64), licence_accepted=None, first_wait_seconds=0)
+    assert new.path.read_bytes() == content
+
+
+def test_what_is_no_checkpoint_is_not_installed(server: Any, answer: Any) -> None:
+    body = b"not a checkpoint"
+    server.answers["/own"] = [answer.content(body)]
+    row = replace(LITE, url=f"{server.url}/own", sha256=hashlib.sha256(body).hexdigest(), size_bytes=len(body))
+    with pytest.raises(WeightsError, match=r"lite\.safetensors is not a whole safetensors file"):
+        download_weights(row, licence_accepted=None, first_wait_seconds=0)
     _assert_cache_is_untouched()
 
 

@@ -59,6 +59,7 @@ def test_a_package_without_weights_says_so(monkeypatch: pytest.MonkeyPatch, tmp_
         best_installed()
 
 
-def test_embedded_rows_need_a_digest() -> None:
-    with pytest.raises(ValueError, match="need a digest and a size"):
-        replace(LITE, sha256=None)
+@pytest.mark.parametrize("url", [None, "https://example.org/lite.safetensors"])
+def test_checkpoints_need_a_digest(url: str | None) -> None:
+    with pytest.raises(ValueError, match="needs a digest and a size"):
+        replace(LITE, url=url, sha256=None)
