@@ -13,9 +13,10 @@ from fmanet_cli.cli.number_types import FiniteRange
 from fmanet_cli.cli.terminal import echo, make_bar, say_above
 
 if TYPE_CHECKING:
+    from fmanet_cli.training.losses import LossWeights
     from fmanet_cli.training.recipes import Recipe
     from fmanet_cli.training.session import Session, SourceKind
-    from fmanet_cli.training.trainer import StepReport
+    from fmanet_cli.training.step_report import StepReport
 
 _FOLDER = click.Path(file_okay=False, path_type=Path)
 _STAGES = {"1": (1,), "2": (2,), "both": (1, 2)}
@@ -34,11 +35,25 @@ _STAGES = {"1": (1,), "2": (2,), "both": (1, 2)}
 @click.option("--validate", type=_FOLDER, help="Folder of photographs to validate on.")
 @click.option("--init", metavar="NAME|FILE", help="Weights to start from.  [default: random]")
 @click.option("--resume", is_flag=True, help="Go on with the run in the output folder.")
+@click.option("--branch", type=_FOLDER, help="Start where the run in this folder stands; it stays as it is.")
 @click.option(
     "--stage", type=click.Choice(list(_STAGES)), default="both", show_default=True, help="Which stages to run."
 )
 @click.option("--steps", type=click.IntRange(1), help="Steps of each stage.  [default: the recipe's]")
 @click.option("--minutes", type=FiniteRange(0, min_open=True), help="End after this time; schedules follow the clock.")
+@click.option(
+    "--pause-after", type=FiniteRange(0, min_open=True), help="Minutes until the run saves and ends, to be resumed."
+)
+@click.option(
+    "--schedule", type=click.Choice(["halving", "cosine", "constant"]), help="Of the rate.  [default: the recipe's]"
+)
+@click.option(
+    "--decay-from", type=FiniteRange(0, 1), help="Share of a constant schedule from which the rate falls to zero."
+)
+@click.option("--warm-up", type=click.IntRange(0), help="Steps in which the rate grows.  [default: the recipe's]")
+@click.option(
+    "--loss", "losses", multiple=True, metavar="NAME=WEIGHT", help="Weight of a loss, such as fourier=0.05; repeatable."
+)
 @click.option("--learning-rate", type=FiniteRange(0, min_open=True), help="[default: the recipe's]")
 @click.option("--windows", type=click.IntRange(1), help="Windows in a batch.  [default: the recipe's]")
 @click.option("--window-size", type=click.IntRange(8), help="Low-resolution pixels.  [default: the recipe's]")
@@ -77,8 +92,8 @@ def command(quiet: bool, **options: Any) -> None:
 
 def _build_session(options: dict[str, Any]) -> Session:
     from fmanet_cli.dataset.imaging.mixture import Mixture, read_mixture
+    from fmanet_cli.training.run_options import RunOptions
     from fmanet_cli.training.session import Session
-    from fmanet_cli.training.trainer import RunOptions
 
     sources: dict[SourceKind, Path | None] = {
         "photos": options["photos"],
@@ -94,6 +109,7 @@ def _build_session(options: dict[str, Any]) -> Session:
         seed=options["seed"],
         stages=_STAGES[options["stage"]],
         minutes=options["minutes"],
+        pause_after=options["pause_after"],
         save_every=options["save_every"],
         validate_every=options["validate_every"],
         half_precision=options["precision"] == "bf16",
@@ -109,6 +125,7 @@ def _build_session(options: dict[str, Any]) -> Session:
         fonts_folder=options["fonts"],
         init=options["init"],
         resume=options["resume"],
+        branch=options["branch"],
         device=options["device"],
         processes=options["processes"],
         tensorboard=options["tensorboard"],
@@ -120,12 +137,40 @@ def _adapt_recipe(options: dict[str, Any]) -> Recipe:
     from fmanet_cli.training.recipes import find_recipe
 
     recipe = find_recipe(options["recipe_name"])
-    stage_changes = {"steps": options["steps"], "learning_rate": options["learning_rate"]}
-    stage_changes = {name: value for name, value in stage_changes.items() if value is not None}
+    stage_changes = {
+        "steps": options["steps"],
+        "learning_rate": options["learning_rate"],
+        "schedule": options["schedule"],
+        "decay_from": options["decay_from"],
+        "warm_up_steps": options["warm_up"],
+    }
     changes = {"batch_windows": options["windows"], "window_pixels": options["window_size"]}
-    changes = {name: value for name, value in changes.items() if value is not None}
-    stages = tuple(dataclasses.replace(stage, **stage_changes) for stage in recipe.stages)
-    return dataclasses.replace(recipe, stages=stages, **changes)
+    stages = tuple(dataclasses.replace(stage, **_given(stage_changes)) for stage in recipe.stages)
+    if options["decay_from"] is not None and any(stage.schedule != "constant" for stage in stages):
+        raise click.UsageError("--decay-from belongs to --schedule constant; the others decay in their own way")
+    weights = dataclasses.replace(recipe.weights, **_read_weights(options["losses"], recipe.weights))
+    return dataclasses.replace(recipe, stages=stages, weights=weights, **_given(changes))
+
+
+def _given(values: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _read_weights(texts: tuple[str, ...], weights: LossWeights) -> dict[str, float]:
+    """``NAME=WEIGHT`` texts to weights by name."""
+    names = [field.name for field in dataclasses.fields(weights)]
+    read = {}
+    for text in texts:
+        name, _, value = text.partition("=")
+        if name not in names:
+            raise click.BadParameter(f"there is no loss {name!r}; choose from {', '.join(names)}", param_hint="--loss")
+        try:
+            read[name] = float(value)
+        except ValueError:
+            raise click.BadParameter(f"{text!r} has no number behind NAME=", param_hint="--loss") from None
+        if not 0.0 <= read[name] < float("inf"):
+            raise click.BadParameter(f"the weight of {name} must be a number from 0, got {value}", param_hint="--loss")
+    return read
 
 
 def _show(reports: Iterator[StepReport], session: Session, *, quiet: bool) -> None:
@@ -141,7 +186,7 @@ def _show(reports: Iterator[StepReport], session: Session, *, quiet: bool) -> No
                 bar = make_bar(total=steps[shown], desc=f"stage {shown}", unit="step", disable=quiet or None)
             assert bar is not None
             bar.update(report.step - bar.n)
-            bar.set_postfix(loss=f"{float(report.loss.total):.4f}", done=f"{report.progress:.0%}", refresh=False)
+            bar.set_postfix(loss=f"{report.figures['total']:.4f}", done=f"{report.progress:.0%}", refresh=False)
             for note in report.notes:
                 say_above(bar, note)
             if report.skipped:

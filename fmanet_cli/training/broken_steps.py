@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Sequence
-
-from torch import Tensor
+from collections.abc import Callable, Sequence
 
 from fmanet_cli.errors import TrainingError
 
@@ -23,29 +21,26 @@ class BrokenSteps:
     def __init__(self) -> None:
         self._last: deque[tuple[int, bool]] = deque(maxlen=WATCHED_STEPS)
 
-    def count(self, step: int, *, broken: bool, parameters: Sequence[str] = ()) -> None:
-        """Note step number ``step`` (from 1). ``parameters``: those whose gradient is not finite, if it is broken.
+    def count(self, step: int, *, broken: bool, unsound_parameters: Callable[[], Sequence[str]]) -> None:
+        """Note step number ``step`` (from 1). ``unsound_parameters`` names those whose gradient was not finite.
 
         Raises ``TrainingError`` when more than ``BROKEN_STEPS_ALLOWED`` of the last ``WATCHED_STEPS`` were broken.
         """
         self._last.append((step, broken))
         left_out = [number for number, was_broken in self._last if was_broken]
         if len(left_out) > BROKEN_STEPS_ALLOWED:
+            names = unsound_parameters()
+            what = f"had no finite gradient ({_list(names)})" if names else "had a gradient far longer than usual"
             raise TrainingError(
-                f"{len(left_out)} of the last {len(self._last)} steps had no finite gradient, the first of them step "
-                f"{left_out[0]} ({_list(parameters)}); the last good checkpoint stays: train on from it with a lower "
-                "learning rate, and without compiling where the step was compiled"
+                f"{len(left_out)} of the last {len(self._last)} steps {what}, the first of them step {left_out[0]}; "
+                "the last good checkpoint stays: train on from it with a lower learning rate, and without compiling "
+                "where the step was compiled"
             )
 
     @property
     def last_was_broken(self) -> bool:
         """Whether the newest step was left out."""
         return bool(self._last) and self._last[-1][1]
-
-
-def not_finite(gradients: Iterable[tuple[str, Tensor | None]]) -> list[str]:
-    """The names whose gradient holds a value that is not finite."""
-    return [name for name, gradient in gradients if gradient is not None and not bool(gradient.isfinite().all())]
 
 
 def _list(names: Sequence[str]) -> str:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import csv
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from fmanet_cli.errors import TrainingError
 from fmanet_cli.files import naming_failures
-from fmanet_cli.training.losses import RestorationLoss
-from fmanet_cli.training.trainer import StepReport
+from fmanet_cli.training.picture_losses import PICTURE_TERMS
+from fmanet_cli.training.step_report import StepReport
 
 STEPS_NAME = "steps.csv"
 VALIDATION_NAME = "validation.csv"
@@ -30,32 +31,22 @@ _STEP_COLUMNS = (
     "warped_sharp",
     "flow",
     "anchor_degradation",
+    *PICTURE_TERMS,
 )
-_VALIDATION_COLUMNS = ("stage", "step", "seconds", "psnr", "bicubic_psnr", "gain")
+_VALIDATION_COLUMNS = ("stage", "step", "seconds", "psnr", "bicubic_psnr", "gain", "gains")
 
 
 def step_values(report: StepReport) -> dict[str, float]:
     """The figures of one step by column name; terms that the stage does not have are missing."""
-    loss = report.loss
-    degradation = loss.degradation if isinstance(loss, RestorationLoss) else loss
-    values = {
+    return {
         "stage": report.stage,
         "step": report.step,
         "seconds": round(report.seconds, 3),
         "learning_rate": report.learning_rate,
         "gradient_norm": report.gradient_norm,
         "skipped": int(report.skipped),
-        "total": float(loss.total),
+        **report.figures,
     }
-    if isinstance(loss, RestorationLoss):
-        values |= {
-            "restored": float(loss.restored),
-            "warped_window": float(loss.warped_window),
-            "anchor_restoration": float(loss.anchor),
-        }
-    if degradation.rebuilt:
-        values |= {"reconstruction": float(degradation.reconstruction), "warped_sharp": float(degradation.warped_sharp)}
-    return values | {"flow": float(degradation.flow), "anchor_degradation": float(degradation.anchor)}
 
 
 class RunLog:
@@ -95,6 +86,7 @@ class RunLog:
                 "psnr": checked.psnr,
                 "bicubic_psnr": checked.bicubic_psnr,
                 "gain": checked.gain,
+                "gains": " ".join(f"{result.gain:.4f}" for result in report.validations),
             }
         )
         if self._writer is not None:
@@ -111,7 +103,7 @@ class _Table:
         if new:
             self._rows.writeheader()
 
-    def append(self, values: dict[str, float]) -> None:
+    def append(self, values: Mapping[str, object]) -> None:
         with naming_failures(self._path):
             self._rows.writerow(values)
             self._file.flush()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Protocol
 
@@ -9,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from fmanet_cli.training.picture_losses import PICTURE_TERMS, restored_loss
 from fmanet_cli.training.windows import WindowBatch, downscale_window
 
 
@@ -28,6 +30,14 @@ class LossWeights:
     """lambda 5: temporal anchor of Net^R."""
     degradation: float = 0.1
     """lambda 6: the whole of Eq. 8 inside Eq. 9."""
+    charbonnier: float = 0.0
+    """Softens the restored frame's absolute difference d to sqrt(d^2 + charbonnier^2); 0 leaves it."""
+    fourier: float = 0.0
+    """Of ``fourier_loss`` of the restored frame."""
+    block_means: float = 0.0
+    """Of ``block_mean_loss`` of the restored frame."""
+    overshoot: float = 0.0
+    """Of ``overshoot_loss`` of the restored frame."""
 
     def __post_init__(self) -> None:
         for field in fields(self):
@@ -83,16 +93,11 @@ class DegradationLoss:
     rebuilt: bool
     """Whether the first two terms were computed; they are 0 otherwise."""
 
-    def detach(self) -> DegradationLoss:
-        """The same values without the graph that made them."""
-        return DegradationLoss(
-            total=self.total.detach(),
-            reconstruction=self.reconstruction.detach(),
-            warped_sharp=self.warped_sharp.detach(),
-            flow=self.flow.detach(),
-            anchor=self.anchor.detach(),
-            rebuilt=self.rebuilt,
-        )
+    def figures(self) -> dict[str, Tensor]:
+        """The scalars that were computed, by the names that logs give them, without their graph."""
+        rebuilt = {"reconstruction": self.reconstruction, "warped_sharp": self.warped_sharp} if self.rebuilt else {}
+        named = {"total": self.total, **rebuilt, "flow": self.flow, "anchor_degradation": self.anchor}
+        return {name: value.detach() for name, value in named.items()}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -104,16 +109,19 @@ class RestorationLoss:
     warped_window: Tensor
     anchor: Tensor
     degradation: DegradationLoss
+    of_picture: Mapping[str, Tensor]
+    """Those further terms of the restored frame that have a weight, by the names of their weights."""
 
-    def detach(self) -> RestorationLoss:
-        """The same values without the graph that made them."""
-        return RestorationLoss(
-            total=self.total.detach(),
-            restored=self.restored.detach(),
-            warped_window=self.warped_window.detach(),
-            anchor=self.anchor.detach(),
-            degradation=self.degradation.detach(),
-        )
+    def figures(self) -> dict[str, Tensor]:
+        """The scalars that were computed, by the names that logs give them, without their graph."""
+        named = {
+            "total": self.total,
+            "restored": self.restored,
+            "warped_window": self.warped_window,
+            "anchor_restoration": self.anchor,
+            **self.of_picture,
+        }
+        return {**self.degradation.figures(), **{name: value.detach() for name, value in named.items()}}
 
 
 def degradation_loss(
@@ -147,18 +155,21 @@ def degradation_loss(
 def restoration_loss(predictions: RestorationPredictions, batch: WindowBatch, weights: LossWeights) -> RestorationLoss:
     """Stage 2, paper Eq. 9."""
     middle = batch.sharp.shape[2] // 2
-    restored = F.l1_loss(predictions.restored.float(), batch.sharp[:, :, middle])
+    picture, truth = predictions.restored.float(), batch.sharp[:, :, middle]
+    restored = restored_loss(picture, truth, weights.charbonnier)
     centre = batch.blurry[:, :, middle : middle + 1].expand_as(batch.blurry)
     warped_window = F.l1_loss(predictions.warped_window.float(), centre)
     anchor = F.l1_loss(predictions.anchor_restoration.float(), downscale_window(batch.sharp))
     degradation = degradation_loss(predictions, predictions.anchor_degradation, batch, weights)
+    of_picture = {name: term(picture, truth, batch) for name, term in PICTURE_TERMS.items() if getattr(weights, name)}
     total = (
         restored
+        + sum(getattr(weights, name) * value for name, value in of_picture.items())
         + weights.warped_window * warped_window
         + weights.anchor_restoration * anchor
         + weights.degradation * degradation.total
     )
-    return RestorationLoss(total, restored, warped_window, anchor, degradation)
+    return RestorationLoss(total, restored, warped_window, anchor, degradation, of_picture)
 
 
 def flow_loss(predicted: Tensor, flow: Tensor, valid: Tensor) -> Tensor:

@@ -39,9 +39,11 @@ class Muon(torch.optim.Optimizer):
     one at a time; here all matrices of one shape are computed together, which matters with a hundred small ones.
     """
 
-    def __init__(self, parameters: Iterable[Tensor], lr: float) -> None:
-        """`parameters`: the first list of `split_parameters`."""
-        super().__init__(list(parameters), {"lr": lr})
+    def __init__(self, parameters: Iterable[Tensor], lr: float | Tensor, *, weight_decay: float = 0.0) -> None:
+        """`parameters`: the first list of `split_parameters`; `weight_decay`: share of `lr` a step takes off."""
+        super().__init__(list(parameters), {"lr": lr, "weight_decay": weight_decay})
+        self.found_inf: Tensor | None = None
+        """A scalar tensor: a step where it is 1 changes nothing, and nobody has to wait for its value."""
 
     @torch.no_grad()
     def step(self, closure: Any = None) -> None:  # type: ignore[override]
@@ -52,14 +54,29 @@ class Muon(torch.optim.Optimizer):
             for parameter in group["params"]:
                 if parameter.grad is not None:
                     shapes.setdefault((parameter.shape[0], parameter[0].numel()), []).append(parameter)
+            rate = torch.as_tensor(group["lr"])
             for (rows, columns), parameters in shapes.items():
-                gradients = torch.stack([cast(Tensor, p.grad).reshape(rows, columns) for p in parameters])
-                momenta = [self._momentum(parameter, rows, columns) for parameter in parameters]
-                torch._foreach_lerp_(momenta, list(gradients), 1.0 - MOMENTUM)
-                steps = orthogonalized(torch.lerp(gradients, torch.stack(momenta), MOMENTUM))
-                rate = group["lr"] * RMS * max(rows, columns) ** 0.5
-                for parameter, change in zip(parameters, steps, strict=True):
-                    parameter.sub_(change.reshape(parameter.shape), alpha=rate)
+                self._step_together(parameters, rows, columns, rate, group["weight_decay"])
+
+    def _step_together(self, parameters: list[Tensor], rows: int, columns: int, rate: Tensor, decay: float) -> None:
+        gradients = torch.stack([cast(Tensor, p.grad).reshape(rows, columns) for p in parameters])
+        momenta = [self._momentum(parameter, rows, columns) for parameter in parameters]
+        old = torch.stack(momenta)
+        new = torch.lerp(old, gradients, 1.0 - MOMENTUM)
+        changes = orthogonalized(torch.lerp(gradients, new, MOMENTUM)) * (rate * RMS * max(rows, columns) ** 0.5)
+        if decay:
+            changes += torch.stack([parameter.reshape(rows, columns) for parameter in parameters]) * (rate * decay)
+        if self.found_inf is not None:
+            broken = self.found_inf.bool()
+            new, changes = torch.where(broken, old, new), torch.where(broken, 0.0, changes)
+        torch._foreach_copy_(momenta, list(new))
+        shaped = [change.reshape(parameter.shape) for change, parameter in zip(changes, parameters, strict=True)]
+        torch._foreach_sub_(parameters, shaped)
+
+    def round_momenta(self) -> None:
+        """Rounds the momenta to bfloat16, in which they are kept on disk: half the size, and no worse a direction."""
+        for state in self.state.values():
+            state["momentum"].copy_(state["momentum"].bfloat16())
 
     def _momentum(self, parameter: Tensor, rows: int, columns: int) -> Tensor:
         state = self.state[parameter]

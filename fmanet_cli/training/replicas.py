@@ -88,3 +88,13 @@ def average_gradients(parameters: Sequence[Tensor], seconds: float) -> float:
         gradient.copy_(flat[start : start + gradient.numel()].view_as(gradient) / count)
         start += gradient.numel()
     return float(flat[-1])
+
+
+def value_of_first(value: float) -> float:
+    """The first process's ``value`` on every one; all of them have to ask."""
+    number, count = replica()
+    if count == 1:
+        return value
+    shared = torch.tensor([value if number == 0 else 0.0], dtype=torch.float64)
+    dist.all_reduce(shared)
+    return float(shared)

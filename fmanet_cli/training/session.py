@@ -27,9 +27,11 @@ from fmanet_cli.training.prefetch import Reused
 from fmanet_cli.training.recipes import Recipe
 from fmanet_cli.training.reds import RedsOptions, RedsWindows
 from fmanet_cli.training.replicas import joined, replica
+from fmanet_cli.training.run_options import RunOptions
 from fmanet_cli.training.state import STATE_NAME
+from fmanet_cli.training.step_report import StepReport
 from fmanet_cli.training.text import TextPlanes
-from fmanet_cli.training.trainer import RunOptions, StepReport, Trainer
+from fmanet_cli.training.trainer import Trainer
 from fmanet_cli.training.validation import fixed_windows
 from fmanet_cli.training.video import VideoOptions, VideoWindows, load_spans
 from fmanet_cli.training.windows import WindowBatch, WindowSource
@@ -63,6 +65,8 @@ class Session:
     """Name or file of the weights to start from; None starts from random ones."""
     resume: bool = False
     """Go on with the run in its folder."""
+    branch: Path | None = None
+    """Folder of another run to start from, with its optimisers and averages; it stays as it is."""
     device: str = "auto"
     """As in ``choose_device``."""
     processes: int = 1
@@ -81,6 +85,8 @@ class Session:
             raise OptionError("text planes go before photographs only; leave out the fonts")
         if self.resume and self.init is not None:
             raise OptionError("--resume goes on with its own weights; leave out --init or --resume")
+        if self.branch is not None and (self.resume or self.init is not None):
+            raise OptionError("a branch starts with the weights of its run; leave out other weights and --resume")
 
 
 def train(session: Session) -> Generator[StepReport, None, None]:
@@ -115,7 +121,8 @@ def _train_logged(session: Session, device: torch.device) -> Generator[StepRepor
         for report in reports:
             log.write(report)
             if session.picture_every and report.stage == 2 and report.step % session.picture_every == 0:
-                write_image(folder / f"step{report.step:06d}.png", draw_step(trainer.averaged, report.batch))
+                assert trainer.last_batch is not None
+                write_image(folder / f"step{report.step:06d}.png", draw_step(trainer.averaged, trainer.last_batch))
             yield report
 
 
@@ -138,6 +145,8 @@ def build_trainer(session: Session, device: torch.device) -> Trainer:
     )
     if session.resume:
         trainer.resume()
+    if session.branch is not None:
+        trainer.branch_off(session.branch)
     return trainer
 
 

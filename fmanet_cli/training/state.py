@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import os
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,10 @@ from fmanet_cli.files import replacing
 
 STATE_NAME = "state.pt"
 WEIGHTS_NAME = "weights.safetensors"
-FORMAT_VERSION = 2
+RAW_NAME = "raw.safetensors"
+FORMAT_VERSION = 3
+
+_PARTS = "state-*.pt"
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,24 +46,32 @@ class RunState:
 
     position: RunPosition
     model: dict[str, Any]
-    averaged: dict[str, Any]
-    optimizers: list[dict[str, Any]]
+    """The weights as the optimisers left them."""
+    averaged: Sequence[dict[str, Any]]
+    """Their running averages."""
+    update: dict[str, Any]
+    """Of optimisers and clipping."""
 
 
 def save_state(folder: Path, state: RunState) -> None:
-    """Write the state whole, in place of an older one. Raises ``FileWriteError`` where it cannot be written."""
-    # torch.save tells a full disk apart from its own faults only when Python writes the file.
-    with replacing(folder / STATE_NAME) as temporary, temporary.open("wb") as file:
-        torch.save(
-            {
-                "format_version": FORMAT_VERSION,
-                "position": asdict(state.position),
-                "model": state.model,
-                "averaged": state.averaged,
-                "optimizers": state.optimizers,
-            },
-            file,
-        )
+    """Write the state in several files, none much larger than the weights, so that each can be carried alone.
+
+    The files of the weights have new names, and ``state.pt``, written last, names them: whenever a run dies, what
+    ``state.pt`` names is whole and of one step. Raises ``FileWriteError`` where one cannot be written.
+    """
+    parts = {"raw": state.model, **{f"averaged{number}": weights for number, weights in enumerate(state.averaged)}}
+    names = {part: f"state-{part}-{state.position.batch}.pt" for part in parts}
+    for part, weights in parts.items():
+        _write(folder / names[part], weights)
+    index = {
+        "format_version": FORMAT_VERSION,
+        "position": asdict(state.position),
+        "files": names,
+        "update": state.update,
+    }
+    _write(folder / STATE_NAME, index)
+    for path in set(folder.glob(_PARTS)) - {folder / name for name in names.values()}:
+        path.unlink()
 
 
 def load_state(folder: Path) -> RunState:
@@ -66,12 +79,28 @@ def load_state(folder: Path) -> RunState:
     path = folder / STATE_NAME
     if not os.path.isfile(path):
         raise TrainingError(f"no run to resume in {folder}: {STATE_NAME} is missing; start without --resume")
+    index = _read(path)
+    if index.get("format_version") != FORMAT_VERSION:
+        raise TrainingError(f"{path} was written by another version of fmanet; start a new run from its weights")
     try:
-        saved = torch.load(path, map_location="cpu", weights_only=True)
-        if saved["format_version"] != FORMAT_VERSION:
-            raise TrainingError(f"{path} was written by another version of fmanet; start a new run")
-        return RunState(RunPosition(**saved["position"]), saved["model"], saved["averaged"], saved["optimizers"])
-    except TrainingError:
-        raise
+        position, names, update = RunPosition(**index["position"]), dict(index["files"]), index["update"]
+        raw = names.pop("raw")
+    except (KeyError, TypeError) as error:
+        raise TrainingError(f"cannot read {path}: it is damaged; start a new run") from error
+    return RunState(position, _read(folder / raw), [_read(folder / name) for name in names.values()], update)
+
+
+def _write(path: Path, value: Any) -> None:
+    # In memory first: torch.save does not always tell a full disk apart from its own faults.
+    buffer = io.BytesIO()
+    torch.save(value, buffer)
+    with replacing(path) as temporary:
+        temporary.write_bytes(buffer.getbuffer())
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        value = torch.load(path, map_location="cpu", weights_only=True)
+        return dict(value)
     except Exception as error:
         raise TrainingError(f"cannot read {path}: {error}; start a new run") from error

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import copy
-import math
+import dataclasses
 import time
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,73 +13,39 @@ from torch import Tensor, nn
 
 from fmanet_cli.errors import TrainingError
 from fmanet_cli.model.fmanet import FMANet
-from fmanet_cli.training.broken_steps import BrokenSteps, not_finite
+from fmanet_cli.training.averages import Averages
+from fmanet_cli.training.broken_steps import BrokenSteps
 from fmanet_cli.training.compiling import CheckedStep, avoid_wrong_code
 from fmanet_cli.training.losses import DegradationLoss, RestorationLoss, degradation_loss, restoration_loss
-from fmanet_cli.training.muon import Muon, split_parameters
 from fmanet_cli.training.prefetch import prefetch
 from fmanet_cli.training.recipes import Recipe, Stage
 from fmanet_cli.training.replicas import average_gradients, replica
-from fmanet_cli.training.state import WEIGHTS_NAME, RunPosition, RunState, load_state, save_state
+from fmanet_cli.training.run_options import RunOptions
+from fmanet_cli.training.saving import save_run
+from fmanet_cli.training.state import RunPosition, RunState, load_state
+from fmanet_cli.training.step_report import StepReport
+from fmanet_cli.training.training_step import RecordedStep, TrainingStep
+from fmanet_cli.training.update import Update
 from fmanet_cli.training.validation import ValidationResult, validate
 from fmanet_cli.training.windows import WindowBatch, WindowSource
-from fmanet_cli.weights.checkpoint import CheckpointMetadata, save_checkpoint
+
+STEPS_READ_TOGETHER = 50
+"""Steps whose figures a GPU is asked for at once: a question ends its running ahead."""
+
+_WATCHED_WINDOWS = 2
+"""Windows on which activations are measured at each save; every one costs a restoration by three networks."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunOptions:
-    """What differs between two runs of one recipe."""
+@dataclass(slots=True)
+class _Unread:
+    """A step whose figures are still on the device."""
 
-    folder: Path
-    """Where the run writes its weights, state and logs."""
-    seed: int = 0
-    """Seed of weights and windows."""
-    stages: tuple[int, ...] = (1, 2)
-    """Stages to run."""
-    minutes: float | None = None
-    """Time limit of the run, divided among its stages by their steps; the schedules then follow the clock."""
-    save_every: int = 200
-    """Steps between two checkpoints."""
-    validate_every: int = 500
-    """Steps between two validations."""
-    half_precision: bool = True
-    """Compute in bfloat16 where that is safe."""
-    compiled: bool = False
-    """Compile the step with torch.compile; it is used only if its gradients are those of the plain step."""
-    prefetched_batches: int = 4
-    """Batches made ahead by a background process; 0 makes them in the loop, as on a GPU."""
-    licence: str = "MIT"
-    """Licence written into the weights."""
-    source: str = "fmanet train"
-    """Origin written into the weights."""
-
-    def __post_init__(self) -> None:
-        if self.minutes is not None and not self.minutes > 0:
-            raise ValueError(f"minutes must be positive, got {self.minutes}")
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class StepReport:
-    """What one step did."""
-
-    stage: int
+    rebuild: bool
+    figures: Tensor
     step: int
-    """Steps done in this stage, this one included."""
     progress: float
-    """Share of the stage that is done, 0 to 1."""
     seconds: float
-    """Time spent in this stage."""
-    learning_rate: float
-    gradient_norm: float
-    """Before clipping."""
-    loss: DegradationLoss | RestorationLoss
-    batch: WindowBatch
-    validation: ValidationResult | None
-    """Result of the averaged weights, in the steps that validate."""
-    skipped: bool
-    """Whether the step was left out because its loss or gradient was not finite."""
-    notes: tuple[str, ...] = ()
-    """What should be told, one line each."""
+    rate: float
 
 
 class Trainer:
@@ -99,16 +64,25 @@ class Trainer:
         self.device = torch.device(device)
         self.model = model.to(self.device).train()
         self.model.fold_frames(True)
-        self.averaged = copy.deepcopy(model).requires_grad_(False).eval()
+        self.averages = Averages(model, recipe.ema_decays, batch_windows=recipe.batch_windows)
         self.source = source
         self.recipe = recipe
         self.options = options
         self.validation_windows = [batch.to(self.device) for batch in validation_windows]
+        self.last_batch: WindowBatch | None = None
+        """What the newest step saw."""
+        self._released = 0
         self._resumed: RunState | None = None
         self._batch = 0
+        self._seconds = 0.0
+        self._paused = False
         if options.compiled and self.device.type == "cpu":
             avoid_wrong_code()
-        self._broken = BrokenSteps()
+
+    @property
+    def averaged(self) -> FMANet:
+        """The average that validated best, the quickest until then."""
+        return self.averages.models[self._released]
 
     def resume(self) -> RunPosition:
         """Go on from the state in the run's folder. Raises ``TrainingError`` where it does not belong to this run."""
@@ -119,14 +93,26 @@ class Trainer:
                 f"the run in {self.options.folder} was started with recipe {position.recipe} and seed {position.seed}, "
                 f"not {self.recipe.name} and {self.options.seed}; give the same ones"
             )
-        try:
-            self.model.load_state_dict(state.model)
-            self.averaged.load_state_dict(state.averaged)
-        except RuntimeError as error:
-            raise TrainingError(f"the run in {self.options.folder} trains another network; start a new run") from error
-        self._resumed = state
-        self._batch = position.batch
+        self._go_on(state, self.options.folder)
         return position
+
+    def branch_off(self, folder: Path) -> RunPosition:
+        """Start from where the run in ``folder`` stands, which stays as it is: its stage begins anew, with all that
+        optimisers and averages hold. Raises ``TrainingError`` where that run trains another network.
+        """
+        state = load_state(folder)
+        position = dataclasses.replace(state.position, step=0, seconds=0.0)
+        self._go_on(dataclasses.replace(state, position=position), folder)
+        return position
+
+    def _go_on(self, state: RunState, folder: Path) -> None:
+        try:
+            for model, saved in zip((self.model, *self.averages.models), (state.model, *state.averaged), strict=True):
+                model.load_state_dict(saved)
+        except (RuntimeError, ValueError) as error:
+            raise TrainingError(f"the run in {folder} trains another network; start a new run") from error
+        self._resumed = state
+        self._batch = state.position.batch
 
     def run(self) -> Generator[StepReport, None, None]:
         """Train stage after stage. Checkpoints are written on the way and at the end.
@@ -134,96 +120,121 @@ class Trainer:
         Raises ``TrainingError`` when too many gradients are not finite; the last good checkpoint stays.
         """
         torch.set_flush_denormal(True)
+        # The sizes of windows never change.
+        torch.backends.cudnn.benchmark = True
         first = self._resumed.position.stage if self._resumed else 0
         stages = [stage for stage in self.recipe.stages if stage.number in self.options.stages]
         steps = sum(stage.steps for stage in stages)
         for stage in stages:
-            if stage.number < first:
+            if stage.number < first or self._paused:
                 continue
             limit = self.options.minutes and self.options.minutes * 60.0 * stage.steps / steps
             yield from self._run_stage(stage, limit)
 
     def _run_stage(self, stage: Stage, seconds_limit: float | None) -> Generator[StepReport, None, None]:
         trained: nn.Module = self.model.degradation_learning_network if stage.number == 1 else self.model
-        parameters = list(trained.parameters())
-        optimizers = self._optimizers(parameters, stage.learning_rate)
-        step, seconds_before = 0, 0.0
-        if self._resumed and self._resumed.position.stage == stage.number:
-            for optimizer, saved in zip(optimizers, self._resumed.optimizers, strict=True):
-                optimizer.load_state_dict(saved)
-            step, seconds_before = self._resumed.position.step, self._resumed.position.seconds
-        named = dict(trained.named_parameters())
-        self._broken = BrokenSteps()
+        update = Update(trained, self.averages, self.recipe)
+        step, seconds_before = self._position_in(stage, update)
+        compute, take_step = self._prepare_step(stage, update)
+        batches = self._batches()
+        broken = BrokenSteps()
+        unread: list[_Unread] = []
+        # Other processes agree with this one through `_share`.
+        self._seconds, self._started = seconds_before, time.monotonic() - seconds_before
 
-        def compute(batch: WindowBatch, rebuild: bool) -> DegradationLoss | RestorationLoss:
-            return self._compute_loss(stage.number, batch, rebuild)
+        def progress() -> float:
+            return max(step / stage.steps, self._seconds / seconds_limit if seconds_limit else 0.0)
 
-        checked_step = CheckedStep(compute, named) if self.options.compiled else None
-        number, count = replica()
-        source = self.source if count == 1 else _EveryNth(self.source, number, count)
-        batches = prefetch(source, start=self._batch, ahead=self.options.prefetched_batches)
-        started = time.monotonic()
-        progress = max(step / stage.steps, seconds_before / seconds_limit if seconds_limit else 0.0)
-        while progress < 1.0:
-            rate = stage.learning_rate_at(step, progress)
-            for group in (group for optimizer in optimizers for group in optimizer.param_groups):
-                group["lr"] = rate
-            batch = next(batches).to(self.device)
-            for parameter in parameters:
-                parameter.grad = None
+        while progress() < 1.0 and not self._paused:
+            rate = stage.learning_rate_at(step, progress())
+            update.control(rate, step)
+            self.last_batch = next(batches).to(self.device)
             rebuild = step % self.recipe.reconstruction_every == 0
-            if checked_step is not None:
-                loss = checked_step(batch, rebuild)
-            else:
-                loss = compute(batch, rebuild)
-                loss.total.backward()
-            seconds = average_gradients(parameters, seconds_before + time.monotonic() - started)
-            norm = nn.utils.get_total_norm([value.grad for value in parameters if value.grad is not None])
-            broken = not math.isfinite(float(norm))
-            names = not_finite((name, value.grad) for name, value in named.items()) if broken else ()
-            self._broken.count(step + 1, broken=broken, parameters=names)
-            if not broken:
-                nn.utils.clip_grads_with_norm_(parameters, self.recipe.gradient_norm, norm)
-                for optimizer in optimizers:
-                    optimizer.step()
-                self._average(step)
+            self._seconds = time.monotonic() - self._started
+            figures = take_step(self.last_batch, rebuild)
             step += 1
             self._batch += 1
-            progress = max(step / stage.steps, seconds / seconds_limit if seconds_limit else 0.0)
-            last = progress >= 1.0
-            checked = None
-            if number == 0:
-                checked = self._validate(stage, step, last=last)
-                if last or step % self.options.save_every == 0:
-                    position = RunPosition(
-                        self.recipe.name, self.options.seed, stage.number, step, self._batch, seconds
-                    )
-                    self._save(position, optimizers)
+            unread.append(_Unread(rebuild, figures, step, min(progress(), 1.0), self._seconds, rate))
+            self._paused = self._is_over(seconds_before)
+            last = progress() >= 1.0 or self._paused
+            saves = last or step % self.options.save_every == 0
+            validates = progress() >= 1.0 or step % self.options.validate_every == 0
+            if not (saves or validates or len(unread) >= self._steps_read_together()):
+                continue
+            reports = list(self._read(unread, stage, take_step.names))
+            unread.clear()
+            try:
+                for report in reports:
+                    broken.count(report.step, broken=report.skipped, unsound_parameters=update.unsound_parameters)
+            except TrainingError:
+                yield from reports
+                raise
+            checked = self._validate(stage) if validates else ()
+            if saves and not broken.last_was_broken:
+                self._save(RunPosition(*self._name(), stage.number, step, self._batch, self._seconds), update)
+            reports[-1] = dataclasses.replace(reports[-1], validations=checked, notes=_notes(compute))
+            yield from reports
+
+    def _position_in(self, stage: Stage, update: Update) -> tuple[int, float]:
+        """Steps and seconds already spent in a stage."""
+        if self._resumed is None or self._resumed.position.stage != stage.number:
+            return 0, 0.0
+        update.load_state(self._resumed.update)
+        return self._resumed.position.step, self._resumed.position.seconds
+
+    def _batches(self) -> Iterator[WindowBatch]:
+        number, count = replica()
+        source = self.source if count == 1 else _EveryNth(self.source, number, count)
+        return prefetch(source, start=self._batch, ahead=self.options.prefetched_batches)
+
+    def _prepare_step(self, stage: Stage, update: Update) -> tuple[CheckedStep | None, TrainingStep | RecordedStep]:
+        def loss_of(batch: WindowBatch, rebuild: bool) -> DegradationLoss | RestorationLoss:
+            return self._compute_loss(stage.number, batch, rebuild)
+
+        def plain(batch: WindowBatch, rebuild: bool) -> DegradationLoss | RestorationLoss:
+            loss = loss_of(batch, rebuild)
+            loss.total.backward()
+            return loss
+
+        checked = CheckedStep(loss_of, update.parameters) if self.options.compiled else None
+
+        def share() -> None:
+            self._seconds = average_gradients(list(update.parameters.values()), self._seconds)
+
+        step = TrainingStep(checked or plain, update, share)
+        return checked, RecordedStep(step) if checked and self.device.type == "cuda" else step
+
+    def _is_over(self, seconds_before: float) -> bool:
+        limit = self.options.pause_after
+        return limit is not None and self._seconds - seconds_before >= limit * 60.0
+
+    def _steps_read_together(self) -> int:
+        return STEPS_READ_TOGETHER if self.device.type == "cuda" else 1
+
+    def _read(self, unread: Sequence[_Unread], stage: Stage, names: dict[bool, list[str]]) -> Iterator[StepReport]:
+        values = torch.cat([item.figures for item in unread]).tolist()
+        for item in unread:
+            named = dict(zip(names[item.rebuild], values, strict=False))
+            del values[: len(named)]
             yield StepReport(
                 stage=stage.number,
-                step=step,
-                progress=min(progress, 1.0),
-                seconds=seconds,
-                learning_rate=rate,
-                gradient_norm=float(norm),
-                loss=loss.detach(),
-                batch=batch,
-                validation=checked,
-                skipped=broken,
-                notes=checked_step.take_notes() if checked_step else (),
+                step=item.step,
+                progress=item.progress,
+                seconds=item.seconds,
+                learning_rate=item.rate,
+                gradient_norm=named.pop("gradient_norm"),
+                skipped=bool(named.pop("skipped")),
+                figures=named,
             )
 
-    def _optimizers(self, parameters: Sequence[nn.Parameter], rate: float) -> list[torch.optim.Optimizer]:
-        if self.recipe.optimizer == "adam":
-            return [torch.optim.Adam(parameters, lr=rate, fused=True)]
-        matrices, rest = split_parameters(parameters)
-        return [Muon(matrices, lr=rate), torch.optim.Adam(rest, lr=rate, fused=True)]
-
-    def _validate(self, stage: Stage, step: int, *, last: bool) -> ValidationResult | None:
-        due = last or step % self.options.validate_every == 0
-        if not due or stage.number == 1 or not self.validation_windows:
-            return None
-        return validate(self.averaged, self.validation_windows, autocast=self._autocast())
+    def _validate(self, stage: Stage) -> tuple[ValidationResult, ...]:
+        if stage.number == 1 or not self.validation_windows:
+            return ()
+        results = [
+            validate(model, self.validation_windows, autocast=self._autocast()) for model in self.averages.models
+        ]
+        self._released = max(range(len(results)), key=lambda number: results[number].psnr)
+        return tuple(results)
 
     def _autocast(self) -> torch.dtype | None:
         return torch.bfloat16 if self.options.half_precision else None
@@ -236,37 +247,17 @@ class Trainer:
             outputs = self.model.forward_training(batch.blurry, batch.sharp if rebuild else None)
         return restoration_loss(outputs, batch, self.recipe.weights)
 
-    @torch.no_grad()
-    def _average(self, step: int) -> None:
-        # Young averages follow quickly, or the untrained start would weigh on them for thousands of steps.
-        decay = min(self.recipe.ema_decay, (1.0 + step) / (10.0 + step))
-        mine: list[Tensor] = list(self.averaged.parameters())
-        theirs: list[Tensor] = list(self.model.parameters())
-        torch._foreach_lerp_(mine, theirs, 1.0 - decay)
+    def _name(self) -> tuple[str, int]:
+        return self.recipe.name, self.options.seed
 
-    def _save(self, position: RunPosition, optimizers: Sequence[torch.optim.Optimizer]) -> None:
-        if self._broken.last_was_broken or not all(_is_finite(value) for value in self.averaged.parameters()):
-            return
-        folder = self.options.folder
-        metadata = CheckpointMetadata(
-            licence=self.options.licence,
-            source=self.options.source,
-            training=f"recipe {position.recipe}, stage {position.stage}, {position.step} steps, seed {position.seed}",
-        )
-        save_checkpoint(folder / WEIGHTS_NAME, self.averaged, metadata=metadata)
-        save_state(
-            folder,
-            RunState(
-                position,
-                self.model.state_dict(),
-                self.averaged.state_dict(),
-                [optimizer.state_dict() for optimizer in optimizers],
-            ),
-        )
+    def _save(self, position: RunPosition, update: Update) -> None:
+        assert self.last_batch is not None
+        window = (self.validation_windows or [self.last_batch])[0].blurry[:_WATCHED_WINDOWS]
+        save_run(self.options, position, self.model, self.averages, self._released, update, window)
 
 
-def _is_finite(values: Tensor) -> bool:
-    return bool(torch.isfinite(values).all())
+def _notes(checked: CheckedStep | None) -> tuple[str, ...]:
+    return checked.take_notes() if checked else ()
 
 
 class _EveryNth:

@@ -57,3 +57,21 @@ def test_an_unknown_recipe_is_refused(photos, tmp_path):
     result = run("--photos", photos, "-o", tmp_path / "run", "--recipe", "huge")
     assert result.exit_code == 2
     assert "there is no recipe 'huge'; choose from paper, lite" in result.output
+
+
+def test_a_loss_that_does_not_exist_or_has_no_weight_is_refused(photos, tmp_path):
+    for text, message in (
+        ("sharpness=1", "there is no loss 'sharpness'; choose from warped_sharp"),
+        ("fourier", "'fourier' has no number behind NAME="),
+        ("fourier=-1", "the weight of fourier must be a number from 0, got -1"),
+        ("fourier=nan", "the weight of fourier must be a number from 0, got nan"),
+    ):
+        result = run("--photos", photos, "-o", tmp_path / "run", "--loss", text)
+        assert result.exit_code == 2
+        assert message in result.output
+
+
+def test_a_decay_belongs_to_a_constant_schedule(photos, tmp_path):
+    result = run("--photos", photos, "-o", tmp_path / "run", "--decay-from", 0.8)
+    assert result.exit_code == 2
+    assert "--decay-from belongs to --schedule constant" in result.output

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 
 import pytest
@@ -9,6 +10,7 @@ import torch
 from torch import Tensor
 
 from fmanet_cli.training.losses import LossWeights, degradation_loss, flow_loss, restoration_loss
+from fmanet_cli.training.picture_losses import block_mean_loss, fourier_loss, overshoot_loss
 from fmanet_cli.training.windows import WindowBatch
 
 
@@ -88,3 +90,53 @@ def test_flow_counts_where_it_is_visible():
 def test_weights_must_not_be_negative_or_undefined():
     with pytest.raises(ValueError, match="flow must not be negative, got nan"):
         LossWeights(flow=float("nan"))
+
+
+def test_a_charbonnier_difference_is_soft_near_zero(batch, predictions):
+    loss = restoration_loss(predictions, batch, LossWeights(charbonnier=0.1))
+    assert float(loss.restored) == pytest.approx((0.1**2 + 0.1**2) ** 0.5)
+
+
+def test_fourier_charges_a_wave_by_its_amplitude_wherever_it_is(batch):
+    truth = torch.zeros(1, 3, 16, 16)
+    column = torch.arange(16) * (2 * torch.pi / 16)
+    for cycles in (1, 3):
+        wave = 0.1 * torch.cos(cycles * column).expand(1, 3, 16, 16)
+        # One coefficient of 16 x 9, of size 0.1 * 16 / 2, among real and imaginary parts.
+        assert float(fourier_loss(wave, truth, batch)) == pytest.approx(0.8 / (16 * 9 * 2), rel=1e-4)
+
+
+def test_block_means_see_brightness_and_no_texture(batch):
+    truth = torch.full((1, 3, 32, 32), 0.5)
+    checks = (torch.arange(32)[:, None] + torch.arange(32)) % 2 - 0.5
+    assert float(block_mean_loss(truth + 0.1 * checks, truth, batch)) == pytest.approx(0.0, abs=1e-7)
+    assert float(block_mean_loss(truth + 0.02, truth, batch)) == pytest.approx(0.02)
+
+
+def test_overshoot_counts_what_leaves_the_range_around_a_pixel_in_still_windows():
+    truth = torch.zeros(2, 3, 16, 16)
+    truth[..., 8:] = 1.0
+    picture = truth.clone()
+    picture[..., 8] = 1.0 + 12.0 / 255.0
+    picture[..., 2] = -1.0 / 255.0
+    valid = torch.ones(2, 1, 3, 4, 4)
+    flow = torch.zeros(2, 2, 3, 4, 4)
+    still = WindowBatch(torch.zeros(2, 3, 3, 4, 4), torch.zeros(2, 3, 3, 16, 16), flow, valid)
+    expected = 10.0 / 255.0 / 16.0
+    assert float(overshoot_loss(picture, truth, still)) == pytest.approx(expected, rel=1e-4)
+    flow[1] = 1.0
+    picture[1] += 5.0
+    assert float(overshoot_loss(picture, truth, still)) == pytest.approx(expected, rel=1e-4)
+    flow[0] = 1.0
+    assert float(overshoot_loss(picture, truth, still)) == 0.0
+
+
+@pytest.mark.parametrize("name", ["fourier", "block_means", "overshoot"])
+def test_terms_of_the_picture_are_added_by_their_weight_and_left_out_without(batch, predictions, name):
+    still = dataclasses.replace(batch, flow=torch.zeros_like(batch.flow), flow_valid=torch.ones_like(batch.flow_valid))
+    plain = restoration_loss(predictions, still, LossWeights())
+    weighted = restoration_loss(predictions, still, LossWeights(**{name: 2.0}))
+    assert name not in plain.figures()
+    added = float(weighted.figures()[name])
+    assert added > 0.0
+    assert float(weighted.total) == pytest.approx(float(plain.total) + 2.0 * added)

@@ -10,9 +10,12 @@ import pytest
 import torch
 
 from fmanet_cli.errors import TrainingError
+from fmanet_cli.model.config import LITE
 from fmanet_cli.model.fmanet import random_model
 from fmanet_cli.training.recipes import RECIPES, Stage, find_recipe
-from fmanet_cli.training.trainer import RunOptions, StepReport, Trainer
+from fmanet_cli.training.run_options import RunOptions
+from fmanet_cli.training.step_report import StepReport
+from fmanet_cli.training.trainer import Trainer
 from fmanet_cli.training.windows import WindowBatch
 from fmanet_cli.weights.checkpoint import load_model
 from tests.training.conftest import TINY, SimpleWindows, tiny_recipe
@@ -30,14 +33,14 @@ def trainer(folder: Path, *, source=None, recipe=None, validation=(), **options)
 
 
 def losses(reports: list[StepReport]) -> list[tuple[int, int, float]]:
-    return [(report.stage, report.step, float(report.loss.total)) for report in reports]
+    return [(report.stage, report.step, report.figures["total"]) for report in reports]
 
 
 def test_both_curves_fall_when_two_batches_are_learned_by_heart(tmp_path):
     recipe = tiny_recipe(steps=40, learning_rate=4e-3)
     reports = list(trainer(tmp_path, source=SimpleWindows(distinct=2), recipe=recipe).run())
     for stage in (1, 2):
-        curve = [float(report.loss.total) for report in reports if report.stage == stage]
+        curve = [report.figures["total"] for report in reports if report.stage == stage]
         assert len(curve) == 40
         assert sum(curve[-4:]) < 0.6 * sum(curve[:4])
 
@@ -158,6 +161,91 @@ def test_resuming_another_run_is_refused(tmp_path):
     (tmp_path / "state.pt").write_bytes(b"damaged")
     with pytest.raises(TrainingError, match=r"cannot read .*state.pt"):
         trainer(tmp_path).resume()
+
+
+def test_a_paused_run_saves_and_goes_on_as_if_nothing_had_been(tmp_path, monkeypatch):
+    recipe = tiny_recipe(optimizer="muon")
+    unbroken = losses(list(trainer(tmp_path / "a", recipe=recipe, save_every=5, stages=(2,)).run()))
+    clock = iter(range(10_000))
+    monkeypatch.setattr("fmanet_cli.training.trainer.time.monotonic", lambda: 60.0 * next(clock))
+    paused = trainer(tmp_path / "b", recipe=recipe, save_every=5, pause_after=3.0, stages=(2,))
+    first = losses(list(paused.run()))
+    assert len(first) == 3
+    again = trainer(tmp_path / "b", recipe=recipe, save_every=5, stages=(2,))
+    again.resume()
+    rest = losses(list(again.run()))
+    # Momenta are rounded at each save, so the two runs are the same up to that.
+    assert [step for _, step, _ in first + rest] == [step for _, step, _ in unbroken]
+    for (_, _, mine), (_, _, theirs) in zip(first + rest, unbroken, strict=True):
+        assert mine == pytest.approx(theirs, rel=1e-3)
+
+
+def test_a_branch_decays_while_the_run_itself_stays(tmp_path):
+    stage = Stage(number=2, steps=6, learning_rate=2e-3, schedule="constant")
+    recipe = dataclasses.replace(tiny_recipe(optimizer="muon"), stages=(stage,))
+    run = trainer(tmp_path / "run", recipe=recipe)
+    list(run.run())
+    before = {path.name: path.read_bytes() for path in (tmp_path / "run").iterdir()}
+    decaying = dataclasses.replace(recipe, stages=(dataclasses.replace(stage, steps=4, decay_from=0.0),))
+    branch = trainer(tmp_path / "branch", recipe=decaying)
+    branch.branch_off(tmp_path / "run")
+    for mine, theirs in zip(branch.model.parameters(), run.model.parameters(), strict=True):
+        assert torch.equal(mine, theirs)
+    reports = list(branch.run())
+    assert [report.step for report in reports] == [1, 2, 3, 4]
+    assert [report.learning_rate for report in reports] == pytest.approx(
+        [2e-3 * (1 - (n / 4) ** 0.5) for n in range(4)]
+    )
+    assert {path.name: path.read_bytes() for path in (tmp_path / "run").iterdir()} == before
+
+
+def test_both_averages_are_validated_and_the_better_one_is_released(tmp_path):
+    windows = [SimpleWindows().batch(100)]
+    recipe = dataclasses.replace(tiny_recipe(steps=8, learning_rate=4e-3), ema_decays=(0.0, 0.999999))
+    run = trainer(tmp_path, recipe=recipe, validation=windows, stages=(2,))
+    report = list(run.run())[-1]
+    quick, slow = report.validations
+    better = max((quick.psnr, 0), (slow.psnr, 1))[1]
+    written = load_model(tmp_path / "weights.safetensors").state_dict()
+    raw = load_model(tmp_path / "raw.safetensors").state_dict()
+    for name, value in run.averages.models[better].state_dict().items():
+        assert torch.equal(written[name], value)
+        assert torch.equal(raw[name], run.model.state_dict()[name])
+    assert report.validation is (quick, slow)[better]
+
+
+def test_the_state_of_a_large_network_lies_in_files_below_16_mib(tmp_path):
+    config = dataclasses.replace(
+        LITE, dim=60, growth=20, num_rdbs=6, num_frma_blocks=3, num_flows=6, num_heads=6, residual_dim=24
+    )
+    model = random_model(config, seed=0)
+    assert model.count_parameters() > 2_500_000
+    stage = Stage(number=2, steps=1, learning_rate=1e-3, schedule="constant")
+    recipe = dataclasses.replace(tiny_recipe(optimizer="muon"), config=config, stages=(stage,))
+    options = RunOptions(folder=tmp_path, stages=(2,), half_precision=False, prefetched_batches=0)
+    list(Trainer(model, SimpleWindows(windows=1), recipe, options).run())
+    sizes = {path.name: path.stat().st_size / 2**20 for path in tmp_path.iterdir()}
+    assert len(sizes) == 6 and max(sizes.values()) < 16
+    assert sizes["state.pt"] < 8
+
+
+def test_only_the_newest_state_is_kept_and_a_missing_part_is_said(tmp_path):
+    list(trainer(tmp_path).run())
+    names = {path.name for path in tmp_path.glob("state*.pt")}
+    assert names == {"state.pt", "state-raw-12.pt", "state-averaged0-12.pt", "state-averaged1-12.pt"}
+    (tmp_path / "state-raw-12.pt").unlink()
+    with pytest.raises(TrainingError, match=r"cannot read .*state-raw-12.pt"):
+        trainer(tmp_path).resume()
+
+
+def test_a_constant_rate_decays_by_a_root_where_it_is_told_to():
+    stage = Stage(number=2, steps=100, learning_rate=1e-3, schedule="constant", warm_up_steps=10, decay_from=0.8)
+    rates = [stage.learning_rate_at(step, step / 100) for step in (0, 10, 79, 80, 85, 100)]
+    assert rates == pytest.approx([1e-4, 1e-3, 1e-3, 1e-3, 5e-4, 0.0])
+    for_ever = Stage(number=2, steps=100, learning_rate=1e-3, schedule="constant")
+    assert for_ever.learning_rate_at(99, 1.0) == 1e-3
+    with pytest.raises(ValueError, match="decay_from must be a share of the stage, 0 to 1, got 2"):
+        Stage(number=2, steps=100, learning_rate=1e-3, schedule="constant", decay_from=2)
 
 
 def test_the_paper_halves_at_70_85_and_95_percent():
