@@ -42,8 +42,8 @@ class BenchSettings:
     """`auto`, `cpu`, `cuda`, `cuda:N` or `mps`."""
     precision: str = "auto"
     """`auto`, `fp32`, `fp16` or `bf16`; the plain network always runs in fp32."""
-    compiled: bool = False
-    """Whether the network runs as CUDA graphs."""
+    compiled: str = "auto"
+    """`auto`, `on` or `off`: whether the network runs as CUDA graphs."""
     frames: int | None = None
     """Length of the clip and number of timed steps; None = `DEFAULT_FRAMES`."""
     against: str | None = None
@@ -101,8 +101,8 @@ class BenchReport:
     """Where the network ran."""
     precision: str
     """`fp32`, `fp16` or `bf16`."""
-    compiled: bool
-    """Whether the network ran as CUDA graphs."""
+    compiled: str
+    """`auto`, `on` or `off`: whether the network was to run as CUDA graphs."""
     matrix_peak: MatrixPeak
     """The ceiling: plain work in this precision."""
     sizes: dict[str, SizeReport]
@@ -121,7 +121,7 @@ class Benchmark:
         self.report: BenchReport | None = None
         """Set when the run has ended well."""
         device = choose_device(settings.device)
-        if settings.compiled:
+        if settings.compiled == "on":
             check_recordable(device)
         kind = device.type if device.type in DEFAULT_SIZES else "cpu"
         self._subject = Subject(

@@ -40,8 +40,8 @@ class ProbeRequest:
     """`fp32`, `fp16` or `bf16`."""
     engine: str
     """`streaming` or `reference`."""
-    compiled: bool
-    """Whether it runs as CUDA graphs."""
+    compiled: str
+    """`auto`, `on` or `off`: whether it runs as CUDA graphs."""
     height: int
     """Of the input, in pixels."""
     width: int

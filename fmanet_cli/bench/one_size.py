@@ -102,8 +102,8 @@ class Subject:
     """Where it runs."""
     precision: Precision
     """In which precision."""
-    compiled: bool
-    """Whether it runs as CUDA graphs."""
+    compiled: str
+    """`auto`, `on` or `off`: whether it runs as CUDA graphs."""
     frames: int
     """Length of the clip and number of timed steps."""
     paired: bool
@@ -156,7 +156,7 @@ class SizeBench:
             yield "decode"
             like = write_synthetic_clip(clip, height=self._height, width=self._width, count=subject.frames)
             self._decode, frames = timed_decode(clip, keep=_KEPT_IMAGES)
-            restorer = self._restorer(compiled=subject.compiled)
+            restorer = self._restorer()
             plane_format = encoder_planes(target, like=like, scale=restorer.scale)
             restored: list[Picture] = []
             yield from self._run_steps(restorer, [frame.image for frame in frames], plane_format, restored)
@@ -167,7 +167,7 @@ class SizeBench:
             del restored
             yield from self._run_whole(clip, target, restorer)
 
-    def _probe(self, engine: str, precision: Precision, *, compiled: bool = False) -> ProbeResult:
+    def _probe(self, engine: str, precision: Precision, *, compiled: str = "off") -> ProbeResult:
         return probe_memory(
             ProbeRequest(
                 model=self._subject.name,
@@ -191,12 +191,7 @@ class SizeBench:
         """Times the network step by step, the plain one in turn with it; keeps a few pictures in `restored`."""
         yield "first step"
         ours, reference = ModelSteps(restorer, images, plane_format=plane_format), self._reference_steps(images)
-        if self._subject.compiled:
-            # What a graph replays cannot be counted.
-            self._macs = _warm_up(ModelSteps(self._restorer(), images), restorer.device)
-            ours.step()
-        else:
-            self._macs = _warm_up(ours, restorer.device)
+        self._macs = _warm_up(ours, restorer.device)
         if reference is not None:
             self._reference_macs = _warm_up(reference, restorer.device)
         for index in range(self._subject.frames):
@@ -209,10 +204,10 @@ class SizeBench:
             if reference is not None and (len(self._pairs) < LEAST_PAIRS or spent < _REFERENCE_SECONDS):
                 self._pairs.append(_pair(ours, reference))
 
-    def _restorer(self, *, compiled: bool = False) -> Restorer:
+    def _restorer(self) -> Restorer:
         subject = self._subject
         return Restorer(
-            subject.model, device=str(subject.device), precision=subject.precision, tile=0, compiled=compiled
+            subject.model, device=str(subject.device), precision=subject.precision, tile=0, compiled=subject.compiled
         )
 
     def _reference_steps(self, images: list[np.ndarray]) -> ModelSteps | None:
@@ -220,7 +215,9 @@ class SizeBench:
         if self._reference_memory is None or not self._reference_memory.fits:
             return None
         device = str(self._subject.device)
-        restorer = Restorer(self._subject.model, device=device, precision="fp32", tile=0, engine="reference")
+        restorer = Restorer(
+            self._subject.model, device=device, precision="fp32", tile=0, engine="reference", compiled="off"
+        )
         return ModelSteps(restorer, images)
 
     def _run_whole(self, clip: Path, target: Path, restorer: Restorer) -> Iterator[str]:
@@ -291,7 +288,8 @@ def _pair(ours: ModelSteps, reference: ModelSteps) -> _Pair:
 
 def _warm_up(steps: ModelSteps, device: torch.device) -> float | None:
     """Multiply-adds per pixel, counted in a step that is not timed."""
+    counted = steps.count()
     if device.type != "cpu":
-        # Kernels are chosen, compiled and recorded in the first step; they would be counted too.
+        # Kernels are chosen, compiled and recorded in the first step.
         steps.step()
-    return steps.count()
+    return counted

@@ -18,6 +18,7 @@ from torch import Tensor
 from fmanet_cli.bench.matrix_peak import synchronize
 from fmanet_cli.bench.multiply_adds import count_multiply_adds
 from fmanet_cli.engine.restorer import Restorer
+from fmanet_cli.engine.runner import WindowRunner
 from fmanet_cli.video.frames import CodedFrame, Frame, VideoInfo
 from fmanet_cli.video.pixels.colour import Picture, PlaneFormat
 from fmanet_cli.video.read.reader import VideoReader
@@ -76,15 +77,18 @@ class ModelSteps:
 
     def step(self) -> StepSeconds:
         """One new frame, one window."""
+        return self._step(self._restorer.runner)
+
+    def _step(self, runner: WindowRunner) -> StepSeconds:
         self.restored = self.picture = None
         self._states.popleft()
         image = next(self._images)
         marks = [self._now()]
         frame = self._restorer.upload(image)
         marks.append(self._now())
-        self._states.append(self._restorer.runner.frame_state(frame))
+        self._states.append(runner.frame_state(frame))
         marks.append(self._now())
-        self.restored = self._restorer.runner.window(list(self._states))
+        self.restored = runner.window(list(self._states))
         marks.append(self._now())
         if self._plane_format is None:
             self.picture = self._restorer.download(self.restored)
@@ -96,7 +100,8 @@ class ModelSteps:
 
     def count(self) -> float | None:
         """Multiply-adds per input pixel of a step; None where the device runs what cannot be counted."""
-        counted = count_multiply_adds(self.step)
+        # What a graph replays cannot be counted.
+        counted = count_multiply_adds(lambda: self._step(self._restorer.eager_runner))
         assert self.restored is not None
         pixels = self.restored[0].numel() / self._restorer.scale**2
         return counted / pixels if counted else None

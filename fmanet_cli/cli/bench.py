@@ -18,7 +18,7 @@ from fmanet_cli.cli.terminal import make_bar
 @click.option(
     "--precision", type=click.Choice(["auto", "fp32", "fp16", "bf16"]), default="auto", help="Of the network."
 )
-@click.option("--compile", "compiled", is_flag=True, help="Run it as CUDA graphs, as restore --compile does.")
+@click.option("--compile", "compiled", type=click.Choice(["auto", "on", "off"]), default="auto", help="As CUDA graphs.")
 @click.option("--frames", type=click.IntRange(2), help="Length of the clip.  [default: 120 on CUDA, else 8]")
 @click.option("--against", type=click.Choice(["reference"]), help="The plain fp32 network, step by step in turn.")
 @click.option("--json", "report_path", metavar="FILE|-", help="Write every figure as JSON; - = standard output.")
@@ -27,7 +27,7 @@ def command(
     model: str | None,
     device: str,
     precision: str,
-    compiled: bool,
+    compiled: str,
     frames: int | None,
     against: str | None,
     report_path: str | None,

@@ -24,7 +24,7 @@ def print_bench(report: BenchReport, *, to_stderr: bool) -> None:
     console = make_console(err=to_stderr, piped_width=_LEAST_WIDTH)
     machine, peak = report.machine, report.matrix_peak
     place = machine.accelerator if machine.accelerator else f"{machine.processor}, {machine.threads} threads"
-    graphs = ", as CUDA graphs" if report.compiled else ""
+    graphs = ", as CUDA graphs" if report.compiled == "on" else ""
     console.print(
         f"{escape(report.model)} on {report.device} ({escape(place)}), {report.precision}{graphs}, torch {report.torch}"
     )

@@ -35,8 +35,9 @@ def engine_options(command: Command) -> Command:
         click.option(
             "--compile",
             "compiled",
-            is_flag=True,
-            help="Record the network as CUDA graphs, one for each picture size.",
+            type=click.Choice(["auto", "on", "off"]),
+            default="auto",
+            help="Record the network as CUDA graphs; auto = where that saves time.",
         ),
         click.option(
             "-t", "--tile", metavar="auto|0|N", default="auto", help="Tile side in input pixels; 0 = the whole picture."

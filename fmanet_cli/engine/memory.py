@@ -22,6 +22,10 @@ CHANNEL_MULTIPLE = 8
 STRIP_BYTES = {"cpu": 8 << 20, "cuda": 256 << 20, "mps": 128 << 20}
 """About how many bytes the widest tensor of a strip has, by kind of device."""
 
+WORK_IN_A_PASS = 320 * 180 * 9_766_503
+"""Pixels times parameters that fill a GPU: the paper's network at 320x180. Less work is computed several windows at a
+time."""
+
 _DISPLAY_BYTES = 1536 << 20
 """What Windows itself and other programs have of a card, which the driver does not count."""
 

@@ -20,7 +20,7 @@ from fmanet_cli.engine.device import (
     longer_precisions,
 )
 from fmanet_cli.engine.device_errors import device_errors
-from fmanet_cli.engine.fast.cuda_graphs import graphed
+from fmanet_cli.engine.fast.cuda_graphs import GraphedRunner, graphed
 from fmanet_cli.engine.fast.network import StreamingRunner
 from fmanet_cli.engine.fast.warping import why_not_fused
 from fmanet_cli.engine.memory import cap_device_memory
@@ -58,10 +58,13 @@ class Restorer:
         tile_overlap: int = DEFAULT_OVERLAP,
         padding: Padding = "reflect",
         engine: str = "streaming",
-        compiled: bool = False,
+        compiled: str = "auto",
         runner: WindowRunner | None = None,
     ) -> None:
-        """`runner`: computes the windows instead of the network as it is built here."""
+        """`compiled`: `auto`, `on` or `off`, whether the network is recorded as CUDA graphs.
+
+        `runner`: computes the windows instead of the network as it is built here.
+        """
         self.model: Final = model
         self.device: Final = choose_device(device)
         self.precision_is_free: Final = precision == "auto"
@@ -83,7 +86,7 @@ class Restorer:
         """What the network computes in, unless a film shows that its range does not suffice."""
         self.trials: Final[tuple[Trial, ...]] = trials
         """How the device stood the self-check, way by way; empty on a CPU, against which others are checked."""
-        self.runner: Final[WindowRunner] = graphed(built, device=self.device) if compiled else built
+        self.runner: Final = graphed(built, compiled, model=model, device=self.device, precision=chosen)
         """The network as it runs, for whole pictures."""
         self.warnings: Final[tuple[str, ...]] = (
             *device_warnings(device),
@@ -91,6 +94,11 @@ class Restorer:
             *fallback_warnings(self.device, trials),
         )
         """What the user should know of the device, whatever is restored on it."""
+
+    @property
+    def eager_runner(self) -> WindowRunner:
+        """The network without CUDA graphs, in which every operation can be counted."""
+        return self.runner.eager if isinstance(self.runner, GraphedRunner) else self.runner
 
     @property
     def scale(self) -> int:

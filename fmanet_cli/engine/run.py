@@ -14,6 +14,7 @@ from torch import Tensor
 
 from fmanet_cli.engine.device import Precision, free_device_memory
 from fmanet_cli.engine.device_errors import in_one_line, is_out_of_memory
+from fmanet_cli.engine.fast.cuda_graphs import GraphedRunner
 from fmanet_cli.engine.memory import largest_tile
 from fmanet_cli.engine.planes import coded_planes
 from fmanet_cli.engine.runner import BatchRunner, WindowRunner
@@ -77,7 +78,8 @@ class RestorationRun:
     @property
     def warnings(self) -> tuple[str, ...]:
         """What the user should know of this film and of the device, each said once."""
-        return (*self._restorer.warnings, *self._warnings)
+        problem = self._runner.problem if isinstance(self._runner, GraphedRunner) else None
+        return (*self._restorer.warnings, *self._warnings, *([problem] if problem else []))
 
     def restore(self, frames: Iterable[Frame], *, first: int = 0) -> Generator[Frame, None, None]:
         """Yields one restored frame for each frame from number `first` on, in order, with its timestamps.
@@ -205,6 +207,8 @@ class RestorationRun:
         if not isinstance(self._runner, BatchRunner) or not self._is_whole(self.tiling.size):
             return 1
         restorer = self._restorer
+        if isinstance(self._runner, GraphedRunner) and self._runner.records(self._height, self._width):
+            return 1
         return windows_in_a_pass(
             self._height * self._width,
             parameters=restorer.model.count_parameters(),

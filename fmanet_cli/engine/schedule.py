@@ -15,7 +15,7 @@ from typing import Any, Generic, TypeVar
 import torch
 
 from fmanet_cli.engine.device import Precision
-from fmanet_cli.engine.memory import USABLE_SHARE, bytes_per_pixel, fits, free_memory
+from fmanet_cli.engine.memory import USABLE_SHARE, WORK_IN_A_PASS, bytes_per_pixel, fits, free_memory
 from fmanet_cli.model.config import FMANetConfig
 
 Value = TypeVar("Value")
@@ -27,10 +27,6 @@ threads, and each window needs its own working memory."""
 
 SIDE_BY_SIDE_BYTES = 1 << 30
 """Memory that all windows side by side may need; larger pictures are shared well among threads as they are."""
-
-WORK_IN_A_PASS = 320 * 180 * 9_766_503
-"""Pixels times parameters that fill a GPU: the paper's network at 320x180. Less work is computed several windows at a
-time."""
 
 MOST_IN_A_PASS = 8
 

@@ -40,7 +40,7 @@ REQUEST = ProbeRequest(
     device="cpu",
     precision="fp32",
     engine="streaming",
-    compiled=False,
+    compiled="off",
     height=32,
     width=48,
     threads=1,
@@ -134,18 +134,17 @@ def test_a_size_that_does_not_fit_is_refused(monkeypatch):
 def test_graphs_are_asked_for_where_time_and_memory_are_measured(monkeypatch):
     requests, recorded = [], []
 
-    def graphed(runner, *, device):
-        recorded.append(device)
+    def graphed(runner, mode, *, device, **_):
+        recorded.append((mode, device))
         return runner
 
     monkeypatch.setattr(bench_module, "check_recordable", lambda _: None)
     monkeypatch.setattr(restorer_module, "graphed", graphed)
     monkeypatch.setattr(bench_size, "probe_memory", lambda request: requests.append(request) or FITS)
-    report = report_of(Benchmark(settings(compiled=True, against="reference")))
-    assert report["compiled"] is True
-    assert [(request.engine, request.compiled) for request in requests] == [("streaming", True), ("reference", False)]
-    # One for the run; what is counted and the plain network are not recorded.
-    assert recorded == [torch.device("cpu")]
+    report = report_of(Benchmark(settings(compiled="on", against="reference")))
+    assert report["compiled"] == "on"
+    assert [(request.engine, request.compiled) for request in requests] == [("streaming", "on"), ("reference", "off")]
+    assert recorded == [("on", torch.device("cpu")), ("off", torch.device("cpu"))]
     assert report["sizes"]["48x32"]["macs_per_pixel"] > 0
 
 
@@ -167,8 +166,8 @@ def test_weights_and_devices_are_looked_for_before_the_run():
         Benchmark(settings(model="nonsense"))
     with pytest.raises(DeviceError, match="fp16 needs a GPU"):
         Benchmark(settings(precision="fp16"))
-    with pytest.raises(DeviceError, match="needs a CUDA device, not cpu; leave --compile out"):
-        Benchmark(settings(compiled=True))
+    with pytest.raises(DeviceError, match="need a CUDA device, not cpu; leave compile at auto"):
+        Benchmark(settings(compiled="on"))
 
 
 def test_sizes_are_width_by_height():

@@ -195,7 +195,7 @@ def test_half_precision_on_a_cpu_is_refused() -> None:
 
 
 def test_graphs_need_a_cuda_device_and_the_streaming_engine(tiny_model: FMANet) -> None:
-    with pytest.raises(DeviceError, match="needs a CUDA device, not cpu; leave --compile out"):
-        Restorer(tiny_model, device="cpu", compiled=True)
+    with pytest.raises(DeviceError, match="need a CUDA device, not cpu; leave compile at auto or off"):
+        Restorer(tiny_model, device="cpu", compiled="on")
     with pytest.raises(OptionError, match="streaming engine only"):
-        Restorer(tiny_model, device="cpu", compiled=True, engine="reference")
+        Restorer(tiny_model, device="cpu", compiled="on", engine="reference")
