@@ -6,6 +6,7 @@ import contextlib
 import signal
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 from types import FrameType
 
 _BASE_EXIT_CODE = 128
@@ -51,3 +52,13 @@ def ended_by_signals() -> Iterator[None]:
     finally:
         for number in ours:
             signal.signal(number, signal.SIG_DFL)
+
+
+def kept_text(target: Path | None) -> str:
+    """What an interrupted run has left, and how to go on."""
+    from fmanet_cli.restore.journal import kept_frames
+
+    frames = kept_frames(target) if target is not None else 0
+    if not frames:
+        return "no frame is kept, the same command begins anew"
+    return f"{frames} frames of {target} are kept, run the same command again to go on"

@@ -5,11 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Generator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fmanet_cli.cli.faults import explain
-from fmanet_cli.cli.interruption import Interruption
+from fmanet_cli.cli.interruption import Interruption, kept_text
 from fmanet_cli.cli.terminal import echo, make_bar
 
 if TYPE_CHECKING:
@@ -49,16 +48,6 @@ def show_batch(
     finally:
         sight.close()
     return results
-
-
-def kept_text(target: Path | None) -> str:
-    """What an interrupted run has left, and how to go on."""
-    from fmanet_cli.restore.journal import kept_frames
-
-    frames = kept_frames(target) if target is not None else 0
-    if not frames:
-        return "no frame is kept, the same command begins anew"
-    return f"{frames} frames of {target} are kept, run the same command again to go on"
 
 
 @dataclass(slots=True)

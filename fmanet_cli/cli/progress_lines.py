@@ -6,14 +6,15 @@ import contextlib
 import json
 import os
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from fmanet_cli.cli.terminal import echo, one_line
-from fmanet_cli.errors import FmanetError
+from fmanet_cli.cli.faults import explain
+from fmanet_cli.cli.interruption import Interruption, kept_text
+from fmanet_cli.cli.terminal import echo
 
 if TYPE_CHECKING:
     from fmanet_cli.restore.batch import BatchEvent, BatchItem, BatchResult
@@ -37,34 +38,47 @@ def say_warning(text: str, *, as_json: bool) -> None:
 
 @contextlib.contextmanager
 def errors_as_lines(*, active: bool) -> Iterator[None]:
-    """Turns an own error into a line and its exit code, where that is asked for."""
+    """Turns an error or an interruption into a line and its exit code, where that is asked for."""
     try:
         yield
-    except FmanetError as error:
+    except (click.ClickException, click.exceptions.Exit, click.Abort):
+        raise
+    except KeyboardInterrupt as error:
+        if not active:
+            raise
+        stopped = Interruption.of(error)
+        say("interrupted", message=stopped.remark, exit_code=stopped.exit_code)
+        raise click.exceptions.Exit(stopped.exit_code) from error
+    except Exception as error:
         if not active or os.environ.get("FMANET_DEBUG"):
             raise
-        say("error", state="failed", message=one_line(error), exit_code=error.exit_code)
-        raise click.exceptions.Exit(error.exit_code) from error
+        message, code = explain(error)
+        say("error", state="failed", message=message, exit_code=code)
+        raise click.exceptions.Exit(code) from error
 
 
-def stream_batch(events: Iterable[BatchEvent]) -> list[BatchResult]:
+def stream_batch(events: Generator[BatchEvent, None, None]) -> list[BatchResult]:
     """Runs a batch and says what happens: `start`, `progress` (at most ten a second) and `end` of every video."""
     results: list[BatchResult] = []
     current: BatchItem | None = None
     began = said = 0.0
-    for event in events:
-        now = time.monotonic()
-        if event.progress is not None:
-            is_last = event.progress.frames_done == event.progress.frames_expected
-            if event.item is not current:
-                current, began, said = event.item, now, now
-                _say_start(event.item, event.progress)
-            elif now - said >= _LEAST_SECONDS_BETWEEN_LINES or is_last:
-                said = now
-                _say_progress(event.item, event.progress, seconds=now - began)
-        if event.result is not None:
-            results.append(event.result)
-            _say_end(event.result)
+    try:
+        for event in events:
+            now = time.monotonic()
+            if event.progress is not None:
+                is_last = event.progress.frames_done == event.progress.frames_expected
+                if event.item is not current:
+                    current, began, said = event.item, now, now
+                    _say_start(event.item, event.progress)
+                elif now - said >= _LEAST_SECONDS_BETWEEN_LINES or is_last:
+                    said = now
+                    _say_progress(event.item, event.progress, seconds=now - began)
+            if event.result is not None:
+                results.append(event.result)
+                _say_end(event.result)
+    except KeyboardInterrupt as error:
+        events.close()
+        raise Interruption.of(error, kept_text(current.target if current is not None else None)) from error
     return results
 
 
@@ -101,7 +115,7 @@ def _say_end(result: BatchResult) -> None:
     elif result.error is not None:
         differences = result.verification.differences if result.verification is not None else ()
         fields |= {
-            "error": one_line(result.error),
+            "error": explain(result.error)[0],
             "exit_code": result.error.exit_code,
             "differences": [asdict(row) for row in differences],
         }

@@ -40,7 +40,8 @@ class FolderContent:
             names = "name was" if self.hidden == 1 else "names were"
             notes.append(f"{self.hidden} hidden {names} passed over (they begin with . or @)")
         if self.others:
-            kinds = [f"{suffix or 'no suffix'} ({count})" for suffix, count in self.others.most_common(_KINDS_SHOWN)]
+            common = sorted(self.others.items(), key=lambda kind: (-kind[1], kind[0]))[:_KINDS_SHOWN]
+            kinds = [f"{suffix or 'no suffix'} ({count})" for suffix, count in common]
             more = len(self.others) - len(kinds)
             files = "file of another kind was" if self.others.total() == 1 else "files of other kinds were"
             notes.append(

@@ -85,15 +85,13 @@ class OutputLock:
             for _ in range(_ATTEMPTS):
                 self._folder.mkdir(exist_ok=True)
                 # A run that ends takes its folder away between these two.
-                with contextlib.suppress(FileNotFoundError):
+                with contextlib.suppress(FileNotFoundError, Timeout):
                     self._lock.acquire(timeout=0)
                     return
-            raise OutputBusyError(f"another run is writing {self._target}; wait until it ends or stop it")
-        except Timeout as error:
             _refuse_without_locks(self._folder / _LOCK_NAME)
-            raise OutputBusyError(f"another run is writing {self._target}; wait until it ends or stop it") from error
+            raise OutputBusyError(f"another run is writing {self._target}; wait until it ends or stop it")
         except OSError as error:
-            raise VideoWriteError(f"{self._folder} cannot be written: {error.strerror or error}") from error
+            raise VideoWriteError(f"{self._folder} cannot be locked or written: {error.strerror or error}") from error
 
     def _make_parent(self) -> bool:
         """The folder of an image sequence is made by the run."""
@@ -225,11 +223,8 @@ def _refuse_without_locks(path: Path) -> None:
     """A lock that is not given for another reason than that it is held. Raises OSError with the reason."""
     if fcntl is None:
         return
-    with path.open("r+b") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return
+    with contextlib.suppress(BlockingIOError, FileNotFoundError), path.open("r+b") as file:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def kept_frames(target: str | Path) -> int:

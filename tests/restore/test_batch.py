@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,12 +11,13 @@ import pytest
 
 from fmanet_cli.engine import device_errors
 from fmanet_cli.engine.restorer import Restorer
-from fmanet_cli.errors import OptionError
+from fmanet_cli.errors import OptionError, UnexpectedError, VideoWriteError
 from fmanet_cli.model.fmanet import FMANet
-from fmanet_cli.restore.batch import plan_files, plan_folder, run_batch
+from fmanet_cli.restore.batch import BatchResult, plan_files, plan_folder, run_batch
 from fmanet_cli.restore.folder import search_folder
-from fmanet_cli.restore.job import RestoreSettings
+from fmanet_cli.restore.job import RestoreJob, RestoreSettings
 from fmanet_cli.restore.records import Records
+from fmanet_cli.video.write.codecs import EncoderOptions
 
 MakeClip = Callable[..., Path]
 
@@ -133,3 +135,164 @@ def test_a_batch_goes_on_after_a_device_error_unless_the_device_is_lost(
     assert [result.error.exit_code for result in results if result.error] == [5] * (3 if is_lost else 1)
     if is_lost:
         assert str(results[2].error).startswith("not begun: cpu is lost (CUDA error: misaligned address)")
+
+
+def run_all(folder: Path, target: Path, restorer: Restorer, **choices: Any) -> dict[str, BatchResult]:
+    """One call of the command on a folder."""
+    settings = RestoreSettings(**choices)
+    events = run_batch(plan_folder(folder, target), restorer, settings=settings, records=Records(target))
+    return {event.result.item.source.name: event.result for event in events if event.result}
+
+
+@pytest.fixture
+def restorer(tiny_model: FMANet) -> Restorer:
+    return Restorer(tiny_model, device="cpu", precision="fp32")
+
+
+def test_finished_ones_are_told_from_others(make_clip: MakeClip, tmp_path: Path, restorer: Restorer) -> None:
+    for name in ("a", "b", "c", "d"):
+        make_clip(f"in/{name}.mp4", count=1, height=16, width=16)
+    folder, out = tmp_path / "in", tmp_path / "out"
+    out.mkdir()
+    (out / "d.mp4").write_bytes(b"five.")
+    first = run_all(folder, out, restorer)
+    assert {name: result.state for name, result in first.items()} == {
+        "a.mp4": "done",
+        "b.mp4": "done",
+        "c.mp4": "done",
+        "d.mp4": "skipped",
+    }
+    (folder / "b.mp4").unlink()
+    make_clip("in/b.mp4", count=2, height=16, width=16)
+    with (out / "c.mp4").open("ab") as file:
+        file.write(b"changed")
+    again = run_all(folder, out, restorer, encoder=EncoderOptions(crf=30))
+    reasons = {name: result.item.skip_reason for name, result in again.items()}
+    assert reasons["a.mp4"] == "exists, made with other options: options.encoder.crf was None and is 30"
+    assert reasons["b.mp4"] == "exists, made from another source of this name"
+    assert reasons["c.mp4"].startswith("exists, not ours: it was changed")
+    assert reasons["d.mp4"].startswith("exists, not ours: no record")
+    # A source that was only copied or touched is the same.
+    (folder / "a.mp4").touch()
+    assert run_all(folder, out, restorer)["a.mp4"].item.skip_reason == "finished already"
+    unverified = run_all(folder, tmp_path / "second", restorer, verify=False)
+    assert {result.state for result in unverified.values()} == {"done"}
+    assert run_all(folder, tmp_path / "second", restorer)["a.mp4"].item.skip_reason == "finished already, not verified"
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"format": 1}', '{"format": 1, "output": 3}', "[" * 100_000])
+def test_a_damaged_record_makes_nothing_ours(
+    make_clip: MakeClip, tmp_path: Path, restorer: Restorer, content: str
+) -> None:
+    make_clip("in/a.mp4", count=1, height=16, width=16)
+    (tmp_path / "out/.fmanet").mkdir(parents=True)
+    (tmp_path / "out/a.mp4").touch()
+    (tmp_path / "out/.fmanet/a.mp4.json").write_text(content)
+    [result] = run_all(tmp_path / "in", tmp_path / "out", restorer).values()
+    assert result.item.skip_reason.startswith("exists, not ours")
+
+
+@pytest.mark.parametrize("error", [OSError(5, "Input/output error"), KeyError(2), RecursionError(), ValueError("x")])
+def test_any_exception_of_one_film_is_one_failed_row(
+    make_clip: MakeClip, tmp_path: Path, restorer: Restorer, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    for name in ("a", "b", "c"):
+        make_clip(f"in/{name}.mp4", count=1, height=16, width=16)
+    run = RestoreJob.run
+
+    def fail_at_b(self: RestoreJob) -> Any:
+        if "b.mp4" in self.source:
+            raise error
+        return run(self)
+
+    monkeypatch.setattr(RestoreJob, "run", fail_at_b)
+    results = run_all(tmp_path / "in", tmp_path / "out", restorer)
+    assert [result.state for result in results.values()] == ["done", "failed", "done"]
+    failure = results["b.mp4"].error
+    assert isinstance(failure, UnexpectedError)
+    assert failure.__cause__ is error
+
+
+def test_a_folder_that_cannot_be_made_is_a_failed_row(make_clip: MakeClip, tmp_path: Path, restorer: Restorer) -> None:
+    for name in ("in/a/1.mp4", "in/b/2.mp4"):
+        make_clip(name, count=1, height=16, width=16)
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/a").write_text("a file in its place")
+    results = run_all(tmp_path / "in", tmp_path / "out", restorer)
+    assert {name: result.state for name, result in results.items()} == {"1.mp4": "failed", "2.mp4": "done"}
+    assert isinstance(results["1.mp4"].error, VideoWriteError)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="names of any bytes")
+def test_names_of_every_kind(make_clip: MakeClip, tmp_path: Path, restorer: Restorer) -> None:
+    clip = make_clip("clip.mp4", count=1, height=16, width=16).read_bytes()
+    (tmp_path / "in").mkdir()
+    names = ["ünï code 😀.mp4", "日本語.mkv", "x" * 246 + ".mp4", "a: b.mp4", "\x1b]0;t.mp4"]
+    names.append(os.fsdecode(b"\xff\xfe.mp4"))
+    for name in names:
+        (tmp_path / "in" / name).write_bytes(clip)
+    results = run_all(tmp_path / "in", tmp_path / "out", restorer)
+    assert {name: result.state for name, result in results.items()} == dict.fromkeys(names, "done")
+    again = run_all(tmp_path / "in", tmp_path / "out", restorer)
+    assert {result.item.skip_reason for result in again.values()} == {"finished already"}
+
+
+def test_what_is_passed_over_is_counted(tmp_path: Path) -> None:
+    videos, others = ("a.mp4", "b.asf", "c.DAV"), ("d.txt", "e.txt", "f.jpg", "noise")
+    for name in (*videos, *others, ".hidden.mp4", "@eaDir/g.mp4", ".git/h.mp4"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub/loop").symlink_to(tmp_path)
+    content = search_folder(tmp_path)
+    assert [path.name for path in content.videos] == ["a.mp4", "b.asf", "c.DAV"]
+    assert content.notes() == [
+        "3 hidden names were passed over (they begin with . or @)",
+        "4 files of other kinds were passed over: .txt (2), no suffix (1), .jpg (1)",
+    ]
+
+
+def test_two_batches_share_a_folder(make_clip: MakeClip, tmp_path: Path, restorer: Restorer) -> None:
+    for name in ("a", "b", "c"):
+        make_clip(f"in/{name}.mp4", count=2, height=16, width=16)
+    folder, out = tmp_path / "in", tmp_path / "out"
+
+    def begin() -> Any:
+        return run_batch(plan_folder(folder, out), restorer, settings=RestoreSettings(), records=Records(out))
+
+    first = begin()
+    assert next(first).item.source.name == "a.mp4"
+    second = [event.result for event in begin() if event.result]
+    assert [(result.item.source.name, result.state, result.item.skip_reason) for result in second] == [
+        ("b.mp4", "done", ""),
+        ("c.mp4", "done", ""),
+        ("a.mp4", "skipped", "taken by another run"),
+    ]
+    rest = [event.result for event in first if event.result]
+    assert [(result.item.source.name, result.state) for result in rest] == [
+        ("a.mp4", "done"),
+        ("b.mp4", "skipped"),
+        ("c.mp4", "skipped"),
+    ]
+    assert all(result.item.skip_reason.startswith("finished") for result in rest[1:])
+
+
+def test_a_film_that_another_run_gave_up_is_made_at_the_end(
+    make_clip: MakeClip, tmp_path: Path, restorer: Restorer
+) -> None:
+    for name in ("a", "b"):
+        make_clip(f"in/{name}.mp4", count=2, height=16, width=16)
+    other = RestoreJob(tmp_path / "in/a.mp4", tmp_path / "out/a.mp4", restorer).run()
+    (tmp_path / "out").mkdir()
+    next(other)
+    found = {}
+    for event in run_batch(
+        plan_folder(tmp_path / "in", tmp_path / "out"),
+        restorer,
+        settings=RestoreSettings(),
+        records=Records(tmp_path / "out"),
+    ):
+        if event.result is not None:
+            found[event.item.source.name] = event.result.state
+            other.close()
+    assert found == {"b.mp4": "done", "a.mp4": "done"}

@@ -1,0 +1,123 @@
+"""Ctrl-C, SIGTERM and SIGHUP: one last line, an exit code of its own, and nothing left but frames to go on with."""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from fmanet_cli.cli.main import main
+from fmanet_cli.model.fmanet import FMANet
+from fmanet_cli.restore.job import RestoreJob, RestoreSettings
+from fmanet_cli.weights.checkpoint import CheckpointMetadata, save_checkpoint
+
+FRAMES = 20
+SIGNALS = [(signal.SIGINT, 130), (signal.SIGTERM, 143)]
+if hasattr(signal, "SIGHUP"):
+    SIGNALS.append((signal.SIGHUP, 129))
+
+pytestmark = pytest.mark.skipif(os.name != "posix", reason="signals as on POSIX systems")
+
+
+@pytest.fixture
+def folder(make_clip, tmp_path: Path, tiny_model: FMANet, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A clip and weights; the working folder, in which pieces have 8 frames."""
+    make_clip("in/a.mp4", count=FRAMES, height=16, width=16)
+    save_checkpoint(
+        tmp_path / "tiny.safetensors", tiny_model, metadata=CheckpointMetadata(licence="MIT", source="random")
+    )
+    monkeypatch.setattr("fmanet_cli.restore.job.RestoreSettings", functools.partial(RestoreSettings, segment_frames=8))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def fmanet(*words: str) -> Result:
+    return CliRunner().invoke(main, [*words, "--model", "tiny.safetensors", "--precision", "fp32"])
+
+
+@pytest.fixture
+def sent(monkeypatch: pytest.MonkeyPatch) -> Callable[[int, int], None]:
+    """A function after which this process gets a signal when so many frames are done."""
+
+    def at(number: int, frames: int) -> None:
+        run = RestoreJob.run
+
+        def interrupted(self: RestoreJob):
+            for progress in run(self):
+                yield progress
+                if progress.frames_done == frames:
+                    os.kill(os.getpid(), number)
+
+        monkeypatch.setattr(RestoreJob, "run", interrupted)
+
+    return at
+
+
+@pytest.mark.parametrize(("number", "code"), SIGNALS)
+def test_with_pieces(folder: Path, sent: Callable[[int, int], None], number: int, code: int) -> None:
+    sent(number, 16)
+    result = fmanet("restore", "in/a.mp4", "-o", "out.mp4")
+    assert result.exit_code == code
+    kept = "8 frames of out.mp4 are kept, run the same command again to go on"
+    assert result.stderr.splitlines()[-1] in (f"interrupted: {kept}", f"interrupted: {kept.replace('8', '16', 1)}")
+    assert sorted(path.name for path in folder.iterdir()) == [".out.mp4.fmanet", "in", "tiny.safetensors"]
+
+
+@pytest.mark.parametrize(("number", "code"), SIGNALS)
+@pytest.mark.parametrize("target", ["out.y4m", "%03d.png", "out.mp4"])
+def test_without_pieces(folder: Path, sent: Callable[[int, int], None], target: str, number: int, code: int) -> None:
+    sent(number, 5)
+    result = fmanet("restore", "in/a.mp4", "-o", target)
+    assert result.exit_code == code
+    assert result.stderr.splitlines()[-1] == "interrupted: no frame is kept, the same command begins anew"
+    assert sorted(path.name for path in folder.iterdir()) == ["in", "tiny.safetensors"]
+
+
+def test_a_batch_shows_what_it_has_done(make_clip, folder: Path, sent: Callable[[int, int], None]) -> None:
+    make_clip("in/0.mp4", count=1, height=16, width=16)
+    sent(signal.SIGTERM, FRAMES)
+    result = fmanet("batch", "in", "-o", "out")
+    assert result.exit_code == 143
+    assert "out/0.mp4" in result.stderr
+    assert "out/a.mp4 are kept, run the same command again to go on" in result.stderr.splitlines()[-1]
+    assert [path.name for path in (folder / "out").iterdir() if not path.name.startswith(".")] == ["0.mp4"]
+
+
+def test_programs_get_a_line_of_their_own(folder: Path, sent: Callable[[int, int], None]) -> None:
+    sent(signal.SIGTERM, 5)
+    result = fmanet("restore", "in/a.mp4", "-o", "out.mp4", "--progress", "json")
+    assert result.exit_code == 143
+    last = json.loads(result.stderr.splitlines()[-1])
+    assert (last["event"], last["exit_code"]) == ("interrupted", 143)
+    assert last["message"].startswith("no frame is kept")
+
+
+def test_the_handlers_go_with_the_command(folder: Path) -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    fmanet("probe", "in/a.mp4")
+    assert signal.getsignal(signal.SIGTERM) == before
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("number", "code"), SIGNALS)
+@pytest.mark.parametrize("seconds", [0.2, 2, 5, 8])
+def test_in_a_process_of_its_own(folder: Path, number: int, code: int, seconds: float) -> None:
+    words = ["restore", "in/a.mp4", "-o", "out.y4m", "--model", "random:paper", "--precision", "fp32"]
+    process = subprocess.Popen([sys.executable, "-m", "fmanet_cli", *words], stderr=subprocess.PIPE, text=True)
+    time.sleep(seconds)
+    process.send_signal(number)
+    _, said = process.communicate(timeout=60)
+    if seconds > 1:
+        assert process.returncode == code
+        assert said.splitlines()[-1].startswith("interrupted")
+    assert "Traceback" not in said or seconds < 1
+    assert sorted(path.name for path in folder.iterdir()) == ["in", "tiny.safetensors"]
