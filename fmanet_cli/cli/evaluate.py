@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 _EXISTING = click.Path(exists=True, path_type=Path)
 _REPORT = click.Path(path_type=Path)
 _RESTORING_OPTIONS = ("model", "device", "precision", "tile", "compare_tiles", "frames")
-_DEGRADING_OPTIONS = ("size", "exposure", "stride", "still", "photos", "seed")
+_PRESET_OWN = ("exposure", "stride", "still", "seed")
+_DEGRADING_OPTIONS = ("preset", "size", "exposure", "stride", "still", "photos", "seed")
+_PRESETS = ("clean", "camera", "phone", "social", "old-film", "unsharp-0.4", "unsharp-0.8", "moving-sharp")
 _COMPARED_TILE_PIXELS = 128
 _COMPARED_OVERLAP_PIXELS = 16
 
@@ -37,6 +39,7 @@ class _Options:
     truth: tuple[Path, ...]
     input: tuple[Path, ...]
     degrade: bool
+    preset: str | None
     reds4: Path | None
     model: str | None
     device: str
@@ -69,6 +72,11 @@ class _Job:
 @click.option("--truth", multiple=True, type=_EXISTING, help="Sharp frames; once for each RESTORED or --input.")
 @click.option("--input", multiple=True, type=_EXISTING, help="Blurry low-resolution frames; once for each --truth.")
 @click.option("--degrade", is_flag=True, help="Blur and shrink the sharp clips first, then restore and compare.")
+@click.option(
+    "--preset",
+    type=click.Choice(_PRESETS),
+    help="With --degrade: record the clips as this kind of camera would, still, moving and blurred.",
+)
 @click.option(
     "--reds4", type=_EXISTING, metavar="DIR", help="The paper's protocol on four clips of the REDS folder DIR."
 )
@@ -172,6 +180,8 @@ def _refuse_bad_combinations(given: _Options) -> None:
         _refuse_given(_RESTORING_OPTIONS, "RESTORED is compared as it is")
     if not given.degrade:
         _refuse_given(_DEGRADING_OPTIONS, "only --degrade makes frames")
+    if given.preset:
+        _refuse_given(_PRESET_OWN, "--preset brings its own")
     if given.reds4:
         _refuse_given(("frames",), "--reds4 takes all frames")
 
@@ -200,6 +210,8 @@ def _degrade_job(given: _Options, perceptual: PerceptualMetric | None) -> _Job:
     from fmanet_cli.dataset.degrade import Degradation, expected_count
     from fmanet_cli.evaluation.evaluate import degrade_and_compare
 
+    if given.preset:
+        return _preset_job(given, given.preset, perceptual)
     degradation = Degradation(
         exposure=given.exposure,
         stride=given.stride,
@@ -213,6 +225,29 @@ def _degrade_job(given: _Options, perceptual: PerceptualMetric | None) -> _Job:
     scores = degrade_and_compare(clips, restorer, degradation=degradation, tiled_restorer=tiled, perceptual=perceptual)
     settings = _settings(given, restorer) | {"degradation": dataclasses.asdict(degradation)}
     return _Job(scores, _total(expected_count(clip, degradation) for clip in clips), settings)
+
+
+def _preset_job(given: _Options, preset: str, perceptual: PerceptualMetric | None) -> _Job:
+    from fmanet_cli.dataset.clips import find_sharp_clips
+    from fmanet_cli.dataset.degrade import PRESET_FRAMES, PRESET_PIXELS
+    from fmanet_cli.dataset.imaging.presets import find_preset
+    from fmanet_cli.evaluation.evaluate import SETTLING_FRAMES, record_and_compare
+
+    clips = find_sharp_clips(given.clips, photographs=given.photos)
+    restorer, tiled = _restorers(given)
+    frames, size = given.frames or PRESET_FRAMES, given.size or PRESET_PIXELS
+    scores = record_and_compare(
+        clips,
+        restorer,
+        preset=preset,
+        frame_limit=frames,
+        size_limit=size,
+        tiled_restorer=tiled,
+        perceptual=perceptual,
+    )
+    scored = max(1, frames - SETTLING_FRAMES) * len(find_preset(preset).exposures)
+    settings = _settings(given, restorer) | {"preset": preset, "frames": frames, "size": size}
+    return _Job(scores, scored * len(clips), settings)
 
 
 def _restore_job(given: _Options, perceptual: PerceptualMetric | None) -> _Job:

@@ -33,8 +33,36 @@ def print_evaluation(
             f"colour shift (red, green, blue of 255): {_colour(evaluation.colour_shift())}; "
             f"bicubic {_colour(evaluation.bicubic_colour_shift())}"
         )
+    if any(frame.condition for frame in evaluation.frames):
+        console.print(_summary_table(evaluation))
     if evaluation.tile_psnr is not None:
         console.print(f"against tiles of 128, overlap 16: {evaluation.tile_psnr:.1f} dB")
+
+
+def _summary_table(evaluation: Evaluation) -> Table:
+    """One row a condition; what stands after a slash is of bicubic."""
+    table = Table(box=None, pad_edge=False)
+    table.add_column("condition")
+    for heading in ("frames", "gain dB", "5 % below", "harm %", "luma", "colour", "overshoot %", "tOF", "flicker"):
+        table.add_column(heading, justify="right")
+    for name, part in evaluation.summaries().items():
+        table.add_row(
+            name,
+            str(part.frames),
+            f"{part.gain:+.2f}",
+            f"{part.low_gain:+.2f}",
+            f"{100 * part.harm:.1f}",
+            f"{part.luma_shift:+.2f}/{part.bicubic_luma_shift:+.2f}",
+            f"{part.colour_shift:.2f}",
+            f"{100 * part.overshoot:.2f}/{100 * part.bicubic_overshoot:.2f}",
+            _beside(part.tof, part.bicubic_tof),
+            _beside(part.flicker, part.bicubic_flicker),
+        )
+    return table
+
+
+def _beside(value: float | None, bicubic: float | None) -> str:
+    return "-" if value is None or bicubic is None else f"{value:.2f}/{bicubic:.2f}"
 
 
 def _table(evaluation: Evaluation, published: Sequence[PublishedRow]) -> Table:

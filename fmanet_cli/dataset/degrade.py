@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+
+import numpy as np
 
 from fmanet_cli.dataset.byte_images import ByteImage, describe_size
 from fmanet_cli.dataset.camera import draw_camera_path, film_photograph, view_size
 from fmanet_cli.dataset.clips import Clip
 from fmanet_cli.dataset.exposure import blur_clip
+from fmanet_cli.dataset.imaging.chain import image_clip
+from fmanet_cli.dataset.imaging.presets import condition_name, find_preset
 from fmanet_cli.dataset.resampling import crop_centre, shrink
 from fmanet_cli.errors import EvaluationError, OptionError
 
@@ -18,6 +24,14 @@ PHOTOGRAPH_FRAMES = 8
 
 STILL_FRAMES = 3
 """Frames of a clip without motion unless a limit says otherwise."""
+
+PRESET_FRAMES = 9
+"""Frames of a clip recorded by a preset unless a limit says otherwise."""
+
+PRESET_PIXELS = 384
+"""Sides of the sharp frames of a preset unless a limit says otherwise."""
+
+_CODED_MULTIPLE = 8
 
 LEAST_SIDE_PIXELS = 64
 """Smallest side of a sharp frame: 16 pixels for the network."""
@@ -73,6 +87,49 @@ def degrade_clip(clip: Clip, degradation: Degradation) -> Iterator[DegradedFrame
     truth is cropped to sides that are multiples of 4. The same clip and settings always give the same frames. Raises
     EvaluationError for clips that are too small or too short.
     """
+    for blurred, truth in _blurred_pairs(clip, degradation):
+        yield DegradedFrame(shrink(blurred), truth)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RecordedClip:
+    """A sharp clip as a camera would have recorded it."""
+
+    condition: str
+    """Motion and exposure in words."""
+    frames: tuple[DegradedFrame, ...]
+    """In order."""
+    digest: str
+    """SHA-256 of the low-resolution frames: other encoder builds may make other ones."""
+
+
+def record_clip(
+    clip: Clip, preset: str, *, frame_limit: int = PRESET_FRAMES, size_limit: int = PRESET_PIXELS
+) -> Iterator[RecordedClip]:
+    """Yield a sharp clip as each condition of a preset records it: blurred, imaged, coded, at a quarter of the size.
+
+    Camera paths and noise depend on the names of preset and clip alone. Raises OptionError for an unknown preset and
+    EvaluationError for clips that are too small or too short.
+    """
+    plan = find_preset(preset)
+    seed = zlib.crc32(f"{preset}/{clip.name}/1".encode())
+    for exposure in plan.exposures:
+        degradation = Degradation(
+            exposure=exposure or 0.0,
+            still=exposure is None,
+            frame_limit=frame_limit,
+            size_limit=size_limit // _CODED_MULTIPLE * _CODED_MULTIPLE,
+            seed=seed,
+        )
+        blurred, truths = zip(*_blurred_pairs(clip, degradation), strict=True)
+        height, width = (side // _CODED_MULTIPLE * _CODED_MULTIPLE for side in truths[0].shape[:2])
+        images = [image[:height, :width].astype(np.float32) / np.float32(255) for image in blurred]
+        frames = image_clip(images, plan.levels, np.random.default_rng(seed)).frames
+        pairs = (DegradedFrame(low, truth[:height, :width]) for low, truth in zip(frames, truths, strict=True))
+        yield RecordedClip(condition_name(exposure), tuple(pairs), hashlib.sha256(frames.tobytes()).hexdigest())
+
+
+def _blurred_pairs(clip: Clip, degradation: Degradation) -> Iterator[tuple[ByteImage, ByteImage]]:
     if degradation.still:
         pairs = _still_pairs(clip, degradation)
     elif clip.is_photograph:
@@ -80,9 +137,9 @@ def degrade_clip(clip: Clip, degradation: Degradation) -> Iterator[DegradedFrame
     else:
         pairs = _video_pairs(clip, degradation)
     empty = True
-    for blurred, truth in pairs:
+    for pair in pairs:
         empty = False
-        yield DegradedFrame(shrink(blurred), truth)
+        yield pair
     if empty:
         raise EvaluationError(f"clip {clip.name} has too few frames to blur: it needs more than its first and last")
 

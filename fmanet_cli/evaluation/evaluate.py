@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Protocol, TypeVar
 
@@ -12,10 +12,26 @@ import numpy as np
 
 from fmanet_cli.dataset.byte_images import ByteImage, describe_size, quantize
 from fmanet_cli.dataset.clips import Clip, MatchedClip
-from fmanet_cli.dataset.degrade import Degradation, DegradedFrame, degrade_clip
+from fmanet_cli.dataset.degrade import (
+    PRESET_FRAMES,
+    PRESET_PIXELS,
+    Degradation,
+    DegradedFrame,
+    degrade_clip,
+    record_clip,
+)
 from fmanet_cli.dataset.resampling import SCALE, enlarge
 from fmanet_cli.errors import EvaluationError
-from fmanet_cli.evaluation.metrics import FlowTrack, FrameScores, colour_shift, flow_difference, psnr, ssim
+from fmanet_cli.evaluation.metrics import (
+    FlowTrack,
+    FrameScores,
+    colour_shift,
+    flow_difference,
+    flow_warped_change,
+    overshoot_share,
+    psnr,
+    ssim,
+)
 from fmanet_cli.evaluation.report import ScoredFrame
 from fmanet_cli.video.frames import Frame
 
@@ -23,6 +39,10 @@ Item = TypeVar("Item")
 
 PerceptualMetric = Callable[[ByteImage, ByteImage], float]
 """A distance of two RGB images of code values, such as ``perceptual.PerceptualDistance``."""
+
+
+SETTLING_FRAMES = 3
+"""First frames of a recorded clip that are not scored."""
 
 
 class FrameRestorer(Protocol):
@@ -94,6 +114,28 @@ def degrade_and_compare(
         yield from score_frames(clip.name, frames, perceptual=perceptual)
 
 
+def record_and_compare(
+    clips: Iterable[Clip],
+    restorer: FrameRestorer,
+    *,
+    preset: str,
+    frame_limit: int = PRESET_FRAMES,
+    size_limit: int = PRESET_PIXELS,
+    tiled_restorer: FrameRestorer | None = None,
+    perceptual: PerceptualMetric | None = None,
+) -> Iterator[ScoredFrame]:
+    """Yield the scores of sharp clips after recording them by a preset and restoring them, condition by condition.
+
+    The first frames, in which codecs and networks settle, are left out of the scores.
+    """
+    for clip in clips:
+        for recorded in record_clip(clip, preset, frame_limit=frame_limit, size_limit=size_limit):
+            frames = restore_frames(recorded.frames, restorer, tiled_restorer=tiled_restorer)
+            settled = itertools.islice(frames, min(SETTLING_FRAMES, len(recorded.frames) - 1), None)
+            for scored in score_frames(f"{clip.name}, {recorded.condition}", settled, perceptual=perceptual):
+                yield replace(scored, condition=recorded.condition, input_digest=recorded.digest)
+
+
 def restore_frames(
     pairs: Iterable[DegradedFrame], restorer: FrameRestorer, *, tiled_restorer: FrameRestorer | None = None
 ) -> Iterator[RestoredFrame]:
@@ -116,32 +158,51 @@ def score_frames(
     tracks = FlowTrack(), FlowTrack(), FlowTrack()
     for index, frame in enumerate(frames):
         _check_size(name, index, frame)
+        true_before = tracks[0].before
         true_flow = tracks[0].step(frame.truth)
+        motion = None
+        if true_flow is not None and true_before is not None:
+            motion = _Motion(true_flow, flow_warped_change(true_before, frame.truth, true_flow))
         bicubic = None if frame.blurry is None else enlarge(frame.blurry)
         yield ScoredFrame(
             clip=name,
             index=index,
-            restored=_score(frame.restored, frame.truth, tracks[1], true_flow, perceptual),
-            bicubic=None if bicubic is None else _score(bicubic, frame.truth, tracks[2], true_flow, perceptual),
+            restored=_score(frame.restored, frame.truth, tracks[1], motion, perceptual),
+            bicubic=None if bicubic is None else _score(bicubic, frame.truth, tracks[2], motion, perceptual),
             colour_shift=colour_shift(frame.restored, frame.truth),
             bicubic_colour_shift=None if bicubic is None else colour_shift(bicubic, frame.truth),
             tile_psnr=frame.tile_psnr,
         )
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Motion:
+    """The truth's flow since the frame before, and how much the truth itself changes along it."""
+
+    flow: np.ndarray
+    change: float
+
+
 def _score(
     image: ByteImage,
     truth: ByteImage,
     track: FlowTrack,
-    true_flow: np.ndarray | None,
+    motion: _Motion | None,
     perceptual: PerceptualMetric | None,
 ) -> FrameScores:
+    before = track.before
     flow = track.step(image)
+    tof = flicker = None
+    if flow is not None and before is not None and motion is not None:
+        tof = flow_difference(flow, motion.flow)
+        flicker = flow_warped_change(before, image, motion.flow) - motion.change
     return FrameScores(
         psnr=psnr(image, truth),
         ssim=ssim(image, truth),
-        tof=None if flow is None or true_flow is None else flow_difference(flow, true_flow),
+        tof=tof,
         lpips=perceptual(image, truth) if perceptual else None,
+        overshoot=overshoot_share(image, truth),
+        flicker=flicker,
     )
 
 

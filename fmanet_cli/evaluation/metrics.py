@@ -27,6 +27,13 @@ FLOW_MARGIN_PIXELS = 16
 """The region over which tOF is averaged is at least this much smaller than the frame."""
 
 
+OVERSHOOT_WINDOW_PIXELS = 5
+"""Side of the window whose smallest and largest truth bound a value that does not overshoot."""
+
+OVERSHOOT_CODES = 4
+"""Code values outside that range that are no overshoot yet."""
+
+
 @dataclass(frozen=True, slots=True)
 class FrameScores:
     """What one frame reached."""
@@ -39,6 +46,11 @@ class FrameScores:
     """Optical-flow difference to the frame before, in pixels; None for a clip's first frame and for tiny frames."""
     lpips: float | None = None
     """Learned perceptual distance, lower is better; None where it was not asked for."""
+    overshoot: float | None = None
+    """Share of values outside the truth's range around them; see ``overshoot_share``."""
+    flicker: float | None = None
+    """Change along the truth's flow since the frame before, minus that of the truth, in code values; None for a clip's
+    first frame."""
 
 
 def psnr(restored: np.ndarray, truth: np.ndarray, *, border: int = BORDER_PIXELS, peak: float = PEAK) -> float:
@@ -102,15 +114,35 @@ def flow_difference(flow: np.ndarray, true_flow: np.ndarray) -> float | None:
     return float(np.hypot(x, y).mean())
 
 
+def overshoot_share(image: ByteImage, truth: ByteImage) -> float:
+    """Return the share of values more than 4 code values outside the truth's range around them (5 x 5): halos."""
+    around = np.ones((OVERSHOOT_WINDOW_PIXELS, OVERSHOOT_WINDOW_PIXELS), np.uint8)
+    lowest, highest = cv2.erode(truth, around).astype(np.int16), cv2.dilate(truth, around).astype(np.int16)
+    values = image.astype(np.int16)
+    return float(np.mean((values > highest + OVERSHOOT_CODES) | (values < lowest - OVERSHOOT_CODES)))
+
+
+def flow_warped_change(before: ByteImage, after: ByteImage, flow: np.ndarray) -> float:
+    """Return the RMS change of luma along a (H, W, 2) flow from ``before`` to ``after``, in code values."""
+    height, width = flow.shape[:2]
+    columns, rows = np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32))
+    earlier, later = (cv2.cvtColor(image, cv2.COLOR_RGB2GRAY).astype(np.float32) for image in (before, after))
+    brought = cv2.remap(
+        later, columns + flow[..., 0], rows + flow[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+    )
+    return float(np.sqrt(np.mean((brought - earlier) ** 2)))
+
+
 class FlowTrack:
     """The flows of a sequence of frames, of which only the last frame is kept."""
 
     def __init__(self) -> None:
-        self._before: ByteImage | None = None
+        self.before: ByteImage | None = None
+        """The last frame taken."""
 
     def step(self, image: ByteImage) -> np.ndarray | None:
         """Take the next frame and return the flow from the one before to it; None for the first."""
-        before, self._before = self._before, image
+        before, self.before = self.before, image
         return None if before is None else optical_flow(before, image)
 
 

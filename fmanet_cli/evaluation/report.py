@@ -12,6 +12,7 @@ from typing import Any
 
 from fmanet_cli.errors import EvaluationError
 from fmanet_cli.evaluation.metrics import FrameScores
+from fmanet_cli.evaluation.summary import Summary, summaries
 
 Colour = tuple[float, float, float]
 """Red, green and blue, in 8-bit code values."""
@@ -35,6 +36,10 @@ class ScoredFrame:
     """The same of the bicubic enlargement."""
     tile_psnr: float | None = None
     """PSNR in dB between the frame restored as asked and restored in tiles; None where it was not asked for."""
+    condition: str = ""
+    """Motion and exposure of a recorded clip in words; empty for others."""
+    input_digest: str = ""
+    """SHA-256 of the low-resolution frames of a recorded clip; empty for others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +95,9 @@ class Evaluation:
         ``clips`` holds for each clip its means and its ``frames``, ``mean`` the means over all frames of all clips
         (tOF: over all pairs of neighbouring frames; paper section 4). Where a low-resolution input is known,
         ``bicubic`` holds the same two for its bicubic enlargement, ``gain`` the difference of the mean PSNR in dB,
-        ``colour_shift`` the mean of restored minus truth per channel, and ``settings`` how the frames were made.
+        ``colour_shift`` the mean of restored minus truth per channel, ``summary`` the figures of ``Summary`` over all
+        frames and over each condition of recorded clips, whose low-resolution frames have their SHA-256 in
+        ``input_digests``, and ``settings`` how the frames were made.
         A figure that is not defined or not finite is null.
         """
         report = _scores_to_json({name: [f.restored for f in frames] for name, frames in self.clips.items()})
@@ -101,11 +108,19 @@ class Evaluation:
             report["gain"] = _finite(self.gain)
             report["colour_shift"] = [_finite(value) for value in self.colour_shift()]
             report["bicubic"]["colour_shift"] = [_finite(value) for value in self.bicubic_colour_shift()]
+            report["summary"] = {name: summary.to_json() for name, summary in self.summaries().items()}
+        digests = {frame.clip: frame.input_digest for frame in self.frames if frame.input_digest}
+        if digests:
+            report["input_digests"] = digests
         if self.tile_psnr is not None:
             report["tile_psnr"] = _finite(self.tile_psnr)
         if self.settings:
             report["settings"] = dict(self.settings)
         return report
+
+    def summaries(self) -> dict[str, Summary]:
+        """Return what harm is done over all frames (``all``) and in each condition of recorded clips."""
+        return summaries(self.frames)
 
     def colour_shift(self) -> Colour:
         """Return the mean of restored minus truth over all frames, in code values: red, green, blue."""

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
-from fmanet_cli.cli.evaluate import command
+from fmanet_cli.cli.evaluate import _PRESETS, command
 from fmanet_cli.cli.main import main as fmanet
 from fmanet_cli.dataset.byte_images import quantize
+from fmanet_cli.dataset.imaging.presets import PRESETS
 from fmanet_cli.dataset.resampling import shrink
 from fmanet_cli.video.read.images import read_image, write_image
 
@@ -147,3 +148,21 @@ def test_the_folder_of_a_report_is_checked_before_the_work(capsys):
         fmanet(["evaluate", str(GOLDEN / "out"), "--truth", str(GOLDEN / "gt"), "--json", str(report)])
     assert stopped.value.code == 2
     assert capsys.readouterr().err == f"error: the folder for {report} does not exist: make it first\n"
+
+
+def test_a_preset_records_clips_and_tells_the_harm(tmp_path, scene):
+    (tmp_path / "photos").mkdir()
+    write_image(tmp_path / "photos" / "house.png", scene.astype(np.float32) / 255)
+    arguments = ("--degrade", tmp_path / "photos", "--photos", "--preset", "unsharp-0.8")
+    result = run(
+        *arguments, "--model", "random:lite", "--frames", 4, "--size", 64, "--precision", "fp32",
+        "--json", tmp_path / "r.json",
+    )  # fmt: skip
+    assert result.exit_code == 0
+    assert "harm %" in result.stdout
+    report = json.loads((tmp_path / "r.json").read_text())
+    assert report["settings"]["preset"] == "unsharp-0.8"
+    assert set(report["summary"]) == {"all", "still"}
+    refused = run(*arguments, "--still")
+    assert refused.exit_code == 2 and "--preset brings its own" in refused.output
+    assert sorted(PRESETS) == sorted(_PRESETS)

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from fmanet_cli.dataset.clips import find_sharp_clips
-from fmanet_cli.dataset.degrade import Degradation, degrade_clip, expected_count
+from fmanet_cli.dataset.degrade import Degradation, degrade_clip, expected_count, record_clip
+from fmanet_cli.dataset.imaging.presets import PRESETS
 from fmanet_cli.dataset.resampling import enlarge, shrink
 from fmanet_cli.errors import EvaluationError, OptionError
 
@@ -86,3 +87,30 @@ def test_clips_that_cannot_be_degraded(write_frames):
 def test_impossible_settings(setting, message):
     with pytest.raises(OptionError, match=message):
         Degradation(**setting)
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_a_preset_records_every_condition_the_same_way_each_time(preset, photograph, walk):
+    first, again = (list(record_clip(photograph, preset, frame_limit=4, size_limit=100)) for _ in range(2))
+    assert [clip.digest for clip in first] == [clip.digest for clip in again]
+    assert len(first) == len(PRESETS[preset].exposures)
+    for clip, exposure in zip(first, PRESETS[preset].exposures, strict=True):
+        assert (clip.condition == "still") == (exposure is None)
+        assert [frame.truth.shape for frame in clip.frames] == [(96, 96, 3)] * 4
+        assert [frame.blurry.shape for frame in clip.frames] == [(24, 24, 3)] * 4
+    assert len(list(record_clip(walk, preset, frame_limit=3, size_limit=96))[-1].frames) == 3
+
+
+def test_presets_sharpen_still_clips_and_move_the_others(photograph):
+    (sharpened,) = record_clip(photograph, "unsharp-0.8", frame_limit=2)
+    (moving,) = record_clip(photograph, "moving-sharp", frame_limit=2)
+    assert np.array_equal(sharpened.frames[0].truth, sharpened.frames[1].truth)
+    assert not np.array_equal(moving.frames[0].truth, moving.frames[1].truth)
+    assert np.abs(moving.frames[0].blurry.astype(int) - shrink(moving.frames[0].truth)).max() <= 1
+    plain = shrink(sharpened.frames[0].truth)
+    assert sharpened.frames[0].blurry.std() > 1.1 * plain.std()
+
+
+def test_an_unknown_preset_is_refused(photograph):
+    with pytest.raises(OptionError, match="there is no preset 'drone'; choose from clean, camera, phone"):
+        list(record_clip(photograph, "drone"))

@@ -12,7 +12,15 @@ import pytest
 
 from fmanet_cli.dataset.byte_images import quantize
 from fmanet_cli.errors import EvaluationError
-from fmanet_cli.evaluation.metrics import FlowTrack, colour_shift, flow_difference, psnr, ssim
+from fmanet_cli.evaluation.metrics import (
+    FlowTrack,
+    colour_shift,
+    flow_difference,
+    flow_warped_change,
+    overshoot_share,
+    psnr,
+    ssim,
+)
 from fmanet_cli.video.read.images import read_image
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -110,3 +118,25 @@ def test_frames_that_cannot_be_compared():
         psnr(flat(0), flat(0, 24, 36))
     with pytest.raises(EvaluationError, match="32x18 is too small to compare: a side must have 19 pixels"):
         ssim(flat(0, 18), flat(0, 18))
+
+
+def test_overshoot_counts_what_leaves_the_truth_around_it():
+    truth = np.full((20, 20, 3), 100, np.uint8)
+    truth[:, 10:] = 140
+    assert overshoot_share(truth, truth) == 0
+    halo = truth.copy()
+    halo[:, 10] = 145
+    halo[:, 9] = 96
+    assert overshoot_share(halo, truth) == pytest.approx(1 / 20)
+
+
+def test_change_along_the_flow_is_none_where_a_picture_only_moves():
+    scene = np.random.default_rng(3).integers(0, 256, (32, 40, 3)).astype(np.uint8)
+    before, after = scene[:, :32], scene[:, 2:34]
+    flow = np.zeros((32, 32, 2), np.float32)
+    flow[..., 0] = -2
+    inner = (slice(None), slice(4, None))
+    assert flow_warped_change(before[inner], after[inner], flow[:, 4:]) < 30
+    assert flow_warped_change(before, before, np.zeros_like(flow)) == 0
+    brighter = before.astype(int) // 2 + 20
+    assert flow_warped_change((brighter - 3).astype(np.uint8), brighter.astype(np.uint8), np.zeros_like(flow)) == 3

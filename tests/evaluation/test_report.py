@@ -44,7 +44,7 @@ def test_the_mean_is_over_frames_and_not_over_clips():
 def test_bicubic_has_the_same_shape_beside():
     frames = [scored("a", 0, 30, bicubic=28), scored("a", 1, 32, 1, bicubic=29)]
     report = Evaluation(tuple(frames), settings={"model": "lite"}).to_json()
-    assert set(report) == {"clips", "mean", "bicubic", "gain", "colour_shift", "settings"}
+    assert set(report) == {"clips", "mean", "bicubic", "gain", "colour_shift", "settings", "summary"}
     assert report["bicubic"]["clips"]["a"]["frames"] == [{"psnr": 28, "ssim": 0.5}, {"psnr": 29, "ssim": 0.5, "tof": 1}]
     assert report["bicubic"]["mean"] == {"psnr": 28.5, "ssim": 0.5, "tof": 1}
     assert report["gain"] == 2.5
