@@ -7,8 +7,9 @@ from fractions import Fraction
 
 from fmanet_cli.verify.result import Verdict, VerificationRow, row
 from fmanet_cli.video.frames import HdrMetadata, VideoInfo
-from fmanet_cli.video.inspection import IMAGE_SEQUENCE, StatedColour
+from fmanet_cli.video.inspection import IMAGE_SEQUENCE
 from fmanet_cli.video.pixels.formats import pixel_layout
+from fmanet_cli.video.read.describe import StatedColour
 from fmanet_cli.video.write.codecs import CODECS, choose_pixel_format, find_codec
 from fmanet_cli.video.write.containers import Container
 from fmanet_cli.video.write.orientation import is_right_angled, swaps_sides

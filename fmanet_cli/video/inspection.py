@@ -15,7 +15,14 @@ import av
 from fmanet_cli.errors import OptionError
 from fmanet_cli.video.frames import VideoInfo
 from fmanet_cli.video.read.container import ContainerSource
-from fmanet_cli.video.read.describe import codec_name, declared_tags, is_cover, stream_title
+from fmanet_cli.video.read.describe import (
+    StatedColour,
+    codec_name,
+    declared_tags,
+    is_cover,
+    stated_colour,
+    stream_title,
+)
 from fmanet_cli.video.read.opening import open_input
 from fmanet_cli.video.read.packets import FilePackets, StreamPackets
 from fmanet_cli.video.read.rational import to_fraction
@@ -37,8 +44,6 @@ IMAGE_SEQUENCE = Container(
     has_timestamps=False,
 )
 """Numbered PNG files, which hold pictures and nothing else."""
-
-_UNSAID = (0, 2)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,20 +71,6 @@ class Track:
     def __str__(self) -> str:
         details = ", ".join(text for text in (self.codec, self.language) if text)
         return f"{self.kind} stream {self.index}" + (f" ({details})" if details else "")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StatedColour:
-    """The colour tags that a file really carries, in the codes of ITU-T H.273; None where it says nothing."""
-
-    matrix: int | None
-    """Matrix coefficients."""
-    full_range: bool | None
-    """Whether black is code 0."""
-    primaries: int | None
-    """Colour primaries."""
-    transfer: int | None
-    """Transfer characteristics."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -173,16 +164,7 @@ def stated_colour_of(info: VideoInfo) -> StatedColour:
         assert isinstance(stream, av.VideoStream)
         declared = declared_tags(stream)
         frame = next(iter(container.decode(stream)), None)
-    own: Any = frame
-    value_range = int(own.color_range) if own is not None and int(own.color_range) else declared.range
-    if own is not None and own.format.name.startswith("yuvj"):
-        value_range = 2
-    return StatedColour(
-        matrix=_stated(own, "colorspace", declared.matrix),
-        full_range=None if not value_range else value_range == 2,
-        primaries=_stated(own, "color_primaries", declared.primaries),
-        transfer=_stated(own, "color_trc", declared.transfer),
-    )
+    return stated_colour(frame, declared)
 
 
 def stream_plan(info: VideoInfo, container: Container, *, audio: str) -> StreamPlan:
@@ -253,10 +235,3 @@ def _track(stream: Any, packets: StreamPackets | None, *, has_chapter_track: boo
         packets=packets,
         digest=digest,
     )
-
-
-def _stated(frame: Any, name: str, declared: int) -> int | None:
-    own = int(getattr(frame, name)) if frame is not None else 2
-    value = own if own not in _UNSAID else declared
-    # Matrix 0 is RGB, which says nothing of Y'CbCr; 0 elsewhere is reserved.
-    return None if value in _UNSAID else value

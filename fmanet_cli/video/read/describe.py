@@ -46,6 +46,20 @@ class DeclaredTags:
     """H.273 code."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StatedColour:
+    """The colour tags that a file really carries, in the codes of ITU-T H.273; None where it says nothing."""
+
+    matrix: int | None
+    """Matrix coefficients."""
+    full_range: bool | None
+    """Whether black is code 0."""
+    primaries: int | None
+    """Colour primaries."""
+    transfer: int | None
+    """Transfer characteristics."""
+
+
 def main_video_stream(container: av.container.InputContainer, asked: int | None = None) -> av.VideoStream | None:
     """The video stream to restore: the asked one, else the best as players choose it; None when there is none.
 
@@ -137,6 +151,26 @@ def colour_of(
         chroma_location=_chroma_location(frame, codec),
     )
     return colour, warnings
+
+
+def stated_colour(frame: Any, declared: DeclaredTags) -> StatedColour:
+    """The tags of a frame, and where it has none or is None those of the container; nothing is guessed."""
+    value_range = int(frame.color_range) if frame is not None and int(frame.color_range) else declared.range
+    if frame is not None and frame.format.name.startswith("yuvj"):
+        value_range = 2
+    return StatedColour(
+        matrix=_stated(frame, "colorspace", declared.matrix),
+        full_range=None if not value_range else value_range == 2,
+        primaries=_stated(frame, "color_primaries", declared.primaries),
+        transfer=_stated(frame, "color_trc", declared.transfer),
+    )
+
+
+def _stated(frame: Any, name: str, declared: int) -> int | None:
+    own = int(getattr(frame, name)) if frame is not None else 2
+    value = own if own not in (0, UNSPECIFIED) else declared
+    # Matrix 0 is RGB, which says nothing of Y'CbCr; 0 elsewhere is reserved.
+    return None if value in (0, UNSPECIFIED) else value
 
 
 def _first_said(values: Iterable[int], unset: tuple[int, ...]) -> int | None:

@@ -79,6 +79,10 @@ class Codec:
     """Whether 4:2:0 works with odd sizes."""
     hdr: HdrOption | None = None
     """How it takes static HDR metadata; None = it cannot."""
+    needs_device: bool = False
+    """Whether it runs on a graphics card only."""
+    largest_side: int | None = None
+    """Most pixels of a row or column; None = no limit below that of every output."""
 
 
 def _nvenc(name: str, family: str, quality: float, **differences: Any) -> Codec:
@@ -91,6 +95,8 @@ def _nvenc(name: str, family: str, quality: float, **differences: Any) -> Codec:
         preset_option="preset",
         default_preset="p5",
         options={"rc": "vbr", "b": "0", "tune": "hq"},
+        needs_device=True,
+        largest_side=4096 if family == "h264" else 8192,
         **differences,
     )
 
@@ -173,6 +179,12 @@ _ALL = (
 CODECS = {codec.name: codec for codec in _ALL}
 """Encoder name -> encoder. "Adding a codec" in CONTRIBUTING.md says what a new one needs."""
 
+_FOLLOWS_SOURCE = {
+    "aspect", "chroma_sample_location", "color_primaries", "color_range", "color_trc", "colorspace", "framerate",
+    "pix_fmt", "pixel_format", "s", "sample_aspect_ratio", "time_base", "video_size",
+}  # fmt: skip
+"""Options of encoders that would contradict the pixels, times or tags that are written."""
+
 _SHORT_NAMES = {short: codec.name for codec in _ALL for short in codec.short_names}
 
 
@@ -198,6 +210,8 @@ class VideoSettings:
     """Usual frame rate."""
     sample_aspect_ratio: Fraction = Fraction(1)
     """Width / height of a pixel as shown."""
+    asked: EncoderOptions = field(default_factory=EncoderOptions)
+    """What the user chose of this, for messages."""
 
 
 def find_codec(name: str) -> Codec:
@@ -226,18 +240,32 @@ def encoder_settings_options(codec: Codec, asked: EncoderOptions, hdr: HdrMetada
         if quality is None or not low <= quality <= high:
             raise OptionError(f"{codec.name} takes a quality from {low} to {high}, got crf={quality:g}")
         options[codec.quality_option] = f"{quality:g}"
+    if asked.preset == "":
+        raise OptionError(f"the preset of {codec.name} must not be empty; leave it out for {codec.default_preset!r}")
     if asked.preset is not None and not codec.preset_option:
         raise OptionError(f"{codec.name} has no preset; leave out preset={asked.preset!r}")
     if codec.preset_option:
-        options[codec.preset_option] = asked.preset or codec.default_preset
+        options[codec.preset_option] = codec.default_preset if asked.preset is None else asked.preset
     parameters = {} if codec.hdr is None or hdr is None else _hdr_parameters(codec.hdr, hdr)
     for key, value in asked.extra.items():
+        _refuse_own(codec, key, value)
         options[key] = f"{options[key]}:{value}" if key in options and key.endswith("-params") else value
     for key, value in parameters.items():
         options[key] = f"{options[key]}:{value}" if key in options else value
     if codec.name == "libsvtav1":
         os.environ.setdefault("SVT_LOG", "0")
     return options
+
+
+def _refuse_own(codec: Codec, key: str, value: str) -> None:
+    """Raises OptionError for an option that is decided elsewhere, so that one choice never beats another unsaid."""
+    own = {codec.quality_option: "crf", codec.preset_option: "preset"}
+    inside = [part.partition("=")[0] for part in value.split(":")] if key.endswith("-params") else []
+    for name in (key, *inside):
+        if name and name in own:
+            raise OptionError(f"option {name} of {codec.name} is set by {own[name]}, got {key}={value}; use that alone")
+    if key in _FOLLOWS_SOURCE:
+        raise OptionError(f"option {key} follows the source and cannot be set, got {key}={value}; leave it out")
 
 
 def choose_pixel_format(codec: Codec, asked: str | None, *, bit_depth: int, height: int, width: int) -> str:

@@ -26,6 +26,7 @@ from fmanet_cli.video.write.codecs import VideoSettings, add_encoded_stream, add
 from fmanet_cli.video.write.containers import Container
 from fmanet_cli.video.write.encoder import VideoEncoder
 from fmanet_cli.video.write.partial_files import PartialFile
+from fmanet_cli.video.write.rehearsal import check_written, heard, refusal, refuse_passed_over
 from fmanet_cli.video.write.stream_copier import Route, StreamCopier
 from fmanet_cli.video.write.stream_plan import (
     StreamPlan,
@@ -251,27 +252,27 @@ class ContainerOutput:
         samples: dict[int, list[av.Packet]],
     ) -> None:
         """Write one frame and the first packets of every stream into memory, so that failure comes before the work."""
-        settings = self._settings
-        try:
-            output, video, routes = self._opened(io.BytesIO(), plan, opened_input)
-            with output:
-                encoder = VideoEncoder(video, settings)
-                grey = np.full((settings.height, settings.width, 3), 0.5, np.float32)
-                duration = max(1, round(1 / settings.frame_rate / settings.time_base))
-                packets = [*encoder.encode(grey, pts=0, duration=duration), *encoder.finish()]
-                for index, route in routes.items():
-                    if route.planned.how == "copy":
-                        for packet in samples_for(samples.get(index, []), route.new):
-                            output.mux(packet)
-                for packet in packets:
-                    output.mux(packet)
-        except (ValueError, av.error.FFmpegError) as error:
-            if isinstance(error, OptionError):
-                raise
-            raise OptionError(
-                f"{settings.codec.name} at {settings.width}x{settings.height} {settings.pix_fmt} cannot be written to "
-                f"{self._container.name}: {getattr(error, 'strerror', None) or error}; use another codec or container"
-            ) from error
+        settings, content = self._settings, io.BytesIO()
+        with heard() as logs:
+            try:
+                output, video, routes = self._opened(content, plan, opened_input)
+                with output:
+                    encoder = VideoEncoder(video, settings)
+                    grey = np.full((settings.height, settings.width, 3), 0.5, np.float32)
+                    duration = max(1, round(1 / settings.frame_rate / settings.time_base))
+                    packets = [*encoder.encode(grey, pts=0, duration=duration), *encoder.finish()]
+                    for index, route in routes.items():
+                        if route.planned.how == "copy":
+                            for packet in samples_for(samples.get(index, []), route.new):
+                                output.mux(packet)
+                    for packet in packets:
+                        output.mux(packet)
+                refuse_passed_over(logs, settings)
+                check_written(content, settings, self._container)
+            except (ValueError, av.error.FFmpegError) as error:
+                if isinstance(error, OptionError):
+                    raise
+                raise refusal(error, logs, settings, self._container) from error
 
     def _opened(
         self,

@@ -264,13 +264,18 @@ class VideoWriter:
 
     def _settings(self, asked: EncoderOptions, container: Container) -> VideoSettings:
         like = self._like
-        codec = find_codec(asked.codec or container.default_codec)
+        codec = find_codec(container.default_codec if asked.codec is None else asked.codec)
         if codec.family not in container.families:
             raise OptionError(
                 f"{container.name} cannot hold {codec.name}; it holds {', '.join(container.families)}, and matroska all"
             )
         turned = self._baked_matrix is not None and swaps_sides(self._baked_matrix)
         height, width = (self.width, self.height) if turned else (self.height, self.width)
+        if codec.largest_side is not None and max(height, width) > codec.largest_side:
+            raise OptionError(
+                f"{codec.name} encodes at most {codec.largest_side} pixels a side, the output would be "
+                f"{width}x{height}; ask for a smaller one or use another codec"
+            )
         pix_fmt = choose_pixel_format(codec, asked.pix_fmt, bit_depth=like.bit_depth, height=height, width=width)
         layout = pixel_layout(pix_fmt)
         if asked.pix_fmt is None and layout.bits < min(like.bit_depth, 10):
@@ -301,6 +306,7 @@ class VideoWriter:
             time_base=like.time_base if container.has_timestamps else 1 / like.frame_rate,
             frame_rate=like.frame_rate,
             sample_aspect_ratio=aspect.limit_denominator(65535),
+            asked=asked,
         )
 
 

@@ -1,0 +1,109 @@
+"""What an encoder says and gives when it is tried before the run, held against what was asked of it."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import re
+from collections.abc import Iterator
+from fractions import Fraction
+from typing import Any, cast
+
+import av
+import av.logging
+
+from fmanet_cli.errors import OptionError
+from fmanet_cli.video.read.describe import declared_tags, stated_colour
+from fmanet_cli.video.read.rational import to_fraction
+from fmanet_cli.video.write.codecs import VideoSettings
+from fmanet_cli.video.write.containers import Container
+
+_PASSED_OVER = re.compile(r"Error parsing option |Unknown option|Bad value for|Invalid value for", re.I)
+
+Logs = list[tuple[int, str, str]]
+"""Level, speaker and text of FFmpeg's messages."""
+
+
+@contextlib.contextmanager
+def heard() -> Iterator[Logs]:
+    """Collect FFmpeg's warnings and errors of this thread, which its exceptions leave out."""
+    level, skips = av.logging.get_level(), av.logging.get_skip_repeated()
+    av.logging.set_level(av.logging.WARNING)
+    av.logging.set_skip_repeated(False)
+    try:
+        with av.logging.Capture() as logs:
+            yield logs
+    finally:
+        av.logging.set_level(level)
+        av.logging.set_skip_repeated(skips)
+
+
+def refuse_passed_over(logs: Logs, settings: VideoSettings) -> None:
+    """Raises OptionError for a parameter that the encoder only warns of and then does without."""
+    for _, speaker, text in logs:
+        if speaker == settings.codec.name and _PASSED_OVER.search(text):
+            raise OptionError(
+                f"{speaker} passes an option over: {text.strip().rstrip('.')}; correct it or leave it out"
+            )
+
+
+def refusal(error: Exception, logs: Logs, settings: VideoSettings, container: Container) -> OptionError:
+    """Why encoder and container do not go together, in one line that names the option at fault where there is one."""
+    codec = settings.codec
+    spoken = [text.strip().rstrip(".") for level, speaker, text in logs if speaker == codec.name and level <= 16]
+    reason = "; ".join(spoken) or getattr(error, "strerror", None) or str(error)
+    names = {codec.preset_option: "preset", codec.quality_option: "crf"}
+    for key, value in settings.options.items():
+        is_named = f"option {key} to" in reason or (key in ("preset", "tune") and "preset/tune" in reason)
+        if is_named and value in reason:
+            return OptionError(f"{codec.name} does not take {names.get(key, key)}={value!r}: {reason}")
+    if codec.needs_device and spoken:
+        return OptionError(f"{codec.name} cannot be used here: {reason}; use a codec of the processor such as x264")
+    return OptionError(
+        f"{codec.name} at {settings.width}x{settings.height} {settings.pix_fmt} cannot be written to "
+        f"{container.name}: {reason}; use another codec or container"
+    )
+
+
+def check_written(content: io.BytesIO, settings: VideoSettings, container: Container) -> None:
+    """Hold one written frame against the settings, as the finished file will be held against its source.
+
+    Raises OptionError for a size, a pixel shape or colours that are not those that were to be written.
+    """
+    content.seek(0)
+    with av.open(content, format=container.name) as written:
+        stream = written.streams.video[0]
+        declared = declared_tags(stream)
+        frame = next(iter(cast(Any, written).decode(stream)), None)
+        aspect = to_fraction(stream.sample_aspect_ratio) or Fraction(1)
+    if frame is None:
+        raise OptionError(f"{settings.codec.name} gives no frame in {container.name}; use another codec or container")
+    pairs: dict[str, tuple[object, object]] = {
+        "size": (f"{settings.width}x{settings.height}", f"{frame.width}x{frame.height}")
+    }
+    if settings.codec.family in container.aspect_families:
+        pairs["pixel shape"] = settings.sample_aspect_ratio, aspect
+    if container.holds_colour_tags and settings.codec.family not in container.untagged_families:
+        colour, stated = settings.colour, stated_colour(frame, declared)
+        ranges = {None: "not said", True: "full", False: "limited"}
+        pairs["colour range"] = ranges[colour.full_range], ranges[stated.full_range]
+        for name in ("matrix", "primaries", "transfer"):
+            pairs[f"colour {name}"] = _code(getattr(colour, name)), _code(getattr(stated, name))
+    for name, (wanted, found) in pairs.items():
+        if found != wanted:
+            raise OptionError(
+                f"{settings.codec.name} in {container.name} gives a {name} of {found} instead of {wanted}"
+                f"{_chosen(settings)}; choose otherwise"
+            )
+
+
+def _code(number: int | None) -> str:
+    return "not said" if number in (None, 0, 2) else str(number)
+
+
+def _chosen(settings: VideoSettings) -> str:
+    """What was asked of the encoder, in brackets."""
+    asked = settings.asked
+    named = {"pix_fmt": asked.pix_fmt, "preset": asked.preset, **asked.extra}
+    texts = [f"{key}={value}" for key, value in named.items() if value is not None]
+    return f" ({', '.join([f'{settings.width}x{settings.height}', *texts])})"
