@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from fmanet_cli.errors import OptionError
 
@@ -127,3 +127,6 @@ LITE = FMANetConfig(
     residual_dim=16,
 )
 """The embedded small network."""
+
+BASE = replace(LITE, dim=48, growth=16, num_rdbs=4, num_flows=8, residual_dim=24)
+"""The network for GPUs: `LITE` made wider, of which training can start exactly."""

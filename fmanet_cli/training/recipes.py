@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from fmanet_cli.errors import OptionError
-from fmanet_cli.model.config import LITE, PAPER, FMANetConfig
+from fmanet_cli.model.config import BASE, LITE, PAPER, FMANetConfig
 from fmanet_cli.training.losses import LossWeights
 
 Schedule = Literal["halving", "cosine", "constant"]
@@ -109,7 +109,24 @@ LITE_RECIPE = Recipe(
     window_uses=4,
 )
 
-RECIPES = {recipe.name: recipe for recipe in (PAPER_RECIPE, LITE_RECIPE)}
+BASE_RECIPE = Recipe(
+    name="base",
+    config=BASE,
+    stages=(
+        Stage(number=1, steps=1_000, learning_rate=1.5e-3, schedule="cosine", warm_up_steps=100),
+        # A network widened from lite is as good as lite from its first step; it needs a gentle start, no stage 1.
+        Stage(number=2, steps=60_000, learning_rate=1.5e-3, schedule="constant", warm_up_steps=300, decay_from=0.82),
+    ),
+    window_pixels=32,
+    batch_windows=8,
+    weights=LossWeights(flow=0.01),
+    optimizer="muon",
+    weight_decay=0.02,
+    reconstruction_every=4,
+    window_uses=4,
+)
+
+RECIPES = {recipe.name: recipe for recipe in (PAPER_RECIPE, LITE_RECIPE, BASE_RECIPE)}
 
 
 def find_recipe(name: str) -> Recipe:

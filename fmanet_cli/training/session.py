@@ -34,6 +34,7 @@ from fmanet_cli.training.text import TextPlanes
 from fmanet_cli.training.trainer import Trainer
 from fmanet_cli.training.validation import fixed_windows
 from fmanet_cli.training.video import VideoOptions, VideoWindows, load_spans
+from fmanet_cli.training.widen import is_widening, widen
 from fmanet_cli.training.windows import WindowBatch, WindowSource
 from fmanet_cli.video.read.images import write_image
 from fmanet_cli.weights.checkpoint import load_model
@@ -131,7 +132,7 @@ def build_trainer(session: Session, device: torch.device) -> Trainer:
     if device.type == "cpu" and session.processes > 1:
         torch.set_num_threads(max(1, torch.get_num_threads() // session.processes))
     recipe = session.recipe
-    model = random_model(recipe.config, seed=session.run.seed) if session.init is None else _load_init(session)
+    model = random_model(recipe.config, seed=session.run.seed) if session.init is None else load_start(session)
     run = session.run
     if session.processes > 1:
         run = dataclasses.replace(run, prefetched_batches=0)
@@ -187,9 +188,12 @@ def build_validation(session: Session, device: torch.device) -> list[WindowBatch
     return [batch.to(device) for batch in windows]
 
 
-def _load_init(session: Session) -> FMANet:
+def load_start(session: Session) -> FMANet:
+    """The network of ``session.init``, widened where the recipe's is a widening of it."""
     assert session.init is not None
     model = load_model(session.init)
+    if is_widening(model.config, session.recipe.config):
+        model = widen(model, session.recipe.config, seed=session.run.seed)
     if model.config != session.recipe.config:
         raise OptionError(
             f"{session.init} is another network than recipe {session.recipe.name} trains; "

@@ -56,7 +56,7 @@ def test_exactly_one_source_is_asked_for(photos, tmp_path):
 def test_an_unknown_recipe_is_refused(photos, tmp_path):
     result = run("--photos", photos, "-o", tmp_path / "run", "--recipe", "huge")
     assert result.exit_code == 2
-    assert "there is no recipe 'huge'; choose from paper, lite" in result.output
+    assert "there is no recipe 'huge'; choose from paper, lite, base" in result.output
 
 
 def test_a_loss_that_does_not_exist_or_has_no_weight_is_refused(photos, tmp_path):

@@ -269,5 +269,5 @@ def test_the_paper_recipe_has_the_papers_figures():
 
 
 def test_an_unknown_recipe_is_refused():
-    with pytest.raises(ValueError, match="there is no recipe 'large'; choose from paper, lite"):
+    with pytest.raises(ValueError, match="there is no recipe 'large'; choose from paper, lite, base"):
         find_recipe("large")
