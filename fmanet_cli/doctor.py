@@ -9,10 +9,13 @@ import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fmanet_cli._version import __version__
 from fmanet_cli.errors import FmanetError
+
+if TYPE_CHECKING:
+    import torch
 
 LEAST_DISK_BYTES = 2 << 30
 """Below this much free disk a restored film may not fit: ten minutes of 720p at the default quality."""
@@ -132,11 +135,26 @@ def _cuda_device(index: int) -> Finding:
 
 
 def _precision(_: Path) -> Iterator[Finding]:
-    from fmanet_cli.engine.device import choose_device, choose_precision
+    from fmanet_cli.engine.device import choose_device, choose_precision, device_warnings
 
     device = choose_device()
     precision = choose_precision("auto", device)
-    yield Finding("chosen", f"{device}, {precision}", facts={"device": str(device), "precision": precision})
+    remedy = "; ".join(device_warnings("auto"))
+    yield Finding("chosen", f"{device}, {precision}", remedy, {"device": str(device), "precision": precision})
+    if device.type != "cpu":
+        yield _self_check(device)
+
+
+def _self_check(device: torch.device) -> Finding:
+    from fmanet_cli.engine.self_check import SelfCheck
+    from fmanet_cli.weights.checkpoint import load_model
+    from fmanet_cli.weights.registry import best_installed
+
+    trials = SelfCheck(load_model(best_installed()), device).every_way()
+    failed = [str(trial) for trial in trials if not trial.is_passed]
+    remedy = f"these compute wrongly and are not used: {', '.join(failed)}" if failed else ""
+    facts = {"trials": [asdict(trial) | {"passed": trial.is_passed} for trial in trials]}
+    return Finding("self-check", f"{device} against the CPU: {', '.join(map(str, trials))}", remedy, facts)
 
 
 def _codecs(_: Path) -> Iterator[Finding]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import os
+import sys
 
 _LIBRARY_VARIABLES = {
     # Torch reads this at its first allocation. With large pages a window costs a tenth less on a CPU, because the
@@ -10,8 +12,18 @@ _LIBRARY_VARIABLES = {
     "THP_MEM_ALLOC_ENABLE": "1",
 }
 
+_GROWING_BLOCKS = "expandable_segments:True"
+"""Lets CUDA's memory be cut anew for another size of picture; for Linux, and not for ROCm."""
+
 
 def tune_libraries() -> None:
     """Call it before torch is imported."""
     for name, value in _LIBRARY_VARIABLES.items():
         os.environ.setdefault(name, value)
+    names = "PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF"
+    if sys.platform == "linux" and not any(name in os.environ for name in names):
+        # Torch has taken the first name since 2.9, and warns of the second.
+        torch = importlib.metadata.version("torch")
+        if "rocm" not in torch:
+            number = tuple(int(part) for part in torch.split(".")[:2])
+            os.environ[names[0] if number >= (2, 9) else names[1]] = _GROWING_BLOCKS

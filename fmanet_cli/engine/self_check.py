@@ -88,6 +88,20 @@ class SelfCheck:
             "device cpu"
         )
 
+    def every_way(self) -> tuple[Trial, ...]:
+        """A trial of each precision that the device has, with fused kernels where there are any and without.
+
+        Raises:
+            DeviceError: memory does not suffice, or the device is lost.
+        """
+        precisions: list[Precision] = ["fp16", *longer_precisions("fp16", self._device)]
+        return tuple(
+            self.attempt(precision, fused)[1]
+            for precision in precisions
+            for fused in (True, False)
+            if not fused or why_not_fused(self._device, DTYPES[precision]) is None
+        )
+
     def attempt(self, precision: Precision, fused: bool) -> tuple[StreamingRunner | None, Trial]:
         """Computes in one way and compares; the network where there was a picture.
 

@@ -72,6 +72,15 @@ def test_the_first_way_that_is_right_is_taken(tiny_model: FMANet, wrong: dict[An
     assert bool(fallback_warnings(CUDA, trials)) == (len(expected) > 1)
 
 
+def test_a_doctor_tries_every_way(tiny_model: FMANet) -> None:
+    trials = SelfCheck(tiny_model, CUDA, build=OnNoDevice(tiny_model, {("fp32", True): 0.1})).every_way()
+    assert [(trial.precision, trial.fused, trial.is_passed) for trial in trials] == [
+        (precision, fused, (precision, fused) != ("fp32", True))
+        for precision in ("fp16", "bf16", "fp32")
+        for fused in (True, False)
+    ]
+
+
 def test_what_was_tried_is_said_in_one_line() -> None:
     trials = (Trial("fp16", True, 20.04), Trial("fp16", False, None, "no such kernel"), Trial("bf16", True, 61.0))
     assert fallback_warnings(CUDA, trials) == (

@@ -7,6 +7,7 @@ constants because they are 1. Prints one JSON object: how many programs each cas
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -17,14 +18,14 @@ from triton.runtime import driver
 from fmanet_cli.engine.fast import triton_kernels as kernels
 from support import kernel_cases
 
-HOPPER = GPUTarget("cuda", 90, 32)
+TARGET = GPUTarget("cuda", int(sys.argv[1]), 32)
 
 
 class AbsentGPU:
     """As much of a driver as compiling asks for."""
 
     def get_current_target(self) -> GPUTarget:
-        return HOPPER
+        return TARGET
 
     def get_current_device(self) -> int:
         return 0

@@ -118,10 +118,10 @@ class Strip:
         """A convolution of rows read; a row is used up at each side but the picture's edges."""
         margin = weight.shape[-1] // 2
         if all(self.edges):
-            return F.conv2d(rows, weight, padding=margin, groups=groups)
+            return convolved(rows, weight, padding=margin, groups=groups)
         if any(self.edges) and margin:
             rows = F.pad(rows, (0, 0, margin * self.edges[0], margin * self.edges[1]))
-        return F.conv2d(rows, weight, padding=(0, margin), groups=groups)
+        return convolved(rows, weight, padding=(0, margin), groups=groups)
 
 
 def strips(height: int, rows: int, halo: int) -> Iterator[Strip]:
@@ -133,9 +133,28 @@ def strips(height: int, rows: int, halo: int) -> Iterator[Strip]:
         yield Strip(start, stop, top, bottom, (top == 0, bottom == height))
 
 
+def convolved(rows: Tensor, weight: Tensor, bias: Tensor | None = None, **options: Any) -> Tensor:
+    """`conv2d`; on Metal, which computes parts of larger tensors wrongly, of a copy where `rows` is such a part."""
+    if needs_whole_inputs(rows.device):
+        rows = whole(rows)
+    return F.conv2d(rows, weight, bias, **options)
+
+
+def needs_whole_inputs(device: torch.device) -> bool:
+    """Whether a device's convolutions need inputs that begin where their memory does and leave no gaps."""
+    return device.type == "mps"
+
+
+def whole(rows: Tensor) -> Tensor:
+    """The same values, channels last, in memory of their own if they were a part of other memory."""
+    if rows.storage_offset() == 0 and rows.is_contiguous(memory_format=torch.channels_last):
+        return rows
+    return rows.clone(memory_format=torch.channels_last)
+
+
 def conv(picture: Tensor, weight: Tensor) -> Tensor:
     """A convolution that keeps the size."""
-    return F.conv2d(picture, weight, padding=weight.shape[-1] // 2)
+    return convolved(picture, weight, padding=weight.shape[-1] // 2)
 
 
 def activate(picture: Tensor) -> Tensor:
@@ -144,8 +163,12 @@ def activate(picture: Tensor) -> Tensor:
 
 
 def pixels(picture: Tensor) -> Tensor:
-    """(N, C, H, W) as (N * H * W, C), a view."""
-    return picture.permute(0, 2, 3, 1).reshape(-1, picture.shape[1])
+    """(N, C, H, W), channels last, as (N * H * W, C): a view, through which the picture can be written.
+
+    Raises:
+        RuntimeError: another order of memory, which has no such view.
+    """
+    return picture.permute(0, 2, 3, 1).view(-1, picture.shape[1])
 
 
 def picture_of(rows: Tensor, like: Tensor) -> Tensor:
@@ -191,7 +214,7 @@ class DenseBlock:
         grown = picture
         for weight in self._layers:
             grown = torch.cat((grown, activate(conv(grown, weight))), dim=1)
-        return F.conv2d(grown, self._fusion, self._bias).add_(picture)
+        return convolved(grown, self._fusion, self._bias).add_(picture)
 
     def _regrouped(self, picture: Tensor) -> Tensor:
         """One wide convolution of the input for all layers, then each layer's part in the later ones."""
@@ -251,10 +274,10 @@ class Attention:
         scores = torch.zeros(batch, real, real // self._heads, device=image.device)
         squares = torch.zeros(2, batch, real, device=image.device)
         for strip in strips(height, self._layout.rows(width * batch, 4 * channels), 1):
-            guided = strip.conv(F.conv2d(strip.near(guide), self._query), self._query_filter, groups=channels)
+            guided = strip.conv(convolved(strip.near(guide), self._query), self._query_filter, groups=channels)
             normed = norm(strip.near(image))
-            keys = strip.conv(F.conv2d(normed, self._key), self._key_filter, groups=channels)
-            strip.own(values).copy_(strip.conv(F.conv2d(normed, self._value), self._value_filter, groups=channels))
+            keys = strip.conv(convolved(normed, self._key), self._key_filter, groups=channels)
+            strip.own(values).copy_(strip.conv(convolved(normed, self._value), self._value_filter, groups=channels))
             for index in range(batch):
                 query, key = (pixels(part[index : index + 1])[:, :real].float() for part in (guided, keys))
                 squares[0, index] += query.square().sum(0)
@@ -294,10 +317,10 @@ class FeedForward:
         hidden = self._gate.shape[0]
         for strip in strips(image.shape[2], self._layout.rows(image.shape[3] * len(image), 4 * hidden), 1):
             normed = norm(strip.near(image))
-            gate = strip.conv(F.conv2d(normed, self._gate), self._gate_filter, groups=hidden)
-            content = strip.conv(F.conv2d(normed, self._content), self._content_filter, groups=hidden)
-            update = F.conv2d(F.gelu(gate).mul_(content), self._project)
-            torch.add(strip.own(image), update, out=strip.own(result))
+            gate = strip.conv(convolved(normed, self._gate), self._gate_filter, groups=hidden)
+            content = strip.conv(convolved(normed, self._content), self._content_filter, groups=hidden)
+            update = convolved(F.gelu(gate).mul_(content), self._project)
+            strip.own(result).copy_(update.add_(strip.own(image)))
         return result
 
 

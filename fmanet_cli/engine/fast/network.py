@@ -19,6 +19,7 @@ from fmanet_cli.engine.fast.layers import (
     Strip,
     activate,
     conv,
+    convolved,
     picture_of,
     pixels,
     strips,
@@ -347,10 +348,10 @@ class KernelFeatures:
 
     def _two_steps(self, hidden: Tensor, padding: tuple[int, int, int, int], windows: int) -> Tensor:
         """Kernels and their first reading; `padding` (left, right, top, bottom) where the picture ends."""
-        kernels = F.pad(F.conv2d(F.pad(hidden, padding), self._make), padding)
+        kernels = F.pad(convolved(F.pad(hidden, padding), self._make), padding)
         return torch.cat(
             [
-                F.conv2d(torch.cat(near, dim=1), weight)
+                convolved(torch.cat(near, dim=1), weight)
                 for near, weight in zip(_near_frames(kernels, windows), self._read, strict=True)
             ]
         )
@@ -358,6 +359,9 @@ class KernelFeatures:
 
 def _merge(make: Tensor, read: Tensor) -> Tensor:
     """One kernel for two convolutions in a row: (K, C, 3, 3) then (C', K, t, 3, 3) give (C', C, t, 5, 5)."""
+    if make.device.type == "mps":
+        # Metal has no float64.
+        make, read = make.cpu(), read.cpu()
     steps = read.double().transpose(1, 2).flatten(0, 1)
     merged = F.conv2d(make.double().transpose(0, 1), steps.flip(-1, -2), padding=2)
     merged = merged.unflatten(1, (read.shape[0], read.shape[2]))
@@ -450,7 +454,7 @@ class RestorationHead:
     def _to_rgb(self, strip: Strip, image: Tensor) -> Tensor:
         """The last convolution, for four rows at a time."""
         above, below = strip.edges
-        rows = F.conv2d(F.pad(image, (0, 0, above, below)), self._last, stride=(4, 1), padding=(0, 1))[0]
+        rows = convolved(F.pad(image, (0, 0, above, below)), self._last, stride=(4, 1), padding=(0, 1))[0]
         return rows[: 4 * IMAGE_CHANNELS].unflatten(0, (IMAGE_CHANNELS, 4)).transpose(1, 2).flatten(1, 2)
 
 

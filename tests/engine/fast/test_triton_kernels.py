@@ -61,10 +61,14 @@ def test_in_the_interpreter(interpreted: dict[str, float], name: str) -> None:
     assert interpreted[name] <= tolerance(name)
 
 
-def test_every_case_compiles_for_a_gpu_that_is_not_here(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "capability", [90, *(pytest.param(number, marks=pytest.mark.slow) for number in (75, 80, 86, 89, 120))]
+)
+def test_every_case_compiles_for_a_gpu_that_is_not_here(tmp_path: Path, capability: int) -> None:
     pytest.importorskip("triton")
     process = python(
         "tests/support/kernel_compiling.py",
+        str(capability),
         TRITON_INTERPRET="0",
         TRITON_CACHE_DIR=str(tmp_path),
         PYTHONPATH=os.pathsep.join(sys.path),
