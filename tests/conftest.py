@@ -24,7 +24,7 @@ def _private_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest
 
 @pytest.fixture
 def tiny_model() -> FMANet:
-    """A random network of a few thousand parameters."""
+    """A network of a few thousand parameters that enlarges its frames, somehow."""
     from fmanet_cli.model.config import FMANetConfig
     from fmanet_cli.model.fmanet import random_model
 
@@ -41,7 +41,36 @@ def tiny_model() -> FMANet:
         degradation_kernel_size=4,
         restoration_kernel_size=3,
     )
-    return random_model(config, seed=3)
+    model = random_model(config, seed=3)
+    _make_it_enlarge(model)
+    return model
+
+
+def _make_it_enlarge(model: FMANet) -> None:
+    """Makes heavy what a restored picture has from the centre frame, and light everything else, which stays random.
+
+    A run that gives another picture than its source's is refused.
+    """
+    import torch
+
+    config, heads = model.config, model.restoration_network
+    centre, frames, taps = config.centre, config.num_frames, config.restoration_taps
+    with torch.no_grad():
+        for head in (heads.res_conv2, heads.r_conv[2], heads.f_conv2[2], heads.f_conv3[2]):
+            head.weight.mul_(0.1)
+        # The mask grows with the frame's own brightness, so that nothing bright counts as occluded.
+        heads.f_conv3[0].weight[:, : config.flow_channels] = 0
+        heads.f_conv3[0].weight.abs_()
+        heads.f_conv3[2].weight[2] = 2
+        # The aligned features of the centre frame are about 10, those of the others about 0.
+        last = heads.FRMA_blocks[-1]
+        last.rdb.conv.bias.fill_(8)
+        last.conv_Fw.weight.mul_(0.1)
+        last.conv_Fw.weight[centre::frames] = 10 / (4 * config.dim * frames)
+        # So the middle tap of the centre frame's kernels is about 1.
+        heads.r_conv[0].weight.abs_()
+        hidden = 10 * float(heads.r_conv[0].weight.sum(dim=(1, 2, 3, 4)).mean())
+        heads.r_conv[2].weight[taps // 2 :: taps] += 1 / (9 * config.dim * hidden)
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ from pathlib import Path
 from fmanet_cli.errors import OptionError, VideoReadError
 from fmanet_cli.verify.main_video import VideoPair, video_rows
 from fmanet_cli.verify.other_streams import StreamsPair, stream_rows
+from fmanet_cli.verify.pictures import picture_row
 from fmanet_cli.verify.result import Verdict, VerificationResult, VerificationRow
 from fmanet_cli.verify.tags import chapter_rows, tag_rows
 from fmanet_cli.verify.times import start_row, timeline_rows
@@ -219,7 +220,14 @@ class _Comparison:
         rows = timeline_rows(source.timeline, output.timeline, output.container, shift_seconds=shift)
         if output.container.has_timestamps:
             rows.insert(1, start)
-        rows.extend(video_rows(self._video_pair()))
+        pair = self._video_pair()
+        rows.extend(video_rows(pair))
+        if len(source.timeline.pts) == len(output.timeline.pts):
+            turned = source.info.display_matrix if pair.turns_pixels and output.info.display_matrix is None else None
+            pictures = picture_row(
+                source.info, output.info, len(source.timeline.pts), colour=self._asked.colour, turned=turned
+            )
+            rows.extend([pictures] if pictures is not None and self._asked.decodes else [])
         if self._has_streams:
             rows.extend(stream_rows(self._streams_pair(shift)))
         elif source.tracks:
@@ -235,7 +243,7 @@ class _Comparison:
         """What could not be compared."""
         notes = []
         if self.source.info.is_pipe:
-            notes.append("sound and other streams are not compared: the source came through a pipe")
+            notes.append("pictures, sound and other streams are not compared: the source came through a pipe")
         if self._run is not None and self._run.damaged:
             notes.append(f"the source is damaged in {self._run.damaged} places; its good frames are compared")
         if self.source.problem:

@@ -321,7 +321,7 @@ def test_a_wrong_file_never_gets_the_final_name(
 
 
 def test_good_frames_of_a_damaged_source_are_what_is_promised(tmp_path: Path, tiny_model: FMANet) -> None:
-    make_clip(tmp_path / "whole.mp4", count=20, height=48, width=64)
+    make_clip(tmp_path / "whole.mp4", count=20, height=40, width=64)
     damage(tmp_path / "whole.mp4", tmp_path / "a.mp4", at=0.5, length=400)
     report = restore_video(
         tmp_path / "a.mp4", tmp_path / "b.mp4", tiny_model, settings=RestoreSettings(on_error="continue")

@@ -1,0 +1,170 @@
+"""Whether the pictures of an output, scaled back, show what the pictures of its source show.
+
+The bounds stand between two measured groups (six photographs filmed by a moving camera, blur of 0 to 12 source pixels):
+perfect restorations (the sharp truth itself, beside sources with and without noise) and those of `lite`, and pictures
+that were made green or black, tiled, pixelated, moved by 2 to 8 pixels, or taken from the next frame.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from fmanet_cli.verify.result import Verdict, VerificationRow
+from fmanet_cli.video.frames import DisplayMatrix, VideoInfo
+from fmanet_cli.video.read.sampled import sampled_pictures
+from fmanet_cli.video.write.orientation import oriented
+
+SAMPLES = 12
+"""Places of the film that are looked at, each with the frames before and after."""
+
+PSNR_FLOOR = 20.0
+"""Least PSNR in dB of the coarse pictures. Measured: perfect restorations 21.8 and more, those of `lite` 32.0."""
+
+COARSE_SIGMA = 2.0
+"""Of the blur, in source pixels, under which restored and source are alike: restoring takes blur and noise away."""
+
+CLEAR_DB = 1.0
+"""By how much another place or another frame has to fit better to count. Measured: good pictures at most 0.5."""
+
+SHIFT_REACH = 4
+"""Source pixels to each side at which a better fit is looked for."""
+
+LEAST_SIDE = 48
+"""Of pictures in which moves and detail can be told from what happens at the edges."""
+
+DETAIL_FLOOR = 0.8
+"""Least share of the source's structure that is kept. Measured: good pictures 0.98 and more, pixelated ones to 0.67."""
+
+LEAST_DETAIL = 0.03
+"""Structure of the source, as a standard deviation, below which it may all be noise and is not asked for."""
+
+_FINE_SIGMA, _WIDE_SIGMA = 1.5, 6.0
+_BEST_PSNR = 99.0
+
+
+@dataclass(frozen=True, slots=True)
+class Likeness:
+    """How one frame of an output stands to the source."""
+
+    number: int
+    """Of the frame, from 0."""
+    psnr: float
+    """Of the coarse pictures in dB, at most 99."""
+    detail: float
+    """Share of the source's structure that is kept, 1 where it has too little to tell."""
+    fits_better: str
+    """What fits clearly better than the frame itself, such as `frame 12`; empty if nothing does."""
+
+    @property
+    def fault(self) -> str:
+        """What is wrong; empty if nothing is."""
+        if self.psnr < PSNR_FLOOR:
+            return f"frame {self.number} at {self.psnr:.1f} dB"
+        if self.fits_better:
+            return f"frame {self.number} shows {self.fits_better}"
+        return f"frame {self.number} without {1 - self.detail:.0%} of the detail" if self.detail < DETAIL_FLOOR else ""
+
+
+def picture_row(
+    source: VideoInfo, output: VideoInfo, count: int, *, colour: str = "auto", turned: DisplayMatrix | None = None
+) -> VerificationRow | None:
+    """Look at some frames of both files.
+
+    Args:
+        source: facts of the source, with the asked part.
+        output: facts of the restored copy.
+        count: frames of both.
+        colour: how the source's pixels were read.
+        turned: the rotation that the output's pixels have and the source's have not.
+
+    Returns:
+        A row with the worst PSNR or the first fault; None where the source cannot be read a second time.
+    """
+    if source.is_pipe or not count:
+        return None
+    likenesses = list(compare_pictures(source, output, count, colour=colour, turned=turned))
+    if not likenesses:
+        return None
+    faults = [likeness.fault for likeness in likenesses if likeness.fault]
+    promised = f"alike in {len(likenesses)} frames, {PSNR_FLOOR:g} dB or more when scaled back"
+    if faults:
+        more = f" and {len(faults) - 1} more" if len(faults) > 1 else ""
+        return VerificationRow("pictures", promised, faults[0] + more, Verdict.DIFFERS)
+    worst = min(likeness.psnr for likeness in likenesses)
+    return VerificationRow("pictures", promised, f"{worst:.1f} dB at least", Verdict.SAME)
+
+
+def compare_pictures(
+    source: VideoInfo, output: VideoInfo, count: int, *, colour: str = "auto", turned: DisplayMatrix | None = None
+) -> Iterator[Likeness]:
+    """Yield how each sampled frame stands to the source; arguments as of `picture_row`."""
+    asked = sampled_frames(count)
+    around = {near for number in asked for near in (number - 1, number, number + 1) if 0 <= near < count}
+    height, width = min((source.height, source.width), (output.height, output.width))
+    if turned is not None and oriented(np.empty((2, 1, 3), np.float32), turned).shape[:2] != (2, 1):
+        height, width = min((source.height, source.width), (output.width, output.height))
+    originals = {}
+    for number, image in sampled_pictures(source, around, colour=colour):
+        originals[number] = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
+        if turned is not None:
+            originals[number] = np.ascontiguousarray(oriented(originals[number], turned))
+    for number, image in sampled_pictures(output, asked):
+        near = {other: originals[other] for other in (number - 1, number, number + 1) if other in originals}
+        if number in near:
+            size = near[number].shape[1::-1]
+            yield likeness(number, cv2.resize(image, size, interpolation=cv2.INTER_AREA), near)
+
+
+def sampled_frames(count: int) -> list[int]:
+    """Numbers of the frames looked at: the first, the last and some between, evenly."""
+    return sorted({round(place * (count - 1) / (SAMPLES - 1)) for place in range(SAMPLES)})
+
+
+def likeness(number: int, output: np.ndarray, originals: dict[int, np.ndarray]) -> Likeness:
+    """Hold a picture against the source's of its number, those of its neighbours, and moved ones; all of one size."""
+    found, own = _coarse(output), _coarse(originals[number])
+    same = psnr(found, own)
+    others = {f"frame {near}": psnr(found, _coarse(image)) for near, image in originals.items() if near != number}
+    others |= dict(_moved(found, own))
+    name, best = max(others.items(), key=lambda item: item[1], default=("", 0.0))
+    detail = _kept_detail(output, originals[number])
+    return Likeness(number, same, detail, name if best > same + CLEAR_DB else "")
+
+
+def psnr(first: np.ndarray, second: np.ndarray) -> float:
+    """In dB for values in [0, 1], at most 99."""
+    error = float(np.square(first - second, dtype=np.float64).mean())
+    return min(_BEST_PSNR, -10 * float(np.log10(max(error, 1e-12))))
+
+
+def _coarse(image: np.ndarray) -> np.ndarray:
+    return cv2.GaussianBlur(image, (0, 0), COARSE_SIGMA)
+
+
+def _kept_detail(output: np.ndarray, source: np.ndarray) -> float:
+    """The part of the source's structure that is found in the output at the same place."""
+    if min(source.shape[:2]) < LEAST_SIDE:
+        return 1.0
+    bands = []
+    for image in (output, source):
+        grey = image.mean(axis=2)
+        bands.append(cv2.GaussianBlur(grey, (0, 0), _FINE_SIGMA) - cv2.GaussianBlur(grey, (0, 0), _WIDE_SIGMA))
+    energy = float(np.square(bands[1], dtype=np.float64).mean())
+    return float((bands[0] * bands[1]).mean()) / energy if energy >= LEAST_DETAIL**2 else 1.0
+
+
+def _moved(output: np.ndarray, source: np.ndarray) -> Iterator[tuple[str, float]]:
+    height, width = source.shape[:2]
+    if min(height, width) < LEAST_SIDE:
+        return
+    reach = SHIFT_REACH
+    inner = source[reach : height - reach, reach : width - reach]
+    for y in range(-reach, reach + 1, 2):
+        for x in range(-reach, reach + 1, 2):
+            if x or y:
+                moved = output[reach + y : height - reach + y, reach + x : width - reach + x]
+                yield f"the picture moved by {x},{y} pixels", psnr(moved, inner)

@@ -1,0 +1,134 @@
+"""The content of an output: good pictures pass, however much was restored; broken ones do not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from fmanet_cli.cli.main import main
+from fmanet_cli.verify.compare import Expectation, verify
+from fmanet_cli.verify.pictures import PSNR_FLOOR, sampled_frames
+from fmanet_cli.verify.result import Verdict
+from fmanet_cli.video.frames import Frame, VideoInfo
+from fmanet_cli.video.pixels.colour import Colour
+from fmanet_cli.video.read.reader import VideoReader
+from fmanet_cli.video.read.sampled import sampled_pictures
+from fmanet_cli.video.write.codecs import EncoderOptions
+from fmanet_cli.video.write.writer import VideoWriter
+from support.tampering import enlarged_copy
+
+COUNT, HEIGHT, WIDTH = 14, 72, 96
+LOSSLESS = EncoderOptions(codec="libx264", crf=1, preset="ultrafast")
+
+
+def scene(index: int, scale: int = 1) -> np.ndarray:
+    """Coloured patches under a camera that moves four source pixels a frame."""
+    large = np.random.default_rng(7).random((30, 40, 3)).astype(np.float32)
+    large = cv2.resize(large, (320 * scale, 240 * scale), interpolation=cv2.INTER_CUBIC).clip(0, 1)
+    left, top = 4 * index * scale, 2 * index * scale
+    return np.ascontiguousarray(large[top : top + HEIGHT * scale, left : left + WIDTH * scale])
+
+
+@pytest.fixture
+def clip(tmp_path: Path) -> Path:
+    like = VideoInfo(
+        path="made",
+        height=HEIGHT,
+        width=WIDTH,
+        time_base=Fraction(1, 24),
+        frame_rate=Fraction(24),
+        colour=Colour(matrix=1, full_range=False),
+    )
+    with VideoWriter(tmp_path / "a.mp4", like=like, scale=1, encoder=LOSSLESS) as writer:
+        for index in range(COUNT):
+            writer.write(Frame(scene(index), pts=index, time_base=Fraction(1, 24), duration=1))
+    return tmp_path / "a.mp4"
+
+
+def verdict(clip: Path, change: Callable[[list[Frame]], list[Frame]]) -> tuple[Verdict, str]:
+    copy = clip.with_name("b.mkv")
+    enlarged_copy(clip, copy, change=change, encoder=LOSSLESS)
+    row = next(row for row in verify(clip, copy, expectation=Expectation(scale=2)).rows if row.what == "pictures")
+    return row.verdict, row.output
+
+
+def each(change: Callable[[np.ndarray], np.ndarray]) -> Callable[[list[Frame]], list[Frame]]:
+    return lambda frames: [replace(frame, image=change(frame.image).astype(np.float32)) for frame in frames]
+
+
+def of_frame(numbers: Callable[[int], int]) -> Callable[[list[Frame]], list[Frame]]:
+    return lambda frames: [replace(frame, image=frames[numbers(i)].image) for i, frame in enumerate(frames)]
+
+
+GOOD = {
+    "enlarged": each(lambda image: image),
+    "sharp": lambda frames: [replace(frame, image=scene(i, 2)) for i, frame in enumerate(frames)],
+    "sharpened": each(lambda image: (2 * image - cv2.GaussianBlur(image, (0, 0), 3)).clip(0, 1)),
+    "noisy": each(lambda image: (image + np.random.default_rng(0).normal(0, 0.1, image.shape)).clip(0, 1)),
+    "brighter": each(lambda image: (image * 1.08).clip(0, 1)),
+}
+
+BAD = {
+    "green": each(lambda image: image * np.array([0, 1, 0], np.float32)),
+    "black": each(lambda image: image * 0),
+    "grey": each(lambda image: image * 0 + 0.5),
+    "tiled": each(lambda image: np.tile(cv2.resize(image, (WIDTH * 2 // 3, HEIGHT * 2 // 3)), (3, 3, 1))),
+    "pixelated": each(lambda image: cv2.resize(cv2.resize(image, (10, 8), interpolation=3), image.shape[1::-1])),
+    "moved": each(lambda image: np.roll(image, 8, axis=1)),
+    "red and blue swapped": each(lambda image: image[..., ::-1]),
+    "upside down": each(lambda image: image[::-1]),
+    "frozen": of_frame(lambda index: min(index, 5)),
+    "swapped": of_frame(lambda index: min(index ^ 1, COUNT - 1)),
+    "late": of_frame(lambda index: max(index - 1, 0)),
+}
+
+
+@pytest.mark.parametrize("change", GOOD.values(), ids=GOOD)
+def test_good_pictures_pass(change: Callable, clip: Path) -> None:
+    found, said = verdict(clip, change)
+    assert found is Verdict.SAME, said
+
+
+@pytest.mark.parametrize("change", BAD.values(), ids=BAD)
+def test_broken_pictures_do_not(change: Callable, clip: Path) -> None:
+    found, said = verdict(clip, change)
+    assert found is Verdict.DIFFERS, said
+    assert "frame" in said
+
+
+def test_one_broken_frame_is_named(clip: Path) -> None:
+    number = sampled_frames(COUNT)[3]
+    change = lambda frames: [replace(f, image=f.image * (i != number)) for i, f in enumerate(frames)]  # noqa: E731
+    found, said = verdict(clip, change)
+    assert (found, said.split(" at ")[0]) == (Verdict.DIFFERS, f"frame {number}")
+
+
+def test_the_command_refuses_a_green_film(clip: Path) -> None:
+    enlarged_copy(clip, clip.with_name("b.mp4"), change=BAD["green"])
+    result = CliRunner().invoke(main, ["verify", str(clip), str(clip.with_name("b.mp4")), "--scale", "2"])
+    assert result.exit_code == 6
+    assert f"{PSNR_FLOOR:g} dB or more when scaled back became frame 0 at" in result.stderr
+    quick = CliRunner().invoke(main, ["verify", str(clip), str(clip.with_name("b.mp4")), "--scale", "2", "--quick"])
+    assert quick.exit_code == 0
+
+
+def test_places_that_are_looked_at() -> None:
+    assert sampled_frames(1) == [0]
+    assert sampled_frames(5) == [0, 1, 2, 3, 4]
+    long = sampled_frames(1000)
+    assert (long[0], long[-1], len(long)) == (0, 999, 12)
+
+
+def test_sampled_pictures_are_the_readers(clip: Path) -> None:
+    with VideoReader(clip) as reader:
+        images = [frame.image for frame in reader]
+        found = dict(sampled_pictures(reader.info, [3, 0, 13, 99]))
+    assert list(found) == [0, 3, 13]
+    assert all(np.array_equal(image, images[number]) for number, image in found.items())
