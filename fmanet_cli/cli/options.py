@@ -84,6 +84,13 @@ def writing_options(command: Command) -> Command:
             default="refuse",
             help="Of profile 5, whose colours come out wrong without it.",
         ),
+        click.option("--frame-rate", metavar="RATE", help="Of numbered images, such as 24000/1001.  [default: 25]"),
+        click.option(
+            "--container",
+            "--format",
+            metavar="NAME",
+            help="mkv, mp4, nut, y4m ...  [default: by suffix; mkv for -]",
+        ),
         click.option(
             "--deinterlace",
             type=click.Choice(["auto", "off", "bwdif", "yadif"]),
@@ -151,6 +158,8 @@ def build_settings(options: dict[str, Any]) -> RestoreSettings:
                 "audio",
                 "stream",
                 "dolby_vision",
+                "frame_rate",
+                "container",
                 "deinterlace",
                 "colour",
                 "on_error",

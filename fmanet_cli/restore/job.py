@@ -23,9 +23,11 @@ from fmanet_cli.shots.detector import DEFAULT_THRESHOLD, ShotMarker, check_thres
 from fmanet_cli.verify.compare import Expectation, RunFacts, verify
 from fmanet_cli.verify.result import VerificationResult, summary
 from fmanet_cli.video.frames import CodedFrame, Frame
+from fmanet_cli.video.read.rational import parse_frame_rate
 from fmanet_cli.video.read.reader import VideoReader
 from fmanet_cli.video.read.timeline import TimelineRecorder
 from fmanet_cli.video.write.codecs import EncoderOptions
+from fmanet_cli.video.write.containers import named_container
 from fmanet_cli.video.write.sizes import check_size, output_size
 from fmanet_cli.video.write.writer import VideoWriter
 
@@ -65,6 +67,10 @@ class RestoreSettings:
     """Index of the video stream; None = the moving one that is marked as default, or has most pixels."""
     dolby_vision: str = "refuse"
     """Of streams whose colours only Dolby Vision knows (profile 5): `refuse`, or `ignore` and take them as they are."""
+    frame_rate: str | None = None
+    """Of numbered images and raw streams, such as `24000/1001`; None = 25, or what the stream says."""
+    container: str | None = None
+    """Of the output, such as `nut` or `y4m`; None = what the suffix says, and Matroska for standard output."""
     deinterlace: str = "auto"
     """`auto`, `off`, `bwdif` or `yadif`."""
     colour: str = "auto"
@@ -92,6 +98,10 @@ class RestoreSettings:
         if self.scale not in (1, 2, 4):
             raise OptionError(f"scale must be 4, 2 or 1, got {self.scale}")
         check_size(self.size)
+        if self.frame_rate is not None:
+            parse_frame_rate(self.frame_rate)
+        if self.container is not None:
+            named_container(self.container)
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,6 +208,7 @@ class RestoreJob:
                 on_error=settings.on_error,
                 stream=settings.stream,
                 dolby_vision=settings.dolby_vision,
+                frame_rate=None if settings.frame_rate is None else parse_frame_rate(settings.frame_rate),
                 deinterlace=settings.deinterlace,
                 colour=settings.colour,
             ) as reader,
@@ -297,6 +308,7 @@ class RestoreJob:
             overwrite=settings.overwrite,
             audio=settings.audio,
             strict=settings.strict,
+            container=settings.container,
             source=reader,
             segments=journal.segments if journal is not None else None,
         )

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import io
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 
 import av
 import pytest
 
+from fmanet_cli.errors import OptionError
 from fmanet_cli.restore.job import RestoreReport, RestoreSettings, restore_video
 from fmanet_cli.verify.compare import verify
 from fmanet_cli.video.contents import probe
+from fmanet_cli.video.read.reader import VideoReader
 from fmanet_cli.video.write.codecs import EncoderOptions
 from support.clips import make_clip, packet_payloads, packet_times
 from support.fuzz_runs import plain_restorer
@@ -154,3 +158,37 @@ def test_recordings_that_were_joined_stay_together(tmp_path: Path, suffix: str, 
         assert min(abs(time - moment) for time in sound) < Fraction(1, 10)
     assert abs(sound[-1] - pictures[-1]) < Fraction(1, 10)
     assert len(sound) == 2 * len(packet_times(tmp_path / "a.ts", "audio")[0])
+
+
+@pytest.mark.parametrize(
+    ("container", "crf", "codec"),
+    [(None, None, "ffv1"), ("nut", None, "rawvideo"), ("y4m", None, "rawvideo"), ("matroska", 20.0, "h264")],
+)
+def test_standard_output_is_lossless_unless_a_quality_is_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, container: str | None, crf: float | None, codec: str
+) -> None:
+    record(tmp_path / "a.mp4", count=4)
+    piped = io.BytesIO()
+    monkeypatch.setattr("sys.stdout", SimpleNamespace(buffer=piped))
+    restored(tmp_path / "a.mp4", Path("-"), EncoderOptions(crf=crf), container=container)
+    (tmp_path / "piped").write_bytes(piped.getvalue())
+    with VideoReader(tmp_path / "piped") as reader:
+        assert reader.info.codec == codec
+        assert len(list(reader)) == 4
+
+
+def test_numbered_images_have_the_asked_rate(tmp_path: Path) -> None:
+    record(tmp_path / "a.mp4", count=4)
+    restored(tmp_path / "a.mp4", tmp_path / "f%02d.png", EncoderOptions())
+    restored(tmp_path / "f%02d.png", tmp_path / "b.mp4", frame_rate="24000/1001")
+    with VideoReader(tmp_path / "b.mp4") as reader:
+        assert reader.info.frame_rate == Fraction(24000, 1001)
+        assert [round(frame.seconds * 24000 / 1001) for frame in reader] == [0, 1, 2, 3]
+    with pytest.raises(OptionError, match=r"a\.mp4 says itself when its frames are shown"):
+        restored(tmp_path / "a.mp4", tmp_path / "c.mp4", frame_rate="25")
+
+
+@pytest.mark.parametrize("rate", ["0", "-1", "25/0", "nan", "inf", "1e9", "", "a/b"])
+def test_an_impossible_rate_is_refused(rate: str) -> None:
+    with pytest.raises(OptionError, match="the frame rate must be a number"):
+        RestoreSettings(frame_rate=rate)

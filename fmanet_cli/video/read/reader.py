@@ -24,6 +24,9 @@ from fmanet_cli.video.read.sequence import ImageSource, is_sequence_pattern
 _LATEST_SECONDS = 10**9
 """About 32 years; beyond it FFmpeg's timestamps overflow."""
 
+_WITHOUT_TIMES = ("image2", "h264", "hevc", "mpegvideo", "m4v", "obu", "av1", "mjpeg")
+"""Formats in which frames only follow each other."""
+
 
 class VideoReader:
     """Every frame of a video once, in presentation order; a context manager and an iterator of ``Frame``.
@@ -70,6 +73,12 @@ class VideoReader:
                 deinterlace=deinterlace, colour=colour, frame_rate=frame_rate, stream=stream, dolby_vision=dolby_vision
             )
             self._source = ContainerSource(self.path, faults=self._faults, choices=choices)
+        if frame_rate is not None and self._source.info.container not in _WITHOUT_TIMES:
+            self._source.close()
+            raise OptionError(
+                f"{self.path} says itself when its frames are shown; a frame rate is for numbered images and raw "
+                f"streams, got {frame_rate}"
+            )
         self.info: VideoInfo = _trimmed_info(self._source.info, start_seconds, end_seconds)
         """Facts of the video."""
         self.restarts = RestartLog()

@@ -23,6 +23,8 @@ class Container:
     """Video that it holds, as in ``Codec.family``; the first has the default encoder."""
     default_codec: str = "libx264"
     """Encoder when nothing is asked."""
+    pipe_codec: str = ""
+    """Lossless encoder for standard output, where another program goes on, when nothing is asked; empty = as above."""
     aspect_families: tuple[str, ...] = ()
     """Video whose sample aspect ratio survives."""
     holds_rotation: bool = False
@@ -90,6 +92,7 @@ CONTAINERS = (
         "matroska",
         (".mkv",),
         ("h264", "hevc", "av1", "vp9", "prores", "ffv1"),
+        pipe_codec="ffv1",
         aspect_families=_BITSTREAM_ASPECT,
         holds_rotation=True,
         holds_chapters=True,
@@ -125,6 +128,7 @@ CONTAINERS = (
         "nut",
         (".nut",),
         ("h264", "hevc", "av1", "vp9", "ffv1", "rawvideo"),
+        pipe_codec="rawvideo",
         aspect_families=_BITSTREAM_ASPECT,
         untagged_families=("vp9", "ffv1", "rawvideo"),
         holds_chapters=True,

@@ -97,7 +97,9 @@ class VideoWriter:
         asked = encoder or EncoderOptions()
         self._segments = segments
         self._output: _Output
-        if self.path != "-" and container is None and is_sequence_pattern(self.path):
+        if self.path != "-" and is_sequence_pattern(self.path):
+            if container is not None:
+                raise OptionError(f"an image sequence has no container, got {container!r}; leave it out")
             self._output = self._sequence_output(asked, overwrite=overwrite)
         else:
             self._output = self._container_output(asked, audio, container, source, overwrite=overwrite)
@@ -262,9 +264,14 @@ class VideoWriter:
             self.warnings.append(f"the rotation of the video is lost: {name} cannot hold it")
         return None
 
+    def _default_codec(self, asked: EncoderOptions, container: Container) -> str:
+        """A quality or preset that was asked for is one of the usual encoder, not of a lossless one."""
+        is_lossless = self.path == "-" and asked.crf is None and asked.preset is None and not asked.extra
+        return (is_lossless and container.pipe_codec) or container.default_codec
+
     def _settings(self, asked: EncoderOptions, container: Container) -> VideoSettings:
         like = self._like
-        codec = find_codec(container.default_codec if asked.codec is None else asked.codec)
+        codec = find_codec(self._default_codec(asked, container) if asked.codec is None else asked.codec)
         if codec.family not in container.families:
             raise OptionError(
                 f"{container.name} cannot hold {codec.name}; it holds {', '.join(container.families)}, and matroska all"
