@@ -100,6 +100,8 @@ def read_header(path: Path) -> CheckpointHeader:
     """
     if path.suffix in _FOREIGN_SUFFIXES and os.path.exists(path):
         raise WeightsError(f"{path} is not a .safetensors file: convert it with 'fmanet weights import' first")
+    if os.path.exists(path) and not os.path.isfile(path):
+        raise WeightsError(f"{path} is not a file of weights: it is no regular file")
     try:
         with safe_open(path, framework="pt") as file:
             fields = file.metadata() or {}
@@ -107,6 +109,8 @@ def read_header(path: Path) -> CheckpointHeader:
             shapes = {name: tuple(part.get_shape()) for name, part in slices.items()}
             dtypes = {name: part.get_dtype() for name, part in slices.items()}
     except FileNotFoundError as error:
+        if os.path.exists(path):  # safetensors says so of every failure to open.
+            raise WeightsError(f"{path} cannot be opened now") from error
         raise WeightsError(f"there is no weights file {path}") from error
     except (SafetensorError, OSError) as error:
         raise WeightsError(f"{path} is not a whole safetensors file: {error}") from error
@@ -167,8 +171,13 @@ def check_shapes(shapes: Mapping[str, tuple[int, ...]], config: FMANetConfig, *,
     counts = (config.num_rdbs, config.num_dense_layers, config.num_frma_blocks, config.num_attention_blocks)
     if max(counts) > len(shapes):
         raise WeightsError(f"{origin}: {len(shapes)} tensors cannot make a network of {max(counts)} blocks")
-    with torch.device("meta"):
-        expected = {name: tuple(tensor.shape) for name, tensor in FMANet(config).state_dict().items()}
+    try:
+        with torch.device("meta"):
+            expected = {name: tuple(tensor.shape) for name, tensor in FMANet(config).state_dict().items()}
+    except (RuntimeError, TypeError, ValueError, ArithmeticError) as error:
+        raise WeightsError(
+            f"{origin} describes an impossible network: its sizes are beyond what can be counted"
+        ) from error
     if missing := [name for name in expected if name not in shapes]:
         raise WeightsError(f"{origin}: {_listed(missing)} missing")
     if unexpected := [name for name in shapes if name not in expected]:
@@ -189,19 +198,23 @@ def _parse_header(fields: Mapping[str, str], path: Path) -> CheckpointHeader:
         raise WeightsError(f"{path} is a safetensors file of another program: it has no fmanet metadata")
     version = fields.get("format_version", "")
     if version != str(FORMAT_VERSION):
-        raise WeightsError(f"{path} has format version {version!r}, this fmanet reads {FORMAT_VERSION}: update fmanet")
+        raise WeightsError(
+            f"{path} has format version {version!r:.60}, this fmanet reads {FORMAT_VERSION}: update fmanet"
+        )
     colour_order = _COLOUR_ORDERS.get(fields.get("colour_order", ""))
     if colour_order is None:
-        raise WeightsError(f"{path}: the colour order must be rgb or bgr, got {fields.get('colour_order')!r}")
+        raise WeightsError(f"{path}: the colour order must be rgb or bgr, got {fields.get('colour_order')!r:.60}")
     try:
         config = FMANetConfig(**json.loads(fields["config"]))
         provenance: dict[str, Any] = json.loads(fields["provenance"])
         files = tuple(SourceFile(**entry) for entry in provenance.pop("source_files"))
+        if not all(isinstance(text, str) or text is None for text in provenance.values()):
+            raise TypeError("its provenance holds something that is no text")
         metadata = CheckpointMetadata(licence=fields["licence"], source_files=files, **provenance)
     except OptionError as error:
-        raise WeightsError(f"{path} describes an impossible network: {error}") from error
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise WeightsError(f"{path} has damaged metadata: {error!r}") from error
+        raise WeightsError(f"{path} describes an impossible network: {error!s:.200}") from error
+    except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError) as error:
+        raise WeightsError(f"{path} has damaged metadata: {error!r:.200}") from error
     return CheckpointHeader(config, colour_order, metadata)
 
 

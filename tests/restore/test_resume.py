@@ -126,6 +126,21 @@ def test_an_interrupted_run_goes_on(clip: Path, tmp_path: Path, restorer: Restor
     assert not journal_folder(target).exists()
 
 
+def test_a_slow_run_keeps_its_work_too(
+    clip: Path, tmp_path: Path, restorer: Restorer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = iter(range(0, 10_000, 31))
+    monkeypatch.setattr("fmanet_cli.video.write.segmented.time.monotonic", lambda: next(clock))
+    target = tmp_path / "sharp.mp4"
+    interrupt(clip, target, restorer, after_frames=14)
+    # A frame every 31 seconds: the segment of the first frame is old at the fourth after it.
+    assert kept_frames(target) >= 4
+    assert kept_frames(target) % 4 == 0
+    monkeypatch.undo()
+    finish(clip, target, restorer)
+    assert [time for time, _, _ in pictures(target)] == [time for time, _, _ in pictures(clip)]
+
+
 def test_frames_that_are_kept_are_not_computed_again(
     clip: Path, tmp_path: Path, restorer: Restorer, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.server
 import threading
+import time
 import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
@@ -131,6 +133,28 @@ class Answers:
             handler.send_response(200)
             handler.end_headers()
             handler.wfile.write(body)
+
+        return send
+
+    @staticmethod
+    def with_header(value: str) -> Answer:
+        def send(handler: http.server.BaseHTTPRequestHandler) -> None:
+            handler.send_response(200)
+            handler.send_header("Content-Length", value)
+            handler.end_headers()
+            handler.wfile.write(b"x" * 1000)
+
+        return send
+
+    @staticmethod
+    def endless(piece: bytes, *, every_seconds: float = 0.0) -> Answer:
+        def send(handler: http.server.BaseHTTPRequestHandler) -> None:
+            handler.send_response(200)
+            handler.end_headers()
+            with contextlib.suppress(OSError):
+                while True:
+                    handler.wfile.write(piece)
+                    time.sleep(every_seconds)
 
         return send
 

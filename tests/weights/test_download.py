@@ -125,3 +125,31 @@ def test_bar_without_a_known_total(server: Any, answer: Any, target: Path) -> No
     assert bar.total is None
     assert bar.n >= len(BODY)
     assert target.read_bytes() == BODY
+
+
+def test_endless_transfer_is_given_up(server: Any, answer: Any, target: Path) -> None:
+    server.answers["/a"] = [answer.endless(bytes(1 << 20))]
+    with pytest.raises(DownloadError, match=r"/a sends more than 8 MiB"):
+        _fetch(server.url + "/a", target, most_bytes=8 << 20)
+    assert not target.exists()
+    assert len(server.requests) == 1
+
+
+def test_drip_is_given_up(server: Any, answer: Any, target: Path) -> None:
+    server.answers["/a"] = [answer.endless(b"x", every_seconds=0.01)]
+    with pytest.raises(DownloadError, match=r"/a sends less than 64 KiB in 1 s"):
+        _fetch(server.url + "/a", target, patience_seconds=1)
+    assert not target.exists()
+
+
+def test_length_that_is_no_number(server: Any, answer: Any, target: Path) -> None:
+    server.answers["/a"] = [answer.with_header("abc")]
+    with pytest.raises(DownloadError, match=r"/a "):
+        _fetch(server.url + "/a", target)
+    assert not target.exists()
+
+
+def test_redirects_without_end(server: Any, answer: Any, target: Path) -> None:
+    server.answers["/a"] = [answer.redirect("/a")]
+    with pytest.raises(DownloadError, match=r"the server redirects without end"):
+        _fetch(server.url + "/a", target)

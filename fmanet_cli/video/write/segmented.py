@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -16,6 +17,10 @@ from fmanet_cli.video.write.decode_timestamps import DecodeTimes
 from fmanet_cli.video.write.muxer import ContainerOutput
 from fmanet_cli.video.write.segments import Segment, SegmentFolder, SegmentWriter
 
+MOST_SECONDS = 120.0
+"""How long a segment stays open, so that a slow run keeps its work too. A segment begins with a key frame, which takes
+space; at this age the space of one frame costs less than the time would."""
+
 
 class SegmentedOutput:
     """Writes segments, and at the end the packets of all of them into one container."""
@@ -26,6 +31,7 @@ class SegmentedOutput:
         self.warnings = output.warnings
         """Of the final container."""
         self._current: SegmentWriter | None = None
+        self._current_since = 0.0
 
     @property
     def shift_seconds(self) -> Fraction:
@@ -41,11 +47,13 @@ class SegmentedOutput:
         """Nothing: the container is opened when it is known to be complete."""
 
     def write(self, picture: Picture, *, pts: int, duration: int) -> None:
-        """Encode one picture; a segment that is full is closed."""
+        """Encode one picture; a segment that is full or old is closed."""
         if self._current is None:
             self._current = self._segments.begin(self._settings)
+            self._current_since = time.monotonic()
         self._current.write(picture, pts=pts, duration=duration)
-        if self._current.frame_count == self._segments.segment_frames:
+        is_old = time.monotonic() - self._current_since >= MOST_SECONDS
+        if is_old or self._current.frame_count == self._segments.segment_frames:
             self._close_segment()
 
     def finish(self) -> None:
