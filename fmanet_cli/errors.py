@@ -68,7 +68,7 @@ class VideoWriteError(FileWriteError):
 
 
 class ResumeError(FmanetError):
-    """An interrupted run cannot be gone on with, or another run is at work on the same output."""
+    """An interrupted run cannot be resumed, or another run is at work on the same output."""
 
     exit_code = 2
 

@@ -146,7 +146,7 @@ def _status_bytes(field: str) -> int:
 
 def main() -> None:
     """Runs the request of the command line and writes the result as JSON on standard output."""
-    # When memory runs out, this process shall go, not the one that waits for it nor anybody else's.
+    # When memory runs out, the system should end this process, and not the one that waits for its figures or any other.
     with contextlib.suppress(OSError):
         _OUT_OF_MEMORY_SCORE.write_text("1000")
     result = run_probe(ProbeRequest(**json.loads(sys.argv[1])))

@@ -19,7 +19,7 @@ from fmanet_cli.bench.matrix_peak import synchronize
 from fmanet_cli.bench.multiply_adds import count_multiply_adds
 from fmanet_cli.engine.restorer import Restorer
 from fmanet_cli.engine.runner import WindowRunner
-from fmanet_cli.video.frames import CodedFrame, Frame, VideoInfo
+from fmanet_cli.video.frames import Frame, PlanarFrame, VideoInfo
 from fmanet_cli.video.pixels.colour import Picture, PlaneFormat
 from fmanet_cli.video.read.reader import VideoReader
 from fmanet_cli.video.write.writer import VideoWriter
@@ -143,7 +143,7 @@ def timed_stream(restorer: Restorer, frames: Sequence[Frame], plane_format: Plan
 
     def run(length: int) -> None:
         stream = itertools.islice(itertools.cycle(frames), length)
-        restored = restorer.restore(stream) if plane_format is None else restorer.restore_coded(stream, plane_format)
+        restored = restorer.restore(stream) if plane_format is None else restorer.restore_planar(stream, plane_format)
         for _ in restored:
             pass
 
@@ -165,13 +165,13 @@ def timed_encode(path: Path, pictures: Sequence[Picture], *, like: VideoInfo, sc
     return (time.perf_counter() - began) / count
 
 
-def _as_frames(pictures: Iterable[Picture], like: VideoInfo) -> Iterator[Frame | CodedFrame]:
+def _as_frames(pictures: Iterable[Picture], like: VideoInfo) -> Iterator[Frame | PlanarFrame]:
     duration = round(1 / like.frame_rate / like.time_base)
     for index, picture in enumerate(pictures):
         if isinstance(picture, np.ndarray):
             yield Frame(picture, index * duration, like.time_base, duration)
         else:
-            yield CodedFrame(picture, index * duration, like.time_base, duration)
+            yield PlanarFrame(picture, index * duration, like.time_base, duration)
 
 
 def difference(ours: Tensor, reference: Tensor) -> tuple[float, float]:

@@ -16,7 +16,10 @@ from fmanet_cli.cli.terminal import make_bar
 @click.option("-n", "--model", metavar="NAME|PATH", help="Weights, random:paper or random:lite.  [default: the best]")
 @click.option("-d", "--device", metavar="NAME", default="auto", help="auto, cpu, cuda, cuda:N or mps.")
 @click.option(
-    "--precision", type=click.Choice(["auto", "fp32", "fp16", "bf16"]), default="auto", help="Of the network."
+    "--precision",
+    type=click.Choice(["auto", "fp32", "fp16", "bf16"]),
+    default="auto",
+    help="Number format that the network computes in.",
 )
 @click.option("--compile", "compiled", type=click.Choice(["auto", "on", "off"]), default="auto", help="As CUDA graphs.")
 @click.option("--frames", type=click.IntRange(2), help="Length of the clip.  [default: 120 on CUDA, else 8]")

@@ -30,7 +30,10 @@ def engine_options(command: Command) -> Command:
         ),
         click.option("-d", "--device", metavar="NAME", default="auto", help="auto, cpu, cuda, cuda:N or mps."),
         click.option(
-            "--precision", type=click.Choice(["auto", "fp32", "fp16", "bf16"]), default="auto", help="Of the network."
+            "--precision",
+            type=click.Choice(["auto", "fp32", "fp16", "bf16"]),
+            default="auto",
+            help="Number format that the network computes in.",
         ),
         click.option(
             "--compile",

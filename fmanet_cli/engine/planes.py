@@ -17,7 +17,7 @@ from fmanet_cli.video.pixels.colour import (
 
 
 @torch.inference_mode()
-def coded_planes(picture: Tensor, plane_format: PlaneFormat) -> tuple[Tensor, Tensor, Tensor]:
+def planar_codes(picture: Tensor, plane_format: PlaneFormat) -> tuple[Tensor, Tensor, Tensor]:
     """Luma, Cb and Cr codes of a picture.
 
     Equal to `rgb_to_planes` up to the rounding of float32: a value halfway between two codes may get the other one.

@@ -24,16 +24,15 @@ from fmanet_cli.engine.fast.cuda_graphs import GraphedRunner, graphed
 from fmanet_cli.engine.fast.network import StreamingRunner
 from fmanet_cli.engine.fast.warping import why_not_fused
 from fmanet_cli.engine.memory import cap_device_memory
-from fmanet_cli.engine.planes import coded_planes
+from fmanet_cli.engine.planes import planar_codes
 from fmanet_cli.engine.run import RestorationRun
 from fmanet_cli.engine.runner import ReferenceRunner, WindowRunner
 from fmanet_cli.engine.self_check import SelfCheck, Trial, fallback_warnings
 from fmanet_cli.engine.tiling import DEFAULT_OVERLAP, Tiling
 from fmanet_cli.engine.transfer import transfer_for
-from fmanet_cli.engine.windows import Padding
 from fmanet_cli.errors import OptionError
 from fmanet_cli.model.fmanet import FMANet
-from fmanet_cli.video.frames import CodedFrame, Frame
+from fmanet_cli.video.frames import Frame, PlanarFrame
 from fmanet_cli.video.pixels.colour import PlaneFormat, Planes
 
 
@@ -56,7 +55,6 @@ class Restorer:
         precision: str = "auto",
         tile: int | str = "auto",
         tile_overlap: int = DEFAULT_OVERLAP,
-        padding: Padding = "reflect",
         engine: str = "streaming",
         compiled: str = "auto",
         runner: WindowRunner | None = None,
@@ -71,7 +69,6 @@ class Restorer:
         """Whether another precision may be taken where this one gives no result."""
         self.tiling: Final = Tiling.asked(tile, tile_overlap)
         """As it was asked for; each run decides for itself."""
-        self.padding: Final[Padding] = padding
         with device_errors(self.device):
             cap_device_memory(self.device)
             self.transfer: Final = transfer_for(self.device)
@@ -121,13 +118,13 @@ class Restorer:
         if size is not None:
             yield from self.start(*size).restore(stream, first=first)
 
-    def restore_coded(
+    def restore_planar(
         self, frames: Iterable[Frame], plane_format: PlaneFormat, *, first: int = 0
-    ) -> Generator[CodedFrame, None, None]:
-        """The same with the pictures as an encoder takes them; see `RestorationRun.restore_coded`."""
+    ) -> Generator[PlanarFrame, None, None]:
+        """The same with the pictures as an encoder takes them; see `RestorationRun.restore_planar`."""
         size, stream = _sized(frames)
         if size is not None:
-            yield from self.start(*size).restore_coded(stream, plane_format, first=first)
+            yield from self.start(*size).restore_planar(stream, plane_format, first=first)
 
     def longer(self, precision: Precision) -> tuple[Precision, WindowRunner]:
         """The network in the next precision after one, other than fp32, whose numbers do not reach far enough."""
@@ -149,7 +146,7 @@ class Restorer:
 
     def download_planes(self, restored: Tensor, plane_format: PlaneFormat) -> Planes:
         """(3, H, W) tensor to the planes that an encoder takes."""
-        luma, blue, red = self.transfer.to_host(coded_planes(self.as_rgb(restored), plane_format))()
+        luma, blue, red = self.transfer.to_host(planar_codes(self.as_rgb(restored), plane_format))()
         return luma, blue, red
 
     def as_rgb(self, picture: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ from fmanet_cli.engine.device import Precision, free_device_memory
 from fmanet_cli.engine.device_errors import in_one_line, is_out_of_memory
 from fmanet_cli.engine.fast.cuda_graphs import GraphedRunner
 from fmanet_cli.engine.memory import largest_tile
-from fmanet_cli.engine.planes import coded_planes
+from fmanet_cli.engine.planes import planar_codes
 from fmanet_cli.engine.runner import BatchRunner, WindowRunner
 from fmanet_cli.engine.schedule import (
     WINDOWS_AT_ONCE,
@@ -31,7 +31,7 @@ from fmanet_cli.engine.schedule import (
 from fmanet_cli.engine.tiling import MIN_TILE, TileBlender, Tiling, plan_tiles
 from fmanet_cli.engine.windows import sliding_windows
 from fmanet_cli.errors import DeviceError, WeightsError
-from fmanet_cli.video.frames import CodedFrame, Frame
+from fmanet_cli.video.frames import Frame, PlanarFrame
 from fmanet_cli.video.pixels.colour import PlaneFormat
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ log = logging.getLogger(__name__)
 MAX_PENDING = WINDOWS_AT_ONCE + 1
 """Windows that are computed, wait for it or are on their way back at any time."""
 
-Finished = TypeVar("Finished", Frame, CodedFrame)
+Finished = TypeVar("Finished", Frame, PlanarFrame)
 Value = TypeVar("Value")
 
 
@@ -107,19 +107,19 @@ class RestorationRun:
 
         return self._restored(frames, first, made, lambda source, arrays: replace(source, image=arrays[0]))
 
-    def restore_coded(
+    def restore_planar(
         self, frames: Iterable[Frame], plane_format: PlaneFormat, *, first: int = 0
-    ) -> Generator[CodedFrame, None, None]:
+    ) -> Generator[PlanarFrame, None, None]:
         """As `restore`, with the pictures as an encoder takes them, made on the device."""
 
         def made(restored: Tensor) -> Sequence[Tensor]:
-            return coded_planes(self._restorer.as_rgb(restored), plane_format)
+            return planar_codes(self._restorer.as_rgb(restored), plane_format)
 
-        def coded(source: Frame, arrays: list[np.ndarray]) -> CodedFrame:
+        def planar(source: Frame, arrays: list[np.ndarray]) -> PlanarFrame:
             luma, blue, red = arrays
-            return CodedFrame((luma, blue, red), source.pts, source.time_base, source.duration)
+            return PlanarFrame((luma, blue, red), source.pts, source.time_base, source.duration)
 
-        return self._restored(frames, first, made, coded)
+        return self._restored(frames, first, made, planar)
 
     def _restored(
         self,
@@ -133,7 +133,6 @@ class RestorationRun:
         windows = sliding_windows(
             items,
             self._restorer.model.config.centre,
-            padding=self._restorer.padding,
             starts_run=lambda item: item.frame.starts_shot,
         )
         wanted = (window for window in windows if _centre(window).index >= first)

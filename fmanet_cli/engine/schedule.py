@@ -183,7 +183,7 @@ class Workers:
         for thread in self._threads:
             thread.start()
         self._set_up.wait()
-        # The number belongs to the thread that sets it, but is the default of every new thread too.
+        # torch keeps the number of threads for each thread, and gives new ones what was set last: set it back.
         torch.set_num_threads(total)
         return self
 

@@ -22,19 +22,16 @@ class PublishedRow:
 
     method: str
     """Name as printed; * means retrained on REDS for the joint task."""
-    parameters_millions: float
-    """Parameters of the network."""
     mean: MeanScores
     """Average over the four clips."""
     clips: Mapping[str, MeanScores]
     """One a clip, by name; empty where the paper prints the average alone."""
 
 
-_PRINTED: tuple[tuple[str, float, tuple[_Figures, ...]], ...] = (
-    ("HOFFR", 3.5, ((27.24, 0.7870, None),)),
+_PRINTED: tuple[tuple[str, tuple[_Figures, ...]], ...] = (
+    ("HOFFR", ((27.24, 0.7870, None),)),
     (
         "Restormer*",
-        26.5,
         (
             (27.29, 0.7850, 2.71),
             (26.51, 0.7551, 0.47),
@@ -45,7 +42,6 @@ _PRINTED: tuple[tuple[str, float, tuple[_Figures, ...]], ...] = (
     ),
     (
         "GShiftNet*",
-        13.5,
         (
             (25.77, 0.7275, 2.96),
             (24.66, 0.6730, 0.93),
@@ -56,7 +52,6 @@ _PRINTED: tuple[tuple[str, float, tuple[_Figures, ...]], ...] = (
     ),
     (
         "BasicVSR++*",
-        7.3,
         (
             (27.06, 0.7752, 2.70),
             (25.90, 0.7234, 0.57),
@@ -67,7 +62,6 @@ _PRINTED: tuple[tuple[str, float, tuple[_Figures, ...]], ...] = (
     ),
     (
         "RVRT*",
-        12.9,
         (
             (27.80, 0.8025, 2.40),
             (26.84, 0.7764, 0.38),
@@ -78,7 +72,6 @@ _PRINTED: tuple[tuple[str, float, tuple[_Figures, ...]], ...] = (
     ),
     (
         "FMA-Net_s",
-        7.4,
         (
             (28.46, 0.8212, 2.08),
             (27.08, 0.7852, 0.33),
@@ -89,7 +82,6 @@ _PRINTED: tuple[tuple[str, float, tuple[_Figures, ...]], ...] = (
     ),
     (
         "FMA-Net",
-        9.6,
         (
             (28.83, 0.8315, 1.92),
             (27.19, 0.7904, 0.32),
@@ -103,11 +95,10 @@ _PRINTED: tuple[tuple[str, float, tuple[_Figures, ...]], ...] = (
 PUBLISHED = tuple(
     PublishedRow(
         method,
-        parameters,
         MeanScores(*mean),
         {REDS4_CLIPS[index]: MeanScores(*clip) for index, clip in enumerate(clips)},
     )
-    for method, parameters, (mean, *clips) in _PRINTED
+    for method, (mean, *clips) in _PRINTED
 )
 """Joint methods of the paper's Table 1, per clip from its supplement's Table 9.
 

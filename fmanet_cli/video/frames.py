@@ -51,7 +51,7 @@ class Frame:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class CodedFrame:
+class PlanarFrame:
     """One picture as an encoder takes it, and when it is shown."""
 
     planes: Planes

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from fmanet_cli.engine.planes import coded_planes
+from fmanet_cli.engine.planes import planar_codes
 from fmanet_cli.engine.transfer import as_array
 from fmanet_cli.video.pixels.colour import Colour, PlaneFormat, rgb_to_planes
 
@@ -27,7 +27,7 @@ def assert_same_codes(image: np.ndarray, plane_format: PlaneFormat, device: str 
         vertical_shift=plane_format.vertical_shift,
     )
     picture = torch.from_numpy(image).permute(2, 0, 1).to(device)
-    found = [as_array(plane.cpu()) for plane in coded_planes(picture, plane_format)]
+    found = [as_array(plane.cpu()) for plane in planar_codes(picture, plane_format)]
     assert [plane.shape for plane in found] == list(plane_format.shapes(*image.shape[:2]))
     assert [plane.dtype for plane in found] == [plane_format.dtype] * 3
     errors = [np.abs(plane.astype(int) - truth) for plane, truth in zip(found, expected, strict=True)]
@@ -56,13 +56,13 @@ def test_equals_the_array_code_for_every_matrix_and_chroma_location(matrix: int,
 
 def test_white_black_and_green_have_the_codes_of_the_recommendation() -> None:
     picture = torch.tensor([[1.0, 0.0, 0.0], [1.0, 0.0, 1.0], [1.0, 0.0, 0.0]])[:, None]
-    planes = coded_planes(picture, PlaneFormat(Colour(1, False), 10, 0, 0))
+    planes = planar_codes(picture, PlaneFormat(Colour(1, False), 10, 0, 0))
     # BT.709, ten bits, limited range: Y' = 64 + 876 * 0.7152, Cb = 512 - 896 * 0.7152 / 1.8556, Cr likewise.
     assert [as_array(plane).tolist() for plane in planes] == [[[940, 64, 691]], [[512, 512, 167]], [[512, 512, 105]]]
 
 
 def test_codes_above_the_signed_range_arrive_whole() -> None:
-    planes = coded_planes(torch.ones(3, 2, 2), PlaneFormat(Colour(1, True), 16, 0, 0))
+    planes = planar_codes(torch.ones(3, 2, 2), PlaneFormat(Colour(1, True), 16, 0, 0))
     assert as_array(planes[0]).tolist() == [[65535, 65535], [65535, 65535]]
 
 

@@ -182,7 +182,7 @@ def test_coded_frames_are_the_planes_of_the_restored_ones(tiny_model: FMANet) ->
     restorer = Restorer(tiny_model, device="cpu", precision="fp32")
     plane_format = PlaneFormat(Colour(6, False), 10, 1, 1)
     frames = list(make_frames(3, 17, 23))
-    for coded, frame in zip(restorer.restore_coded(frames, plane_format), restorer.restore(frames), strict=True):
+    for coded, frame in zip(restorer.restore_planar(frames, plane_format), restorer.restore(frames), strict=True):
         assert (coded.pts, coded.time_base, coded.duration) == (frame.pts, frame.time_base, frame.duration)
         expected = rgb_to_planes(frame.image, colour=plane_format.colour, bits=10, horizontal_shift=1, vertical_shift=1)
         for plane, truth in zip(coded.planes, expected, strict=True):

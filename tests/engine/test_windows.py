@@ -9,22 +9,19 @@ from fmanet_cli.errors import OptionError
 
 
 @pytest.mark.parametrize(
-    ("items", "radius", "padding", "expected"),
+    ("items", "radius", "expected"),
     [
-        ("abcd", 1, "reflect", ["bab", "abc", "bcd", "cdc"]),
-        ("abcd", 1, "repeat", ["aab", "abc", "bcd", "cdd"]),
-        ("abcde", 2, "reflect", ["cbabc", "babcd", "abcde", "bcded", "cdedc"]),
-        ("abcde", 2, "repeat", ["aaabc", "aabcd", "abcde", "bcdee", "cdeee"]),
-        ("ab", 1, "reflect", ["bab", "aba"]),
-        ("ab", 2, "reflect", ["ababa", "babab"]),
-        ("a", 2, "reflect", ["aaaaa"]),
-        ("a", 1, "repeat", ["aaa"]),
-        ("", 1, "reflect", []),
-        ("abc", 0, "reflect", ["a", "b", "c"]),
+        ("abcd", 1, ["bab", "abc", "bcd", "cdc"]),
+        ("abcde", 2, ["cbabc", "babcd", "abcde", "bcded", "cdedc"]),
+        ("ab", 1, ["bab", "aba"]),
+        ("ab", 2, ["ababa", "babab"]),
+        ("a", 2, ["aaaaa"]),
+        ("", 1, []),
+        ("abc", 0, ["a", "b", "c"]),
     ],
 )
-def test_windows(items: str, radius: int, padding: str, expected: list[str]) -> None:
-    assert ["".join(window) for window in sliding_windows(items, radius, padding=padding)] == expected
+def test_windows(items: str, radius: int, expected: list[str]) -> None:
+    assert ["".join(window) for window in sliding_windows(items, radius)] == expected
 
 
 def test_reads_only_as_far_ahead_as_a_window_reaches() -> None:
@@ -43,20 +40,19 @@ def test_reads_only_as_far_ahead_as_a_window_reaches() -> None:
 
 
 @pytest.mark.parametrize(
-    ("items", "radius", "padding", "expected"),
+    ("items", "radius", "expected"),
     [
-        ("abcDef", 1, "reflect", ["bab", "abc", "bcb", "eDe", "Def", "efe"]),
-        ("abcDef", 1, "repeat", ["aab", "abc", "bcc", "DDe", "Def", "eff"]),
-        ("abcDe", 2, "reflect", ["cbabc", "babcb", "abcba", "DeDeD", "eDeDe"]),
-        ("aBC", 1, "reflect", ["aaa", "BBB", "CCC"]),
-        ("Ab", 1, "reflect", ["bAb", "AbA"]),
+        ("abcDef", 1, ["bab", "abc", "bcb", "eDe", "Def", "efe"]),
+        ("abcDe", 2, ["cbabc", "babcb", "abcba", "DeDeD", "eDeDe"]),
+        ("aBC", 1, ["aaa", "BBB", "CCC"]),
+        ("Ab", 1, ["bAb", "AbA"]),
     ],
 )
-def test_no_window_reaches_into_another_run(items: str, radius: int, padding: str, expected: list[str]) -> None:
-    windows = sliding_windows(items, radius, padding=padding, starts_run=str.isupper)
+def test_no_window_reaches_into_another_run(items: str, radius: int, expected: list[str]) -> None:
+    windows = sliding_windows(items, radius, starts_run=str.isupper)
     assert ["".join(window) for window in windows] == expected
 
 
-def test_unknown_padding_is_refused() -> None:
-    with pytest.raises(OptionError, match="padding reflect or repeat, got 1 and 'zero'"):
-        list(sliding_windows("abc", 1, padding="zero"))
+def test_a_negative_radius_is_refused() -> None:
+    with pytest.raises(OptionError, match="a radius of at least 0, got -1"):
+        list(sliding_windows("abc", -1))

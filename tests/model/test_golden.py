@@ -71,4 +71,3 @@ def test_parameter_names_shapes_and_counts_are_the_published_ones() -> None:
         ours = {name: list(value.shape) for name, value in getattr(model, prefix).state_dict().items()}
         assert ours == tensors
     assert model.count_parameters() == 9_766_503
-    assert model.count_parameters(inference_only=True) == 9_608_553

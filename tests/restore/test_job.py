@@ -53,7 +53,7 @@ def test_output_is_the_networks_picture(make_clip: MakeClip, tmp_path: Path, tin
 @pytest.mark.parametrize(
     ("options", "calls"),
     [
-        ({}, ["restore_coded"]),
+        ({}, ["restore_planar"]),
         ({"encoder": EncoderOptions(codec="ffv1", pix_fmt="gbrp10le")}, ["restore"]),
         ({"scale": 2}, ["restore"]),
     ],
@@ -68,7 +68,7 @@ def test_pictures_become_planes_on_the_device_where_the_encoder_takes_them(
     calls: list[str],
 ) -> None:
     restorer, found = Restorer(tiny_model, device="cpu", precision="fp32"), []
-    for name in ("restore", "restore_coded"):
+    for name in ("restore", "restore_planar"):
         method = getattr(RestorationRun, name)
 
         def noted(*args: Any, _name: str = name, _method: Any = method, **keywords: Any) -> Any:

@@ -1,4 +1,4 @@
-"""The network rebuilt for a stream: each frame once, nothing for nothing, bounded memory, the same picture."""
+"""The network rebuilt for a stream: what depends on one frame alone is computed once, in strips, to the same result."""
 
 from __future__ import annotations
 

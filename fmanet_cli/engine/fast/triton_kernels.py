@@ -233,7 +233,7 @@ def _warp_program(  # type: ignore[no-untyped-def]
     x = column + tl.load(field, mask=inside, other=0.0).to(tl.float32)
     y = row.to(tl.float32) + tl.load(field + masks_c, mask=inside, other=0.0).to(tl.float32)
     occlusion = tl.sigmoid(tl.load(field + 2 * masks_c, mask=inside, other=0.0).to(tl.float32))
-    # Far outside is zero however far; what no integer holds (NaN too) must not be converted to one.
+    # Positions outside the image read zero. They are clamped first: NaN and huge floats have no integer value.
     x = tl.where((x > -2) & (x < width + 1), x, -2.0)
     y = tl.where((y > -2) & (y < height + 1), y, -2.0)
     # The plain sampling grid has nowhere to point to in a picture of one column or row.

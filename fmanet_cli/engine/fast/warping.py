@@ -36,7 +36,7 @@ def warp_into(target: Tensor, features: Tensor, flow_masks: Tensor, *, fused: bo
             grid = _sampling_grid(part, first, flows.shape[2])
             warped = F.grid_sample(groups, grid, padding_mode="zeros", align_corners=True)
             warped *= part[:, 2:].contiguous().sigmoid_()
-            # Rounding first makes the change of layout, the dearer part, move half the bytes.
+            # Changing the layout costs more than rounding; rounding first, it moves half as many bytes.
             out[:, first : first + part.shape[2]].copy_(warped.flatten(0, 1).to(out.dtype))
 
 

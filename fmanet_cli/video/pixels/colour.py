@@ -60,11 +60,6 @@ class Colour:
         if self.chroma_location not in CHROMA_LOCATIONS:
             raise OptionError(f"chroma_location must be one of {CHROMA_LOCATIONS}, got {self.chroma_location!r}")
 
-    @property
-    def is_hdr(self) -> bool:
-        """Whether the transfer is PQ or HLG."""
-        return self.transfer in (16, 18)
-
 
 Planes = tuple[np.ndarray, np.ndarray, np.ndarray]
 """Luma, Cb and Cr codes, (H, W) each, chroma smaller where it is subsampled; uint8 for 8 bits, uint16 for more."""

@@ -11,7 +11,7 @@ import numpy as np
 from fmanet_cli.errors import OptionError, VideoReadError
 from fmanet_cli.files import replacing
 from fmanet_cli.video.pixels.colour import Colour
-from fmanet_cli.video.pixels.formats import frame_to_rgb, pixel_layout, rgb_to_frame
+from fmanet_cli.video.pixels.formats import frame_to_rgb, rgb_to_frame
 from fmanet_cli.video.read.opening import MAX_PIXELS, open_input
 
 _IMAGE_COLOUR = Colour(matrix=5, full_range=True, chroma_location="centre")
@@ -24,11 +24,6 @@ def read_image(path: str | Path) -> np.ndarray:
     Raises VideoReadError when the file cannot be opened or decoded.
     """
     return frame_to_rgb(decode_image(path), _IMAGE_COLOUR)
-
-
-def image_bit_depth(path: str | Path) -> int:
-    """Bits per component of an image file, between 8 and 16."""
-    return pixel_layout(decode_image(path).format.name).bits
 
 
 def decode_image(path: str | Path) -> av.VideoFrame:
@@ -49,15 +44,15 @@ def _check_pixels(container: av.container.InputContainer, path: str | Path) -> N
         raise VideoReadError(f"{path} is {context.width}x{context.height}; more than {MAX_PIXELS} pixels are refused")
 
 
-def write_image(path: str | Path, image: np.ndarray, *, bit_depth: int = 8) -> None:
-    """Write (H, W, 3) float32 RGB in [0, 1] as PNG with 8 or 16 bits; values outside are clipped.
+def write_image(path: str | Path, image: np.ndarray) -> None:
+    """Write (H, W, 3) float32 RGB in [0, 1] as PNG with 8 bits; values outside are clipped.
 
     Raises OptionError for another suffix than ``.png`` and FileWriteError when the file cannot be written.
     """
     path = Path(path)
     if path.suffix.lower() != ".png":
         raise OptionError(f"images are written as .png, got {path.name!r}")
-    content = encode_png(image, bit_depth=bit_depth)
+    content = encode_png(image)
     with replacing(path) as temporary:
         temporary.write_bytes(content)
 

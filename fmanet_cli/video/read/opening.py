@@ -17,7 +17,7 @@ MAX_PIXELS = 1 << 26
 """Largest picture that is decoded; the float array of one such picture takes 805 MB."""
 
 _TEXT_FORMATS = ("tty", "bin", "xbin", "adf", "idf")
-"""What FFmpeg draws as pictures of letters, at many frames a second."""
+"""Demuxers that render text files as video; such a file is no video to restore."""
 
 _REFERRING_FORMATS = {
     "hls", "concat", "dash", "sdp", "rtp", "rtsp", "sap", "imf", "webm_dash_manifest", "lavfi", "vobsub",

@@ -13,7 +13,7 @@ import av
 import numpy as np
 
 from fmanet_cli.errors import FmanetError, OptionError, VideoWriteError
-from fmanet_cli.video.frames import CodedFrame, DisplayMatrix, Frame, VideoInfo
+from fmanet_cli.video.frames import DisplayMatrix, Frame, PlanarFrame, VideoInfo
 from fmanet_cli.video.pixels.colour import Picture, PlaneFormat
 from fmanet_cli.video.pixels.formats import pixel_layout, plane_format_of
 from fmanet_cli.video.read.container import ContainerSource
@@ -79,7 +79,7 @@ class VideoWriter:
         """Frames taken so far."""
         self.height, self.width = size or (like.height * scale, like.width * scale)
         self.plane_format: PlaneFormat | None = None
-        """The planes that coded frames must have; None where only RGB is taken."""
+        """The planes that planar frames must have; None where only RGB is taken."""
         if self.height < 1 or self.width < 1:
             raise OptionError(f"the output size must be at least 1x1, got {self.width}x{self.height}")
         if self.height * self.width > MAX_PIXELS:
@@ -125,16 +125,16 @@ class VideoWriter:
         """What was added to every timestamp of the source; not 0 only for trimmed, negative and MPEG-TS starts."""
         return self._output.shift_seconds
 
-    def write(self, frame: Frame | CodedFrame) -> None:
+    def write(self, frame: Frame | PlanarFrame) -> None:
         """Encode one frame of the output's size; frames come with rising timestamps.
 
-        The planes of a coded frame must be as ``plane_format`` says.
+        The planes of a planar frame must be as ``plane_format`` says.
 
         Raises ValueError for a frame that does not belong here and VideoWriteError when encoding or writing fails.
         """
         self._check(frame)
         picture: Picture
-        if isinstance(frame, CodedFrame):
+        if isinstance(frame, PlanarFrame):
             picture = frame.planes
         else:
             picture = frame.image if self._baked_matrix is None else oriented(frame.image, self._baked_matrix)
@@ -188,20 +188,20 @@ class VideoWriter:
             self._is_closed = True
             self._output.discard()
 
-    def _check(self, frame: Frame | CodedFrame) -> None:
+    def _check(self, frame: Frame | PlanarFrame) -> None:
         if self._is_closed:
             raise ValueError("the writer is closed")
         if frame.size != (self.height, self.width):
             height, width = frame.size
             raise ValueError(f"frames must be {self.width}x{self.height}, got {width}x{height}")
-        if isinstance(frame, CodedFrame):
+        if isinstance(frame, PlanarFrame):
             self._check_planes(frame)
         if frame.time_base != self._like.time_base:
             raise ValueError(f"frames must have time_base {self._like.time_base}, got {frame.time_base}")
         if self._last_pts is not None and frame.pts <= self._last_pts:
             raise ValueError(f"timestamps must rise, got pts {frame.pts} after {self._last_pts}")
 
-    def _check_planes(self, frame: CodedFrame) -> None:
+    def _check_planes(self, frame: PlanarFrame) -> None:
         if self.plane_format is None:
             raise ValueError(f"{self.path} takes RGB, got planes")
         expected = [(shape, np.dtype(self.plane_format.dtype)) for shape in self.plane_format.shapes(*frame.size)]

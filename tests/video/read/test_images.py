@@ -9,19 +9,17 @@ import numpy as np
 import pytest
 
 from fmanet_cli.errors import FileWriteError, OptionError, VideoReadError
-from fmanet_cli.video.read.images import image_bit_depth, read_image, write_image
+from fmanet_cli.video.read.images import encode_png, read_image, write_image
 from fmanet_cli.video.read.sequence import existing_files, is_sequence_pattern, list_sequence, sequence_file
 
 
 @pytest.mark.parametrize("bits", [8, 16])
 def test_png_keeps_values_to_half_a_code(tmp_path: Path, bits: int) -> None:
     image = np.random.default_rng(0).random((37, 53, 3), np.float32)
-    write_image(tmp_path / "a.png", image, bit_depth=bits)
+    (tmp_path / "a.png").write_bytes(encode_png(image, bit_depth=bits))
     again = read_image(tmp_path / "a.png")
     assert again.dtype == np.float32
     assert np.abs(again - image).max() <= 0.5001 / (2**bits - 1)
-    assert image_bit_depth(tmp_path / "a.png") == bits
-    assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
 
 
 def test_red_is_red(tmp_path: Path) -> None:
@@ -58,7 +56,7 @@ def test_what_is_no_image_is_refused(tmp_path: Path) -> None:
     with pytest.raises(OptionError, match=r"images are written as \.png, got 'a\.jpg'"):
         write_image(tmp_path / "a.jpg", np.zeros((2, 2, 3), np.float32))
     with pytest.raises(OptionError, match="8 or 16 bits per component, got bit_depth=10"):
-        write_image(tmp_path / "c.png", np.zeros((2, 2, 3), np.float32), bit_depth=10)
+        encode_png(np.zeros((2, 2, 3), np.float32), bit_depth=10)
     with pytest.raises(FileWriteError, match="cannot be written: No such file"):
         write_image(tmp_path / "absent" / "c.png", np.zeros((2, 2, 3), np.float32))
 

@@ -18,7 +18,7 @@ import pytest
 
 from fmanet_cli.errors import OptionError, VideoReadError
 from fmanet_cli.video.frames import Frame
-from fmanet_cli.video.read.images import write_image
+from fmanet_cli.video.read.images import encode_png
 from fmanet_cli.video.read.reader import VideoReader
 from support.clips import (
     cut_short,
@@ -142,7 +142,7 @@ def test_hdr_is_read_with_its_metadata(tmp_path: Path) -> None:
     frames, reader = read(tmp_path / "hdr.mp4")
     info = reader.info
     assert len(frames) == 12
-    assert (info.bit_depth, info.colour.is_hdr, info.colour.primaries) == (10, True, 9)
+    assert (info.bit_depth, info.colour.transfer, info.colour.primaries) == (10, 16, 9)
     assert info.hdr is not None
     assert info.hdr.content_light == (1000, 400)
     assert info.hdr.luminance == (Fraction(1, 10000), 1000)
@@ -334,7 +334,7 @@ def test_a_raw_stream_gets_times_from_its_rate(tmp_path: Path) -> None:
 def test_image_sequences_are_listed_here(tmp_path: Path) -> None:
     image = np.random.default_rng(0).random((9, 14, 3), np.float32)
     for number in (7, 8, 9, 10):
-        write_image(tmp_path / f"f_{number:03d}.png", image * (number / 10), bit_depth=16)
+        (tmp_path / f"f_{number:03d}.png").write_bytes(encode_png(image * (number / 10), bit_depth=16))
     frames, reader = read(tmp_path / "f_%03d.png", frame_rate=Fraction(24))
     assert [round(float(frame.image.max() / image.max()), 3) for frame in frames] == [0.7, 0.8, 0.9, 1.0]
     assert times(frames) == [Fraction(k, 24) for k in range(4)]

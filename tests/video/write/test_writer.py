@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from fmanet_cli.errors import OptionError, OutputExistsError, VideoWriteError
-from fmanet_cli.video.frames import CodedFrame, Frame, VideoInfo
+from fmanet_cli.video.frames import Frame, PlanarFrame, VideoInfo
 from fmanet_cli.video.pixels.colour import Colour, rgb_to_planes
 from fmanet_cli.video.read.reader import VideoReader
 from fmanet_cli.video.write.codecs import EncoderOptions
@@ -544,7 +544,7 @@ def test_planes_are_written_as_the_rgb_they_were_made_of(tmp_path: Path, pix_fmt
                 horizontal_shift=wanted.horizontal_shift,
                 vertical_shift=wanted.vertical_shift,
             )
-            coded.write(CodedFrame(planes, frame.pts, frame.time_base, frame.duration))
+            coded.write(PlanarFrame(planes, frame.pts, frame.time_base, frame.duration))
     assert packet_payloads(tmp_path / "coded.mp4", "video") == packet_payloads(tmp_path / "rgb.mp4", "video")
 
 
@@ -556,13 +556,13 @@ def test_planes_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     with VideoWriter(tmp_path / "b.mp4", like=info, scale=1) as writer:
         for planes in ((luma, luma, luma), (luma, chroma, chroma.astype(np.uint16))):
             with pytest.raises(ValueError, match="planes must be"):
-                writer.write(CodedFrame(planes, 0, frame.time_base))
-        writer.write(CodedFrame((luma, chroma, chroma), 0, frame.time_base))
+                writer.write(PlanarFrame(planes, 0, frame.time_base))
+        writer.write(PlanarFrame((luma, chroma, chroma), 0, frame.time_base))
     # Neither a picture that has to be turned nor one of RGB samples can be taken as planes.
     for name, encoder in (("frames/%03d.png", None), ("c.nut", FAST)):
         (tmp_path / "frames").mkdir(exist_ok=True)
         with VideoWriter(tmp_path / name, like=info, scale=1, encoder=encoder) as writer:
             assert writer.plane_format is None
             with pytest.raises(ValueError, match=r"takes RGB, got planes"):
-                writer.write(CodedFrame((luma, chroma, chroma), 0, frame.time_base))
+                writer.write(PlanarFrame((luma, chroma, chroma), 0, frame.time_base))
             writer.write(frame)
