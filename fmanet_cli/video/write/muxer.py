@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import itertools
 import math
 import sys
 from collections.abc import Iterable, Iterator
@@ -24,6 +25,7 @@ from fmanet_cli.video.read.rational import to_fraction
 from fmanet_cli.video.read.restarts import RestartLog
 from fmanet_cli.video.write.codecs import VideoSettings, add_encoded_stream, add_video_stream
 from fmanet_cli.video.write.containers import Container
+from fmanet_cli.video.write.decode_timestamps import DecodeTimes
 from fmanet_cli.video.write.encoder import VideoEncoder
 from fmanet_cli.video.write.partial_files import PartialFile
 from fmanet_cli.video.write.rehearsal import check_written, heard, refusal, refuse_passed_over
@@ -80,6 +82,7 @@ class ContainerOutput:
         self._output: av.container.OutputContainer | None = None
         self._copier: StreamCopier | None = None
         self._encoder: VideoEncoder | None = None
+        self._times: DecodeTimes | None = None
         self._dts_end = Fraction(0)
         self._shift = Fraction(0)
         self._muxer_shift = Fraction(0)
@@ -110,6 +113,7 @@ class ContainerOutput:
         self._output, self._video, routes = self._opened(target, self._plan, opened_input, encoded)
         if encoded is None:
             self._encoder = VideoEncoder(self._video, self._settings)
+            self._times = DecodeTimes(reorder_depth=self._encoder.reorder_depth)
         trim_start = None
         if self._like.trim_start_seconds is not None:
             trim_start = first_pts * self._like.time_base
@@ -134,18 +138,35 @@ class ContainerOutput:
             self._largest_drift = max(self._largest_drift, abs(drift))
             pts, duration = self._written, 1
         self._written += 1
-        assert self._encoder is not None
-        self._mux_video(self._encoder.encode(picture, pts=pts, duration=duration))
+        assert self._encoder is not None and self._times is not None
+        self._times.shows(pts, duration)
+        for packet in self._encoder.encode(picture, pts=pts, duration=duration):
+            self._mux_video(self._times.timed(packet))
+        self._mux_others(self._dts_end)
 
-    def write_packets(self, packets: Iterable[av.Packet]) -> None:
-        """Mux the packets of the whole video, whose timestamps are the source's, and copy the rest beside it."""
-        self._mux_video(self._moved(packet) for packet in packets)
+    def write_packets(
+        self, packets: Iterable[av.Packet], shown: Iterable[tuple[int, int]], *, reorder_depth: int
+    ) -> None:
+        """Mux the packets of the whole video, in coding order, and copy the rest beside it.
+
+        shown: timestamp of the source and duration of every frame, in display order; packets have the same timestamps.
+        reorder_depth: by how many frames coding order is ahead of display order at most.
+        """
+        times = DecodeTimes(reorder_depth=reorder_depth)
+        for pts, duration in shown:
+            times.shows(pts, duration)
+        for packet in packets:
+            self._mux_video(map(self._moved, times.timed(packet)))
+            self._mux_others(self._dts_end)
+        self._mux_video(map(self._moved, times.finish()))
 
     def finish(self) -> None:
         """Write everything that is left and close the file."""
         assert self._output is not None and self._copier is not None
-        if self._encoder is not None:
-            self._mux_video(self._encoder.finish())
+        if self._encoder is not None and self._times is not None:
+            for packet in self._encoder.finish():
+                self._mux_video(self._times.timed(packet))
+            self._mux_video(self._times.finish())
         self._mux_others(None)
         self._output.close()
         self.warnings.extend(self._copier.warnings)
@@ -191,12 +212,11 @@ class ContainerOutput:
         return packet
 
     def _mux_video(self, packets: Iterable[av.Packet]) -> None:
-        assert self._output is not None and self._copier is not None
+        assert self._output is not None
         for packet in packets:
             if packet.dts is not None:
                 self._dts_end = max(self._dts_end, packet.dts * self._settings.time_base)
             self._output.mux(packet)
-        self._mux_others(self._dts_end)
 
     def _mux_others(self, end_seconds: Fraction | None) -> None:
         assert self._copier is not None
@@ -260,7 +280,10 @@ class ContainerOutput:
                     encoder = VideoEncoder(video, settings)
                     grey = np.full((settings.height, settings.width, 3), 0.5, np.float32)
                     duration = max(1, round(1 / settings.frame_rate / settings.time_base))
-                    packets = [*encoder.encode(grey, pts=0, duration=duration), *encoder.finish()]
+                    times = DecodeTimes(reorder_depth=encoder.reorder_depth)
+                    times.shows(0, duration)
+                    coded = [*encoder.encode(grey, pts=0, duration=duration), *encoder.finish()]
+                    packets = [*itertools.chain.from_iterable(map(times.timed, coded)), *times.finish()]
                     for index, route in routes.items():
                         if route.planned.how == "copy":
                             for packet in samples_for(samples.get(index, []), route.new):

@@ -13,7 +13,6 @@ import av
 from fmanet_cli.errors import VideoWriteError
 from fmanet_cli.video.pixels.colour import Picture
 from fmanet_cli.video.write.codecs import VideoSettings
-from fmanet_cli.video.write.decode_timestamps import DecodeTimes
 from fmanet_cli.video.write.muxer import ContainerOutput
 from fmanet_cli.video.write.segments import Segment, SegmentFolder, SegmentWriter
 
@@ -63,7 +62,9 @@ class SegmentedOutput:
         segments = self._segments.segments
         with _opened(segments[0]) as stream:
             self._output.start(segments[0].pts[0], encoded=stream)
-        self._output.write_packets(_joined_packets(segments, self._settings.time_base))
+        shown = (frame for segment in segments for frame in zip(segment.pts, segment.durations, strict=True))
+        depth = max(number - rank for segment in segments for number, rank in enumerate(segment.order))
+        self._output.write_packets(_joined_packets(segments, self._settings.time_base), shown, reorder_depth=depth)
         self._output.finish()
 
     def commit(self) -> None:
@@ -88,12 +89,7 @@ class SegmentedOutput:
 
 
 def _joined_packets(segments: Sequence[Segment], time_base: Fraction) -> Iterator[av.Packet]:
-    """The packets of all segments in coding order, with the timestamps of their frames."""
-    depth = max(number - rank for segment in segments for number, rank in enumerate(segment.order))
-    times = DecodeTimes(reorder_depth=depth)
-    for segment in segments:
-        for pts, duration in zip(segment.pts, segment.durations, strict=True):
-            times.shows(pts, duration)
+    """The packets of all segments in coding order, with the presentation timestamps of their frames."""
     extradata: bytes | None = None
     for number, segment in enumerate(segments):
         with _opened(segment) as stream:
@@ -103,8 +99,7 @@ def _joined_packets(segments: Sequence[Segment], time_base: Fraction) -> Iterato
             extradata = own
             for packet in _packets(segment, stream):
                 packet.time_base, packet.dts = time_base, None
-                yield from times.timed(packet)
-    yield from times.finish()
+                yield packet
 
 
 def _packets(segment: Segment, stream: av.VideoStream) -> Iterable[av.Packet]:
