@@ -30,6 +30,9 @@ COARSE_SIGMA = 2.0
 CLEAR_DB = 1.0
 """By how much another place or another frame has to fit better to count. Measured: good pictures at most 0.5."""
 
+ALIKE_DB = 38.0
+"""From here on coarse pictures are alike, and in flat ones chance decides what fits still better."""
+
 SHIFT_REACH = 4
 """Source pixels to each side at which a better fit is looked for."""
 
@@ -129,10 +132,11 @@ def likeness(number: int, output: np.ndarray, originals: dict[int, np.ndarray]) 
     found, own = _coarse(output), _coarse(originals[number])
     same = psnr(found, own)
     others = {f"frame {near}": psnr(found, _coarse(image)) for near, image in originals.items() if near != number}
-    others |= dict(_moved(found, own))
-    name, best = max(others.items(), key=lambda item: item[1], default=("", 0.0))
+    gains = {name: value - same for name, value in others.items()}
+    gains |= dict(_gains_by_moving(found, own))
+    name, gain = max(gains.items(), key=lambda item: item[1], default=("", 0.0))
     detail = _kept_detail(output, originals[number])
-    return Likeness(number, same, detail, name if best > same + CLEAR_DB else "")
+    return Likeness(number, same, detail, name if gain > CLEAR_DB and same < ALIKE_DB else "")
 
 
 def psnr(first: np.ndarray, second: np.ndarray) -> float:
@@ -157,14 +161,15 @@ def _kept_detail(output: np.ndarray, source: np.ndarray) -> float:
     return float((bands[0] * bands[1]).mean()) / energy if energy >= LEAST_DETAIL**2 else 1.0
 
 
-def _moved(output: np.ndarray, source: np.ndarray) -> Iterator[tuple[str, float]]:
+def _gains_by_moving(output: np.ndarray, source: np.ndarray) -> Iterator[tuple[str, float]]:
     height, width = source.shape[:2]
     if min(height, width) < LEAST_SIDE:
         return
     reach = SHIFT_REACH
-    inner = source[reach : height - reach, reach : width - reach]
+    inner = (slice(reach, height - reach), slice(reach, width - reach))
+    same = psnr(output[inner], source[inner])
     for y in range(-reach, reach + 1, 2):
         for x in range(-reach, reach + 1, 2):
             if x or y:
                 moved = output[reach + y : height - reach + y, reach + x : width - reach + x]
-                yield f"the picture moved by {x},{y} pixels", psnr(moved, inner)
+                yield f"the picture moved by {x},{y} pixels", psnr(moved, source[inner]) - same

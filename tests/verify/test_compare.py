@@ -22,6 +22,7 @@ from fmanet_cli.verify.compare import Expectation, verify
 from fmanet_cli.verify.result import Verdict, VerificationResult
 from fmanet_cli.video.frames import Frame
 from fmanet_cli.video.write.writer import VideoWriter
+from fmanet_cli.weights.checkpoint import load_model
 from support.clips import damage, make_clip, make_interlaced
 from support.tampering import enlarged_copy, remuxed
 
@@ -320,11 +321,11 @@ def test_a_wrong_file_never_gets_the_final_name(
     assert wrong(job.verification)["frames"] == ("6", "5")
 
 
-def test_good_frames_of_a_damaged_source_are_what_is_promised(tmp_path: Path, tiny_model: FMANet) -> None:
-    make_clip(tmp_path / "whole.mp4", count=20, height=40, width=64)
+def test_good_frames_of_a_damaged_source_are_what_is_promised(tmp_path: Path) -> None:
+    make_clip(tmp_path / "whole.mp4", count=20, height=48, width=64)
     damage(tmp_path / "whole.mp4", tmp_path / "a.mp4", at=0.5, length=400)
     report = restore_video(
-        tmp_path / "a.mp4", tmp_path / "b.mp4", tiny_model, settings=RestoreSettings(on_error="continue")
+        tmp_path / "a.mp4", tmp_path / "b.mp4", load_model("lite"), settings=RestoreSettings(on_error="continue")
     )
     assert report.verification is not None
     assert report.verification.differences == ()

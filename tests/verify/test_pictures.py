@@ -14,7 +14,7 @@ from click.testing import CliRunner
 
 from fmanet_cli.cli.main import main
 from fmanet_cli.verify.compare import Expectation, verify
-from fmanet_cli.verify.pictures import PSNR_FLOOR, sampled_frames
+from fmanet_cli.verify.pictures import PSNR_FLOOR, likeness, sampled_frames
 from fmanet_cli.verify.result import Verdict
 from fmanet_cli.video.frames import Frame, VideoInfo
 from fmanet_cli.video.pixels.colour import Colour
@@ -101,6 +101,16 @@ def test_broken_pictures_do_not(change: Callable, clip: Path) -> None:
     found, said = verdict(clip, change)
     assert found is Verdict.DIFFERS, said
     assert "frame" in said
+
+
+def test_chance_does_not_decide_in_flat_pictures() -> None:
+    rng = np.random.default_rng(3)
+    flat = np.full((64, 64, 3), 0.5, np.float32)
+    flat[:5] += 0.02
+    source = {number: flat + rng.normal(0, 0.002, flat.shape).astype(np.float32) for number in range(3)}
+    found = likeness(1, source[2] + np.roll(flat, 1, axis=0) - flat, source)
+    assert found.psnr > 38
+    assert found.fault == ""
 
 
 def test_one_broken_frame_is_named(clip: Path) -> None:
