@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 
@@ -17,16 +18,15 @@ from fmanet_cli.verify.times import start_row, timeline_rows
 from fmanet_cli.video.frames import VideoInfo
 from fmanet_cli.video.inspection import (
     IMAGE_SEQUENCE,
+    Inspection,
     Track,
     container_of_file,
-    first_sound_seconds,
-    stated_colour_of,
-    stream_plan,
-    tracks_of,
+    inspect,
 )
-from fmanet_cli.video.read.packets import FilePackets, Span, read_packets
+from fmanet_cli.video.read.packets import Span
 from fmanet_cli.video.read.reader import VideoReader
-from fmanet_cli.video.read.timeline import Timeline, decoded_timeline, packet_timeline
+from fmanet_cli.video.read.sequence import is_sequence_pattern
+from fmanet_cli.video.read.timeline import Timeline, TimesReader, decoded_timeline, packet_timeline
 from fmanet_cli.video.write.containers import Container
 from fmanet_cli.video.write.sizes import check_size, output_size
 from fmanet_cli.video.write.stream_plan import StreamPlan
@@ -100,7 +100,8 @@ def verify(
     if str(output) == "-" or (str(source) == "-" and run is None):
         raise OptionError("verify needs two files; what went through a pipe is gone")
     asked = expectation or Expectation()
-    comparison = _Comparison(_inspect_source(str(source), asked, run), _inspect_output(str(output), asked), asked, run)
+    found = _inspect_output(str(output), asked)
+    comparison = _Comparison(_inspect_source(str(source), asked, run, found.container), found, asked, run)
     return VerificationResult(
         source=str(source),
         output=str(output),
@@ -119,12 +120,14 @@ class _Side:
     info: VideoInfo
     container: Container
     timeline: Timeline
-    video: Track | None
-    tracks: tuple[Track, ...]
-    problem: str
+    video: Track | None = None
+    tracks: tuple[Track, ...] = ()
+    problem: str = ""
+    plan: StreamPlan = field(default_factory=StreamPlan)
+    sound_starts: Mapping[int, Fraction] = field(default_factory=dict)
 
 
-def _inspect_source(path: str, asked: Expectation, run: RunFacts | None) -> _Side:
+def _inspect_source(path: str, asked: Expectation, run: RunFacts | None, target: Container) -> _Side:
     if run is not None:
         info = run.info
     else:
@@ -141,34 +144,36 @@ def _inspect_source(path: str, asked: Expectation, run: RunFacts | None) -> _Sid
             info = reader.info
     if info.is_pipe or info.container == "image2":
         timeline = run.timeline if run is not None else decoded_timeline(info)
-        return _Side(info=info, container=IMAGE_SEQUENCE, timeline=timeline, video=None, tracks=(), problem="")
-    packets = read_packets(path, video_index=info.stream_index, span=_span(info, run))
-    times = packet_timeline(info, packets.streams[info.stream_index]) if run is None or not run.damaged else None
+        return _Side(info=info, container=IMAGE_SEQUENCE, timeline=timeline)
+    found = inspect(info, span=_span(info, run), target=target, audio=asked.audio)
+    times = packet_timeline(info, found.packets) if run is None or not run.damaged else None
     if times is None:
         times = run.timeline if run is not None else decoded_timeline(info)
-    return _side(info, packets, times)
+    return _side(info, found, times)
 
 
 def _inspect_output(path: str, asked: Expectation) -> _Side:
-    with VideoReader(path, on_error="continue", deinterlace="off", dolby_vision="ignore") as reader:
-        info = reader.info
+    """Decodes the output while it is open for its facts, unless only packets are asked for."""
+    reader_kind = TimesReader if asked.decodes or is_sequence_pattern(path) else VideoReader
+    with reader_kind(path, on_error="continue", deinterlace="off", dolby_vision="ignore") as reader:
+        info, times = reader.info, reader.timeline() if isinstance(reader, TimesReader) else None
     if info.container == "image2":
-        timeline = decoded_timeline(info)
-        return _Side(info=info, container=IMAGE_SEQUENCE, timeline=timeline, video=None, tracks=(), problem="")
-    packets = read_packets(path, video_index=info.stream_index)
-    times = None if asked.decodes else packet_timeline(info, packets.streams[info.stream_index])
-    return _side(info, packets, times or decoded_timeline(info))
+        assert times is not None
+        return _Side(info=info, container=IMAGE_SEQUENCE, timeline=times)
+    found = inspect(info)
+    return _side(info, found, times or packet_timeline(info, found.packets) or decoded_timeline(info))
 
 
-def _side(info: VideoInfo, packets: FilePackets, timeline: Timeline) -> _Side:
-    tracks = tracks_of(info, packets)
+def _side(info: VideoInfo, found: Inspection, timeline: Timeline) -> _Side:
     return _Side(
         info=info,
         container=container_of_file(info),
         timeline=timeline,
-        video=next((track for track in tracks if track.index == info.stream_index), None),
-        tracks=tuple(track for track in tracks if track.index != info.stream_index),
-        problem=packets.problem,
+        video=next((track for track in found.tracks if track.index == info.stream_index), None),
+        tracks=tuple(track for track in found.tracks if track.index != info.stream_index),
+        problem=found.packets.problem,
+        plan=found.plan,
+        sound_starts=found.sound_starts,
     )
 
 
@@ -204,9 +209,7 @@ class _Comparison:
         self.source, self.output = source, output
         self._asked, self._run = asked, run
         self._has_streams = source.video is not None and output.video is not None
-        self._plan = StreamPlan()
-        if self._has_streams:
-            self._plan = stream_plan(source.info, output.container, audio=asked.audio)
+        self._plan = source.plan
 
     def rows(self) -> list[VerificationRow]:
         """Everything compared, in a fixed order."""
@@ -281,7 +284,6 @@ class _Comparison:
         return VideoPair(
             source=source,
             output=output,
-            stated=stated_colour_of(output),
             container=self.output.container,
             height=height,
             width=width,
@@ -299,15 +301,5 @@ class _Comparison:
             container=self.output.container,
             shift_seconds=shift,
             leaves_out_sound=self._asked.audio == "none",
-            sound_starts=self._sound_starts(),
+            sound_starts=self.source.sound_starts,
         )
-
-    def _sound_starts(self) -> dict[int, Fraction]:
-        """When converted sound is first heard in the source."""
-        info, start = self.source.info, _span(self.source.info, self._run).start_seconds
-        starts = {
-            planned.index: first_sound_seconds(info, planned.index, start_seconds=start)
-            for planned in self._plan.streams
-            if planned.how == "audio"
-        }
-        return {index: seconds for index, seconds in starts.items() if seconds is not None}

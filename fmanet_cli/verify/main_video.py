@@ -9,7 +9,6 @@ from fmanet_cli.verify.result import Verdict, VerificationRow, row
 from fmanet_cli.video.frames import HdrMetadata, VideoInfo
 from fmanet_cli.video.inspection import IMAGE_SEQUENCE
 from fmanet_cli.video.pixels.formats import pixel_layout
-from fmanet_cli.video.read.describe import StatedColour
 from fmanet_cli.video.write.codecs import CODECS, choose_pixel_format, find_codec
 from fmanet_cli.video.write.containers import Container
 from fmanet_cli.video.write.orientation import is_right_angled, swaps_sides
@@ -26,8 +25,6 @@ class VideoPair:
     """What was restored."""
     output: VideoInfo
     """The restored copy."""
-    stated: StatedColour
-    """Colour tags of the output."""
     container: Container
     """Of the output."""
     height: int
@@ -121,7 +118,7 @@ def _expected_depths(pair: VideoPair) -> set[int]:
 
 
 def _colour_rows(pair: VideoPair) -> list[VerificationRow]:
-    source, stated = pair.source.colour, pair.stated
+    source, stated = pair.source.colour, pair.output.stated
     if pair.container is IMAGE_SEQUENCE:
         return [VerificationRow("colours", f"matrix {source.matrix}", "RGB", Verdict.CONVERTED)]
     is_held = pair.container.holds_colour_tags and pair.output.codec not in pair.container.untagged_families

@@ -18,7 +18,6 @@ from fmanet_cli.video.inspection import (
     tracks_of,
 )
 from fmanet_cli.video.read.marks import check_dolby_vision
-from fmanet_cli.video.read.packets import FilePackets
 from fmanet_cli.video.read.reader import VideoReader
 
 _SHOWN = ("index", "kind", "codec", "language", "title", "flags")
@@ -76,7 +75,7 @@ def probe(
     return ProbeReport(
         info=info,
         container=container_of_file(info).name,
-        tracks=tracks_of(info, FilePackets({})) if is_file else (),
+        tracks=tracks_of(info) if is_file else (),
         size_bytes=Path(path).stat().st_size if is_file else None,
         warnings=warnings,
         losses=losses,

@@ -83,6 +83,20 @@ class HdrMetadata:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class StatedColour:
+    """The colour tags that a file really carries, in the codes of ITU-T H.273; None where it says nothing."""
+
+    matrix: int | None = None
+    """Matrix coefficients."""
+    full_range: bool | None = None
+    """Whether black is code 0."""
+    primaries: int | None = None
+    """Colour primaries."""
+    transfer: int | None = None
+    """Transfer characteristics."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Crop:
     """Rows and columns at the edges of the coded picture that are not shown."""
 
@@ -221,6 +235,8 @@ class VideoInfo:
     """Tags of the video stream that stay true for a restored copy: language, title, handler name, time code."""
     disposition: int = 0
     """FFmpeg's flags of the video stream, such as 1 = default."""
+    stated: StatedColour = StatedColour()
+    """Colour tags that the file itself carries."""
     marks: VideoMarks = VideoMarks()
     """Captions, dynamic HDR, 360 degree and stereo marks."""
     crop: Crop | None = None

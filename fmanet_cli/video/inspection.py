@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import tempfile
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -15,21 +16,14 @@ import av
 from fmanet_cli.errors import OptionError
 from fmanet_cli.video.frames import VideoInfo
 from fmanet_cli.video.read.container import ContainerSource
-from fmanet_cli.video.read.describe import (
-    StatedColour,
-    codec_name,
-    declared_tags,
-    is_cover,
-    stated_colour,
-    stream_title,
-)
+from fmanet_cli.video.read.describe import codec_name, is_cover, stream_title
 from fmanet_cli.video.read.opening import open_input
-from fmanet_cli.video.read.packets import FilePackets, StreamPackets
+from fmanet_cli.video.read.packets import FilePackets, Span, StreamPackets, packets_of
 from fmanet_cli.video.read.rational import to_fraction
 from fmanet_cli.video.read.reader import VideoReader
 from fmanet_cli.video.read.sequence import is_sequence_pattern
 from fmanet_cli.video.write.containers import CONTAINERS, Container, container_of
-from fmanet_cli.video.write.stream_plan import StreamPlan, plan_streams, scan_packets
+from fmanet_cli.video.write.stream_plan import StreamPlan, plan_streams
 from fmanet_cli.video.write.writer import VideoWriter
 
 IMAGE_SEQUENCE = Container(
@@ -130,57 +124,82 @@ def container_of_file(info: VideoInfo) -> Container:
     )
 
 
-def tracks_of(info: VideoInfo, packets: FilePackets) -> tuple[Track, ...]:
-    """Every stream of a file, the main video too; none for image sequences."""
-    if info.container == "image2":
-        return ()
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Inspection:
+    """What one opening tells of a file beside its pictures."""
+
+    packets: FilePackets
+    """Of every stream."""
+    tracks: tuple[Track, ...]
+    """Every stream, the main video too."""
+    plan: StreamPlan = field(default_factory=StreamPlan)
+    """What the writer would do with the other streams in the asked container."""
+    sound_starts: Mapping[int, Fraction] = field(default_factory=dict)
+    """By index of sound that the plan converts: when decoding gives its first samples, in seconds."""
+
+
+def inspect(
+    info: VideoInfo, *, span: Span | None = None, target: Container | None = None, audio: str = "copy"
+) -> Inspection:
+    """Read every packet of a file, and plan what becomes of its streams.
+
+    Args:
+        info: facts of the video, as a reader gives them.
+        span: part of the other streams that counts.
+        target: container for which the other streams are planned; None = they are not.
+        audio: `copy`, `aac` or `none`.
+    """
     with open_input(info.path) as container:
-        has_chapter_track = "mov" in info.container.split(",") and bool(info.chapters)
-        return tuple(
-            _track(stream, packets.streams.get(stream.index), has_chapter_track=has_chapter_track)
-            for stream in container.streams
+        packets = packets_of(container, video_index=info.stream_index, span=span)
+        plan = StreamPlan()
+        if target is not None and target is not IMAGE_SEQUENCE and len(info.streams) > 1:
+            plan = plan_streams(
+                container.streams,
+                main_index=info.stream_index,
+                container=target,
+                audio=audio,
+                sample_packets=packets.samples,
+            )
+        return Inspection(
+            packets=packets,
+            tracks=_tracks(container, info, packets),
+            plan=plan,
+            sound_starts=_sound_starts(plan, packets),
         )
 
 
-def first_sound_seconds(info: VideoInfo, index: int, *, start_seconds: Fraction | None) -> Fraction | None:
-    """When the first samples are heard that decoding the packets of a track gives, from a start on; None for none."""
-    with open_input(info.path) as container, contextlib.suppress(av.error.FFmpegError):
-        for packet in container.demux(container.streams[index]):
-            time, base = packet.pts, to_fraction(packet.time_base)
-            if start_seconds is not None and time is not None and base is not None and time * base < start_seconds:
-                continue
+def tracks_of(info: VideoInfo) -> tuple[Track, ...]:
+    """Every stream of a file, the main video too, without reading its packets; none for image sequences."""
+    if info.container == "image2":
+        return ()
+    with open_input(info.path) as container:
+        return _tracks(container, info, FilePackets({}))
+
+
+def _tracks(container: av.container.InputContainer, info: VideoInfo, packets: FilePackets) -> tuple[Track, ...]:
+    has_chapter_track = "mov" in info.container.split(",") and bool(info.chapters)
+    return tuple(
+        _track(stream, packets.streams.get(stream.index), has_chapter_track=has_chapter_track)
+        for stream in container.streams
+    )
+
+
+def _sound_starts(plan: StreamPlan, packets: FilePackets) -> dict[int, Fraction]:
+    """When converted sound is first heard; some decoders give nothing for the first packets."""
+    starts = {}
+    for planned in plan.streams:
+        if planned.how == "audio" and (start := _first_heard(packets.first_in_span.get(planned.index, []))) is not None:
+            starts[planned.index] = start
+    return starts
+
+
+def _first_heard(packets: Iterable[av.Packet]) -> Fraction | None:
+    with contextlib.suppress(av.error.FFmpegError):
+        for packet in packets:
             for frame in cast(Any, packet.decode()):
                 base = to_fraction(frame.time_base)
                 return None if frame.pts is None or base is None else frame.pts * base
     return None
-
-
-def stated_colour_of(info: VideoInfo) -> StatedColour:
-    """The tags of the first frame, and where it has none those of the container; nothing is guessed."""
-    if info.container == "image2":
-        return StatedColour(matrix=None, full_range=None, primaries=None, transfer=None)
-    with open_input(info.path) as container:
-        stream = container.streams[info.stream_index]
-        assert isinstance(stream, av.VideoStream)
-        declared = declared_tags(stream)
-        frame = next(iter(container.decode(stream)), None)
-    return stated_colour(frame, declared)
-
-
-def stream_plan(info: VideoInfo, container: Container, *, audio: str) -> StreamPlan:
-    """What the writer would do with the other streams of a file in a container."""
-    others = {stream.index for stream in info.streams if stream.index != info.stream_index}
-    if not others or container is IMAGE_SEQUENCE:
-        return StreamPlan()
-    with open_input(info.path) as opened:
-        samples = scan_packets(opened, others)
-        return plan_streams(
-            opened.streams,
-            main_index=info.stream_index,
-            container=container,
-            audio=audio,
-            sample_packets=samples,
-        )
 
 
 def find_losses(reader: VideoReader, container: Container, *, scale: int, audio: str = "copy") -> Losses:

@@ -76,10 +76,14 @@ class ContainerSource:
             raise
 
     def _begin(self, choices: ReadChoices) -> None:
-        stream = probe.main_video_stream(self.container, choices.stream)
-        if stream is None:
-            raise VideoReadError(f"{self.path} holds no video stream that can be decoded")
-        self.stream = stream
+        self.stream = stream = self._chosen_stream(choices)
+        self._counted = None
+        if not self._reads_pipe:
+            self._counted, is_spent = length.counted_packets(self.container, stream, Path(self.path))
+            if is_spent:
+                self.container.close()
+                self.container = open_input(self.path)
+                self.stream = stream = self._chosen_stream(choices)
         _check_size(self.path, stream.codec_context.height, stream.codec_context.width)
         if not self._reads_pipe and (missing := missing_bytes(Path(self.path))):
             self.faults.add(f"the file is cut short: its end ({missing} bytes or more) is missing")
@@ -102,6 +106,12 @@ class ContainerSource:
         self._marks = with_frame_marks(self._marks, self._peeked)
         self.info = self._describe(self._peeked, declared, choices)
         self._is_described = True
+
+    def _chosen_stream(self, choices: ReadChoices) -> av.VideoStream:
+        stream = probe.main_video_stream(self.container, choices.stream)
+        if stream is None:
+            raise VideoReadError(f"{self.path} holds no video stream that can be decoded")
+        return stream
 
     def _describe(
         self,
@@ -142,7 +152,7 @@ class ContainerSource:
             display_matrix=probe.display_matrix_of(first),
             interlaced=flagged and self._deinterlace_method is None,
             hdr=probe.hdr_metadata_of(frames),
-            frame_count=length.estimated_frame_count(container, stream, None if self._reads_pipe else Path(self.path)),
+            frame_count=length.estimated_frame_count(container, stream, counted=self._counted),
             duration_seconds=float(duration) if duration is not None else None,
             start_seconds=Fraction(start, av.time_base) if start is not None else Fraction(0),
             stream_index=stream.index,
@@ -151,6 +161,7 @@ class ContainerSource:
             metadata=dict(container.metadata),
             stream_metadata=probe.kept_stream_metadata(container, stream),
             disposition=int(stream.disposition),
+            stated=probe.stated_colour(first, declared),
             marks=self._marks,
             crop=self.crop,
         )

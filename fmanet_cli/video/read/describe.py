@@ -12,7 +12,7 @@ import av
 import numpy as np
 
 from fmanet_cli.errors import OptionError
-from fmanet_cli.video.frames import Chapter, DisplayMatrix, HdrMetadata, StreamInfo
+from fmanet_cli.video.frames import Chapter, DisplayMatrix, HdrMetadata, StatedColour, StreamInfo
 from fmanet_cli.video.pixels.colour import (
     CHROMA_LOCATIONS,
     UNSPECIFIED,
@@ -22,7 +22,7 @@ from fmanet_cli.video.pixels.colour import (
     parse_colour,
 )
 from fmanet_cli.video.pixels.formats import pixel_layout
-from fmanet_cli.video.read.length import frame_rate_of, stream_end_seconds
+from fmanet_cli.video.read.length import frame_rate_of, stream_end_seconds, tagged_frame_count
 from fmanet_cli.video.read.rational import to_fraction
 
 _LIMITED_GREY_CODECS = {"h264", "hevc", "av1", "libdav1d", "vp9", "vp8"}
@@ -46,20 +46,6 @@ class DeclaredTags:
     """H.273 code."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StatedColour:
-    """The colour tags that a file really carries, in the codes of ITU-T H.273; None where it says nothing."""
-
-    matrix: int | None
-    """Matrix coefficients."""
-    full_range: bool | None
-    """Whether black is code 0."""
-    primaries: int | None
-    """Colour primaries."""
-    transfer: int | None
-    """Transfer characteristics."""
-
-
 def main_video_stream(container: av.container.InputContainer, asked: int | None = None) -> av.VideoStream | None:
     """The video stream to restore: the asked one, else the best as players choose it; None when there is none.
 
@@ -78,7 +64,7 @@ def main_video_stream(container: av.container.InputContainer, asked: int | None 
 
 
 def _rank(stream: av.VideoStream) -> tuple[bool, bool, bool, int, int, int]:
-    frames = stream.frames or _tagged_number(stream, "NUMBER_OF_FRAMES")
+    frames = stream.frames or tagged_frame_count(stream)
     end, rate = stream_end_seconds(stream), frame_rate_of(stream)
     if not frames and end is not None and rate is not None:
         frames = round(end * rate)
@@ -87,11 +73,6 @@ def _rank(stream: av.VideoStream) -> tuple[bool, bool, bool, int, int, int]:
     context = stream.codec_context
     is_default = bool(stream.disposition & av.stream.Disposition.default)
     return not is_still, is_default, not may_be_still, context.height * context.width, frames, -stream.index
-
-
-def _tagged_number(stream: Any, key: str) -> int:
-    text = next((value for name, value in stream.metadata.items() if name.split("-")[0] == key), "")
-    return int(text) if text.isdecimal() else 0
 
 
 def is_cover(stream: Any) -> bool:
@@ -109,6 +90,25 @@ def declared_tags(stream: av.VideoStream) -> DeclaredTags:
         primaries=int(context.color_primaries),
         transfer=int(context.color_trc),
     )
+
+
+def stated_colour(frame: av.VideoFrame | None, declared: DeclaredTags) -> StatedColour:
+    """The tags of a frame, and where it has none or is None those of the container; nothing is guessed."""
+    value_range = int(frame.color_range) if frame is not None and int(frame.color_range) else declared.range
+    if frame is not None and frame.format.name.startswith("yuvj"):
+        value_range = 2
+    return StatedColour(
+        matrix=_stated(frame, "colorspace", declared.matrix),
+        full_range=None if not value_range else value_range == 2,
+        primaries=_stated(frame, "color_primaries", declared.primaries),
+        transfer=_stated(frame, "color_trc", declared.transfer),
+    )
+
+
+def _stated(frame: av.VideoFrame | None, name: str, declared: int) -> int | None:
+    own = int(getattr(frame, name)) if frame is not None else UNSPECIFIED
+    # Matrix 0 is RGB, which says nothing of Y'CbCr; 0 elsewhere is reserved.
+    return _first_said((own, declared), unset=(0, UNSPECIFIED))
 
 
 def colour_of(
@@ -151,26 +151,6 @@ def colour_of(
         chroma_location=_chroma_location(frame, codec),
     )
     return colour, warnings
-
-
-def stated_colour(frame: Any, declared: DeclaredTags) -> StatedColour:
-    """The tags of a frame, and where it has none or is None those of the container; nothing is guessed."""
-    value_range = int(frame.color_range) if frame is not None and int(frame.color_range) else declared.range
-    if frame is not None and frame.format.name.startswith("yuvj"):
-        value_range = 2
-    return StatedColour(
-        matrix=_stated(frame, "colorspace", declared.matrix),
-        full_range=None if not value_range else value_range == 2,
-        primaries=_stated(frame, "color_primaries", declared.primaries),
-        transfer=_stated(frame, "color_trc", declared.transfer),
-    )
-
-
-def _stated(frame: Any, name: str, declared: int) -> int | None:
-    own = int(getattr(frame, name)) if frame is not None else 2
-    value = own if own not in (0, UNSPECIFIED) else declared
-    # Matrix 0 is RGB, which says nothing of Y'CbCr; 0 elsewhere is reserved.
-    return None if value in (0, UNSPECIFIED) else value
 
 
 def _first_said(values: Iterable[int], unset: tuple[int, ...]) -> int | None:

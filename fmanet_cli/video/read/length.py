@@ -8,8 +8,6 @@ from typing import Any
 
 import av
 
-from fmanet_cli.errors import VideoReadError
-from fmanet_cli.video.read.opening import open_input
 from fmanet_cli.video.read.rational import to_fraction
 
 _LARGEST_COUNTED_BYTES = 1 << 27
@@ -64,28 +62,55 @@ def stream_end_seconds(stream: Any) -> Fraction | None:
 
 
 def estimated_frame_count(
-    container: av.container.InputContainer, stream: av.VideoStream, path: Path | None
+    container: av.container.InputContainer, stream: av.VideoStream, *, counted: int | None = None
 ) -> int | None:
-    """How many frames will probably be decoded.
+    """How many frames will probably be decoded; None when unknown.
 
-    Edit lists make the container's own number too large. Without such a number the packets of small files are counted,
-    because rate times duration is wrong for a variable rate; ``path`` is None for pipes.
+    Edit lists make the container's own number too large, and rate times duration is wrong for a variable rate.
+
+    Args:
+        container: of the stream.
+        stream: the video.
+        counted: packets of the stream, where they were counted.
     """
     duration, rate = duration_seconds_of(container, stream), to_fraction(stream.average_rate)
     by_time = round(duration * rate) if duration and rate and rate <= 1000 else None
     if stream.frames > 0:
         return min(stream.frames, by_time) if by_time else stream.frames
-    if path is not None and path.stat().st_size <= _LARGEST_COUNTED_BYTES:
-        return _packet_count(path, stream.index) or by_time
-    return by_time
+    return counted or tagged_frame_count(stream) or by_time
 
 
-def _packet_count(path: Path, stream_index: int) -> int:
+def tagged_frame_count(stream: Any) -> int:
+    """The number of frames that a program has written into Matroska; 0 when there is none."""
+    names = ((name.split("-")[0], value) for name, value in stream.metadata.items())
+    text = next((value for name, value in names if name == "NUMBER_OF_FRAMES"), "")
+    return int(text) if text.isdecimal() else 0
+
+
+def counted_packets(
+    container: av.container.InputContainer, stream: av.VideoStream, path: Path
+) -> tuple[int | None, bool]:
+    """How many packets a small file has whose container does not say it; for Matroska, whose rate is often variable.
+
+    Returns:
+        The count, None where it was not worth while, and whether the container has to be opened again.
+    """
+    is_matroska = "matroska" in container.format.name
+    is_told = tagged_frame_count(stream) > 0 if is_matroska else estimated_frame_count(container, stream) is not None
+    if is_told or path.stat().st_size > _LARGEST_COUNTED_BYTES:
+        return None, False
+    count, start = 0, None
     try:
-        with open_input(path) as container:
-            return sum(packet.size > 0 for packet in container.demux(container.streams[stream_index]))
-    except (VideoReadError, av.error.FFmpegError, IndexError):
-        return 0
+        for packet in container.demux(stream):
+            if packet.size and not count:
+                start = packet.pts if packet.is_keyframe else None
+            count += packet.size > 0
+        if is_matroska and start is not None:
+            container.seek(start, stream=stream)
+            return count, False
+    except av.error.FFmpegError:
+        pass
+    return count, True
 
 
 def _tagged_end(stream: Any) -> Fraction | None:

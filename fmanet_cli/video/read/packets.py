@@ -13,10 +13,18 @@ import av
 
 from fmanet_cli.video.read.describe import codec_name
 from fmanet_cli.video.read.frame_times import lacks_presentation_times
+from fmanet_cli.video.read.length import stream_end_seconds
 from fmanet_cli.video.read.opening import open_input
 from fmanet_cli.video.read.rational import to_fraction
 from fmanet_cli.video.read.restarts import is_restart, usual_step
 
+REHEARSED_PACKETS = 10
+"""Of each stream, with which a run tries whether an output takes it."""
+
+SCANNED_PACKETS = 400
+"""Of all other streams, among which those of a rehearsal are looked for."""
+
+_DECODED_PACKETS = 16
 _EMPTY_MOV_TEXT = b"\x00\x00"
 
 
@@ -71,6 +79,12 @@ class FilePackets:
     """By index of the stream."""
     problem: str = ""
     """Why reading stopped early; empty when it did not."""
+    declared_end_seconds: Fraction | None = None
+    """When the main video ends by the container's word; None = it does not say."""
+    samples: dict[int, list[av.Packet]] = field(default_factory=dict)
+    """The first packets of the other streams, for a rehearsal."""
+    first_in_span: dict[int, list[av.Packet]] = field(default_factory=dict)
+    """The first packets of sound that belong to the span, to be decoded."""
 
 
 def read_packets(path: str | Path, *, video_index: int, span: Span | None = None) -> FilePackets:
@@ -79,25 +93,51 @@ def read_packets(path: str | Path, *, video_index: int, span: Span | None = None
     video_index: of the main video, whose payload is not hashed and which ``span`` leaves whole.
     Raises VideoReadError when the file cannot be opened.
     """
-    problem = ""
     with open_input(path) as container:
-        wanted = [stream for stream in container.streams if stream.type not in ("attachment", None)]
-        collectors = {
-            stream.index: _Collector(stream, Span() if stream.index == video_index else span or Span())
-            for stream in wanted
-        }
-        packets = container.demux(*wanted) if wanted else iter(())
-        while True:
-            try:
-                packet = next(packets, None)
-            except av.error.FFmpegError as error:
-                problem = str(error.strerror)
-                break
-            if packet is None:
-                break
-            if packet.size:
-                collectors[packet.stream.index].add(packet, hashed=packet.stream.index != video_index)
-    return FilePackets({index: collector.result() for index, collector in collectors.items()}, problem)
+        return packets_of(container, video_index=video_index, span=span)
+
+
+def packets_of(container: av.container.InputContainer, *, video_index: int, span: Span | None = None) -> FilePackets:
+    """As ``read_packets``, of a container that is open and at its start."""
+    problem, others = "", 0
+    declared_end = stream_end_seconds(container.streams[video_index])
+    wanted = [stream for stream in container.streams if stream.type not in ("attachment", None)]
+    collectors = {
+        stream.index: _Collector(stream, Span() if stream.index == video_index else span or Span()) for stream in wanted
+    }
+    samples: dict[int, list[av.Packet]] = {}
+    heard: dict[int, list[av.Packet]] = {}
+    packets = container.demux(*wanted) if wanted else iter(())
+    while True:
+        try:
+            packet = next(packets, None)
+        except av.error.FFmpegError as error:
+            problem = str(error.strerror)
+            break
+        if packet is None:
+            break
+        index = packet.stream.index
+        is_other = index != video_index
+        if packet.size:
+            is_inside = collectors[index].add(packet, hashed=is_other)
+            if is_other and others <= SCANNED_PACKETS:
+                _keep_first(samples, packet, REHEARSED_PACKETS)
+            if is_inside and packet.stream.type == "audio":
+                _keep_first(heard, packet, _DECODED_PACKETS)
+        others += is_other
+    return FilePackets(
+        streams={number: collector.result() for number, collector in collectors.items()},
+        problem=problem,
+        declared_end_seconds=declared_end,
+        samples=samples,
+        first_in_span=heard,
+    )
+
+
+def _keep_first(kept: dict[int, list[av.Packet]], packet: av.Packet, count: int) -> None:
+    packets = kept.setdefault(packet.stream.index, [])
+    if len(packets) < count:
+        packets.append(packet)
 
 
 class _Collector:
@@ -117,15 +157,15 @@ class _Collector:
         self._previous_dts: int | None = None
         self._restarts, self._starts_clean = False, True
 
-    def add(self, packet: av.Packet, *, hashed: bool) -> None:
-        """Take one packet that is not empty."""
+    def add(self, packet: av.Packet, *, hashed: bool) -> bool:
+        """Take one packet that is not empty; returns whether it belongs to the span and counts."""
         pts, duration = self._clipped(packet)
         if pts is None and duration < 0:
-            return
+            return False
         if hashed:
             payload = self._payload(packet)
             if payload is None:
-                return
+                return False
             self._digest.update(payload)
             self._byte_count += len(payload)
         if packet.is_discard:
@@ -142,6 +182,7 @@ class _Collector:
                 self._first = pts
             if self._last is None or pts >= self._last[0]:
                 self._last = pts, duration
+        return True
 
     def result(self) -> StreamPackets:
         """What was added up."""

@@ -7,15 +7,12 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import pairwise
-from pathlib import Path
 
 import av
 import numpy as np
 
 from fmanet_cli.video.frames import Frame, VideoInfo
-from fmanet_cli.video.read.length import stream_end_seconds
-from fmanet_cli.video.read.opening import open_input
-from fmanet_cli.video.read.packets import StreamPackets
+from fmanet_cli.video.read.packets import FilePackets
 from fmanet_cli.video.read.reader import VideoReader
 
 _EXACT_CONTAINERS = ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm")
@@ -71,12 +68,13 @@ class TimelineRecorder:
         return Timeline(self._time_base, self._pts, self._last_duration, "run")
 
 
-def packet_timeline(info: VideoInfo, packets: StreamPackets) -> Timeline | None:
+def packet_timeline(info: VideoInfo, found: FilePackets) -> Timeline | None:
     """Times of the frames that a reader of ``info`` gives, from packets; None where only decoding tells.
 
     That is so for edit lists, fields in packets of their own, missing or unordered times, and streams that are joined
     in the middle.
     """
+    packets = found.streams[info.stream_index]
     exact = (
         info.container in _EXACT_CONTAINERS
         and info.codec in _EXACT_CODECS
@@ -101,15 +99,14 @@ def packet_timeline(info: VideoInfo, packets: StreamPackets) -> Timeline | None:
     if not kept:
         return None
     following = next((pts for pts in shown if pts > kept[-1]), None) if kept[-1] != shown[-1] else None
-    last = following - kept[-1] if following is not None else _last_duration(info, packets)
+    last = following - kept[-1] if following is not None else _last_duration(info, found)
     return Timeline(info.time_base, array("q", kept), last, "packets")
 
 
 def decoded_timeline(info: VideoInfo) -> Timeline:
     """Times of the frames that a reader of ``info`` gives, by decoding them; damage is counted and passed over."""
     start, end = info.trim_start_seconds, info.trim_end_seconds
-    recorder = TimelineRecorder(info.time_base)
-    with _TimesReader(
+    reader = TimesReader(
         info.path,
         start_seconds=None if start is None else float(start),
         end_seconds=None if end is None else float(end),
@@ -117,25 +114,29 @@ def decoded_timeline(info: VideoInfo) -> Timeline:
         deinterlace="off",
         stream=None if info.container == "image2" else info.stream_index,
         dolby_vision="ignore",
-    ) as reader:
-        for _ in recorder.noting(reader):
+    )
+    with reader:
+        return reader.timeline()
+
+
+class TimesReader(VideoReader):
+    """A reader that does not turn frames into RGB."""
+
+    def timeline(self) -> Timeline:
+        """Decode everything; the times of all frames."""
+        recorder = TimelineRecorder(self.info.time_base)
+        for _ in recorder.noting(self):
             pass
         found = recorder.timeline()
-        return Timeline(found.time_base, found.pts, found.last_duration, "decoded", reader.problem_count)
-
-
-class _TimesReader(VideoReader):
-    """A reader that does not turn pictures into RGB."""
+        return Timeline(found.time_base, found.pts, found.last_duration, "decoded", self.problem_count)
 
     def _as_frame(self, pts: int, picture: av.VideoFrame, *, duration: int) -> Frame:  # noqa: ARG002
         return Frame(_NO_IMAGE, pts=pts, time_base=self.info.time_base, duration=max(0, duration))
 
 
-def _last_duration(info: VideoInfo, packets: StreamPackets) -> int:
+def _last_duration(info: VideoInfo, found: FilePackets) -> int:
     """The container's end of the stream counts, as for the reader, then the packet's own duration."""
-    with open_input(Path(info.path)) as container:
-        declared = stream_end_seconds(container.streams[info.stream_index])
-    last = max(packets.pts)
-    if declared is not None and (left := round(declared / info.time_base) - last) > 0:
+    packets, declared = found.streams[info.stream_index], found.declared_end_seconds
+    if declared is not None and (left := round(declared / info.time_base) - max(packets.pts)) > 0:
         return left
     return packets.last_duration or max(1, round(1 / info.frame_rate / info.time_base))

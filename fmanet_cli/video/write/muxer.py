@@ -20,7 +20,6 @@ from fmanet_cli.video.frames import DisplayMatrix, VideoInfo
 from fmanet_cli.video.pixels.colour import Picture
 from fmanet_cli.video.read.container import ContainerSource
 from fmanet_cli.video.read.describe import codec_name, is_cover
-from fmanet_cli.video.read.opening import open_input
 from fmanet_cli.video.read.rational import to_fraction
 from fmanet_cli.video.read.restarts import RestartLog
 from fmanet_cli.video.write.codecs import VideoSettings, add_encoded_stream, add_video_stream
@@ -29,13 +28,13 @@ from fmanet_cli.video.write.decode_timestamps import DecodeTimes
 from fmanet_cli.video.write.encoder import VideoEncoder
 from fmanet_cli.video.write.partial_files import PartialFile
 from fmanet_cli.video.write.rehearsal import check_written, heard, refusal, refuse_passed_over
+from fmanet_cli.video.write.side_packets import SidePackets
 from fmanet_cli.video.write.stream_copier import Route, StreamCopier
 from fmanet_cli.video.write.stream_plan import (
     StreamPlan,
     add_planned,
     plan_streams,
     samples_for,
-    scan_packets,
 )
 from fmanet_cli.video.write.tags import kept_tags, muxer_options, shifted_chapters, stream_tags, unusual_tags
 
@@ -44,7 +43,6 @@ _CONTAINERS_WITHOUT_ORIGIN = ("mpegts", "mpeg", "avi")
 _LIBAVFORMAT_MAJOR = av.library_versions["libavformat"][0]
 _SHIFT_FREE_LIBAVFORMAT = 63
 _AAC_PRIMING_SAMPLES = 1024
-_SEEK_MARGIN_SECONDS = 30
 
 
 class ContainerOutput:
@@ -78,7 +76,7 @@ class ContainerOutput:
         self._container, self._settings, self._like, self._matrix = container, settings, like, display_matrix
         self._source, self._restarts = source, restarts
         self.warnings: list[str] = []
-        self._input: av.container.InputContainer | None = None
+        self._input: SidePackets | None = None
         self._output: av.container.OutputContainer | None = None
         self._copier: StreamCopier | None = None
         self._encoder: VideoEncoder | None = None
@@ -91,7 +89,11 @@ class ContainerOutput:
         self._written = 0
         self._damaged_packets = 0
         self._largest_drift = Fraction(0)
-        self._plan = self._planned(audio)
+        try:
+            self._plan = self._planned(audio)
+        except BaseException:
+            self._close_input()
+            raise
         self.warnings.extend(self._plan.warnings)
 
     @property
@@ -106,9 +108,9 @@ class ContainerOutput:
         """
         self._first_pts = first_pts
         self._set_shift(first_pts)
-        if self._input is None and self._plan.streams and self._source is None:
-            self._input = open_input(self._like.path)
-        opened_input = self._source.container if self._source is not None else self._input
+        opened_input = self._source.container if self._source is not None else None
+        if self._input is not None:
+            opened_input = self._input.container
         target: Any = f"file:{self._partial.path}" if self._partial is not None else _standard_output()
         self._output, self._video, routes = self._opened(target, self._plan, opened_input, encoded)
         if encoded is None:
@@ -243,8 +245,8 @@ class ContainerOutput:
         if self._source is not None:
             container, samples = self._source.container, self._source.sample_packets()
         else:
-            container = open_input(self._like.path)
-            samples = scan_packets(container, {info.index for info in others})
+            self._input = SidePackets(self._like.path, {info.index for info in others})
+            container, samples = self._input.container, self._input.samples()
         plan = plan_streams(
             container.streams,
             main_index=self._like.stream_index,
@@ -261,8 +263,8 @@ class ContainerOutput:
         self._muxer_shift = self._expected_muxer_shift(_earliest_copied_sound(plan, container, samples, ("opus",)))
         if self._source is not None:
             self._source.keep_packets({planned.index for planned in plan.streams})
-        else:
-            container.close()
+        elif not plan.streams:
+            self._close_input()
         return plan
 
     def _rehearse(
@@ -389,13 +391,7 @@ class ContainerOutput:
     def _side_packets(self, start_seconds: Fraction | None) -> Iterable[av.Packet]:
         if self._source is not None:
             return _Taken(self._source)
-        if self._input is None:
-            return ()
-        wanted = {planned.index for planned in self._plan.streams}
-        if start_seconds is not None and start_seconds > _SEEK_MARGIN_SECONDS:
-            with contextlib.suppress(av.error.FFmpegError):
-                self._input.seek(int((start_seconds - _SEEK_MARGIN_SECONDS) * av.time_base))
-        return self._input.demux(*[stream for stream in self._input.streams if stream.index in wanted])
+        return self._input.packets(start_seconds) if self._input is not None else ()
 
     def _close_input(self) -> None:
         if self._input is not None:

@@ -23,8 +23,6 @@ AUDIO_MODES = ("copy", "aac", "none")
 
 _TEXT_CODECS = {"srt", "subrip", "ass", "ssa", "mov_text", "webvtt", "text"}
 _USUAL_LAYOUT = {1: "mono", 2: "stereo", 6: "5.1", 8: "7.1"}
-_REHEARSED_PACKETS = 10
-_SCANNED_PACKETS = 400
 _IMAGE_KINDS = {"mjpeg": ("jpg", "image/jpeg"), "png": ("png", "image/png")}
 
 
@@ -106,24 +104,6 @@ def plan_streams(
         if isinstance(how, PlannedStream) and (marks := _lost_marks(stream, container)):
             warnings.append(f"{describe(stream)} loses its {marks}: {container.name} cannot hold them")
     return StreamPlan(tuple(planned), tuple(attachments), tuple(warnings))
-
-
-def scan_packets(container: av.container.InputContainer, indices: set[int]) -> dict[int, list[av.Packet]]:
-    """The first packets of some streams, from the start of a container that nobody reads from otherwise."""
-    found: dict[int, list[av.Packet]] = {index: [] for index in indices}
-    streams = [stream for stream in container.streams if stream.index in indices and stream.type != "attachment"]
-    if not streams:
-        return found
-    try:
-        for number, packet in enumerate(container.demux(*streams)):
-            packets = found[packet.stream.index]
-            if packet.size and len(packets) < _REHEARSED_PACKETS:
-                packets.append(packet)
-            if number > _SCANNED_PACKETS or all(len(found[stream.index]) >= _REHEARSED_PACKETS for stream in streams):
-                break
-    except av.error.FFmpegError:
-        return found
-    return found
 
 
 def describe(stream: Any) -> str:

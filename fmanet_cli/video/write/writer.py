@@ -106,6 +106,7 @@ class VideoWriter:
         self.warnings.extend(self._output.warnings)
         self._output.warnings.clear()
         if strict and self.warnings:
+            self._output.discard()
             raise OptionError(f"strict: {self.path} would lose something: {'; '.join(self.warnings)}")
 
     def __enter__(self) -> VideoWriter:

@@ -14,7 +14,6 @@ import pytest
 from fmanet_cli.verify.compare import Expectation, verify
 from fmanet_cli.verify.result import Verdict
 from fmanet_cli.video.frames import VideoInfo
-from fmanet_cli.video.inspection import stated_colour_of
 from fmanet_cli.video.read.reader import VideoReader
 from fmanet_cli.video.write.codecs import CODECS, Codec, EncoderOptions, find_codec
 from fmanet_cli.video.write.containers import CONTAINERS, Container, container_of
@@ -87,7 +86,7 @@ def test_a_pair_keeps_what_the_tables_claim(
     assert after.codec == codec.family
     assert [number_of(frame.image) for frame in frames] == list(range(COUNT))
     assert (after.sample_aspect_ratio == before.sample_aspect_ratio) == (codec.family in container.aspect_families)
-    colour = stated_colour_of(after)
+    colour = after.stated
     is_tagged = (colour.matrix, colour.full_range, colour.primaries, colour.transfer) == (9, False, 9, 16)
     assert is_tagged == (container.holds_colour_tags and codec.family not in container.untagged_families)
     assert bool(after.chapters) == container.holds_chapters
