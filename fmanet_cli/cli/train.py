@@ -24,15 +24,17 @@ _STAGES = {"1": (1,), "2": (2,), "both": (1, 2)}
 
 @click.command("train")
 @click.option("--recipe", "recipe_name", default="lite", show_default=True, help="lite, base or paper.")
-@click.option("--photos", type=_FOLDER, help="Folder of sharp photographs, which are set in motion.")
+@click.option("--photos", type=click.Path(path_type=Path), help="Folder or zip of photographs, set in motion.")
 @click.option("--videos", type=_FOLDER, help="Folder of sharp clips.")
 @click.option("--reds", type=_FOLDER, help="REDS in the authors' folder layout, with their flows.")
 @click.option(
-    "--mixture", metavar="SHARES|FILE|off", help="What cameras do, such as clean=25,camera=75.  [default: all classes]"
+    "--mixture",
+    metavar="SHARES|FILE|off|uncoded",
+    help="What cameras do, such as clean=25,camera=75.  [default: all]",
 )
 @click.option("--fonts", type=_FOLDER, help="Folder of fonts: text before a part of the photographs.")
 @click.option("-o", "--output", type=_FOLDER, required=True, help="Folder for weights, state, logs and pictures.")
-@click.option("--validate", type=_FOLDER, help="Folder of photographs to validate on.")
+@click.option("--validate", type=click.Path(path_type=Path), help="Folder or zip of photographs to validate on.")
 @click.option("--init", metavar="NAME|FILE", help="Weights to start from; base widens lite's.  [default: random]")
 @click.option("--resume", is_flag=True, help="Go on with the run in the output folder.")
 @click.option("--branch", type=_FOLDER, help="Start where the run in this folder stands; it stays as it is.")

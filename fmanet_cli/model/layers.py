@@ -61,9 +61,10 @@ class WindowConv(Folding, nn.Conv3d):
         if not self.folded:
             return super().forward(window)
         frames = window.permute(0, 2, 3, 4, 1)
-        before = F.pad(frames[:, :-1], (0, 0, 0, 0, 0, 0, 1, 0))
-        after = F.pad(frames[:, 1:], (0, 0, 0, 0, 0, 0, 0, 1))
-        stacked = torch.cat((before, frames, after), dim=-1).flatten(0, 1).permute(0, 3, 1, 2)
+        # Zeros are joined, not padded: padding in five dimensions is silently wrong on MPS.
+        nothing = torch.zeros_like(frames[:, :1])
+        padded = torch.cat((nothing, frames, nothing), dim=1)
+        stacked = torch.cat((padded[:, :-2], frames, padded[:, 2:]), dim=-1).flatten(0, 1).permute(0, 3, 1, 2)
         weight = self.weight.transpose(1, 2).flatten(1, 2)
         return unfold_frames(F.conv2d(stacked, weight, padding=1), window.shape[2])
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+import zipfile
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -14,7 +17,6 @@ from torch import Tensor
 from fmanet_cli.errors import TrainingError
 from fmanet_cli.files import IMAGE_SUFFIXES
 from fmanet_cli.training.windows import detail
-from fmanet_cli.video.read.images import read_image
 
 _FLAT_DETAIL = 0.02
 _DETAIL_BLOCK_PIXELS = 32
@@ -57,20 +59,20 @@ class PhotoLibrary:
         return (piece[0] / 255.0).clamp(0.0, 1.0).permute(1, 2, 0).contiguous().numpy()
 
 
-def load_photos(folder: str | Path, *, smallest_side: int) -> PhotoLibrary:
-    """Read the photographs of a folder, leaving out those smaller than ``smallest_side`` pixels.
+def load_photos(source: str | Path, *, smallest_side: int) -> PhotoLibrary:
+    """Read the photographs of a folder or zip file, leaving out those smaller than ``smallest_side`` pixels.
 
-    Raises ``TrainingError`` when the folder has no photographs, when one cannot be read, and when all of them are too
-    small or flat.
+    Raises ``TrainingError`` when there are no photographs, when one cannot be read, and when all of them are too small
+    or flat.
     """
-    folder = Path(folder)
-    paths = photo_paths(folder)
-    with ThreadPoolExecutor(max_workers=2) as pool:
-        photos = list(pool.map(_read_photo, paths))
+    folder = Path(source)
+    files = list(photo_files(folder))
+    with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
+        photos = list(pool.map(_decode, files))
     large = [photo for photo in photos if min(photo.shape[-2:]) >= smallest_side]
     if not large:
         raise TrainingError(
-            f"all {len(paths)} photographs in {folder} are smaller than {smallest_side} pixels; "
+            f"all {len(files)} photographs in {folder} are smaller than {smallest_side} pixels; "
             "use larger ones or train with a smaller window"
         )
     library = PhotoLibrary(large)
@@ -79,20 +81,36 @@ def load_photos(folder: str | Path, *, smallest_side: int) -> PhotoLibrary:
     return library
 
 
-def photo_paths(folder: str | Path) -> list[Path]:
-    """The photographs of a folder, sorted by name. Raises ``TrainingError`` when there are none."""
-    folder = Path(folder)
-    if not folder.is_dir():
-        raise TrainingError(f"{folder} is not a folder; give a folder of photographs")
-    paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
-    if not paths:
-        raise TrainingError(f"no photographs in {folder}; it needs files ending in {', '.join(sorted(IMAGE_SUFFIXES))}")
-    return paths
+def photo_files(source: Path) -> Iterator[tuple[str, bytes]]:
+    """Names and contents of the photographs of a folder or zip file, sorted by name.
 
-
-def _read_photo(path: Path) -> Tensor:
+    Raises ``TrainingError`` when there are none and when one cannot be read.
+    """
+    found = 0
     try:
-        image = read_image(path)
-    except Exception as error:
-        raise TrainingError(f"cannot read the photograph {path}: {error}; remove or replace it") from error
-    return torch.from_numpy(np.round(image * 255.0).astype(np.uint8)).permute(2, 0, 1).contiguous()
+        if source.is_dir():
+            for path in sorted(source.iterdir()):
+                if path.suffix.lower() in IMAGE_SUFFIXES:
+                    yield str(path), path.read_bytes()
+                    found += 1
+        else:
+            with zipfile.ZipFile(source) as packed:
+                for name in sorted(packed.namelist()):
+                    if Path(name).suffix.lower() in IMAGE_SUFFIXES:
+                        yield f"{source}: {name}", packed.read(name)
+                        found += 1
+    except FileNotFoundError as error:
+        raise TrainingError(f"{source} does not exist; give a folder or a zip file of photographs") from error
+    except (OSError, zipfile.BadZipFile) as error:
+        raise TrainingError(f"cannot read photographs from {source}: {error}") from error
+    if not found:
+        raise TrainingError(f"no photographs in {source}; it needs files ending in {', '.join(sorted(IMAGE_SUFFIXES))}")
+
+
+def _decode(file: tuple[str, bytes]) -> Tensor:
+    """(3, H, W) uint8 RGB, turned upright."""
+    name, content = file
+    image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR) if content else None
+    if image is None:
+        raise TrainingError(f"cannot read the photograph {name}: it is no image; remove or replace it")
+    return torch.from_numpy(np.ascontiguousarray(image[..., ::-1].transpose(2, 0, 1)))

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
+import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from fmanet_cli.dataset.resampling import enlarge_batch
+from fmanet_cli.files import replacing
 from fmanet_cli.model.fmanet import FMANet
 from fmanet_cli.training.windows import SCALE, WindowBatch
 
@@ -45,6 +48,14 @@ def draw_step(model: FMANet, batch: WindowBatch, *, windows: int = 4) -> np.ndar
     ]
     rows = torch.cat(padded, -1).permute(0, 2, 3, 1).flatten(0, 1)
     return rows.cpu().numpy()
+
+
+def save_picture(path: Path, image: np.ndarray) -> None:
+    """Write (H, W, 3) float32 RGB in [0, 1] as PNG. Raises ``FileWriteError`` where it cannot be written."""
+    levels = np.round(image.clip(0.0, 1.0) * 255.0).astype(np.uint8)
+    _, content = cv2.imencode(".png", levels[..., ::-1])
+    with replacing(path) as temporary:
+        temporary.write_bytes(content.tobytes())
 
 
 def colour_flow(flow: Tensor) -> Tensor:

@@ -14,7 +14,6 @@ from torch import Tensor
 from fmanet_cli.dataset.reds import BLURRY_FOLDER, FLOW_FOLDER, REDS4_CLIPS, SHARP_FOLDER
 from fmanet_cli.errors import TrainingError, VideoReadError
 from fmanet_cli.training.windows import SCALE, WindowBatch, batch_generator
-from fmanet_cli.video.read.images import read_image
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +125,8 @@ def _list_clips(folder: Path, frames: int) -> list[_Clip]:
 
 
 def _read_frame(path: Path) -> np.ndarray:
+    from fmanet_cli.video.read.images import read_image
+
     try:
         return read_image(path)
     except VideoReadError as error:

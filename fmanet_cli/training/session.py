@@ -22,7 +22,7 @@ from fmanet_cli.model.fmanet import FMANet, random_model
 from fmanet_cli.training.logs import RunLog, check_tensorboard
 from fmanet_cli.training.photo_library import load_photos
 from fmanet_cli.training.photos import PhotoOptions, PhotoWindows
-from fmanet_cli.training.pictures import draw_step
+from fmanet_cli.training.pictures import draw_step, save_picture
 from fmanet_cli.training.prefetch import Reused
 from fmanet_cli.training.recipes import Recipe
 from fmanet_cli.training.reds import RedsOptions, RedsWindows
@@ -36,7 +36,6 @@ from fmanet_cli.training.validation import fixed_windows
 from fmanet_cli.training.video import VideoOptions, VideoWindows, load_spans
 from fmanet_cli.training.widen import is_widening, widen
 from fmanet_cli.training.windows import WindowBatch, WindowSource
-from fmanet_cli.video.read.images import write_image
 from fmanet_cli.weights.checkpoint import load_model
 
 SourceKind = Literal["photos", "video", "reds"]
@@ -123,7 +122,7 @@ def _train_logged(session: Session, device: torch.device) -> Generator[StepRepor
             log.write(report)
             if session.picture_every and report.stage == 2 and report.step % session.picture_every == 0:
                 assert trainer.last_batch is not None
-                write_image(folder / f"step{report.step:06d}.png", draw_step(trainer.averaged, trainer.last_batch))
+                save_picture(folder / f"step{report.step:06d}.png", draw_step(trainer.averaged, trainer.last_batch))
             yield report
 
 

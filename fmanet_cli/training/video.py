@@ -28,7 +28,6 @@ from fmanet_cli.training.windows import (
     join_batches,
     to_window,
 )
-from fmanet_cli.video.read.reader import VideoReader
 
 SPAN_FRAMES = 16
 """Neighbouring frames that are kept together."""
@@ -166,6 +165,9 @@ def load_spans(folder: str | Path, *, smallest_side: int, spans_per_clip: int = 
 
 def _read_spans(path: Path, smallest_side: int, count: int, seed: int) -> list[np.ndarray]:
     """Reservoir sampling over the spans of a clip, so that a long clip needs no more memory than a short one."""
+    # Here, because training from photographs works where PyAV is missing.
+    from fmanet_cli.video.read.reader import VideoReader
+
     choose = random.Random(f"{seed} {path.name}")
     kept: list[np.ndarray] = []
     seen = 0

@@ -10,8 +10,6 @@ from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 
-import platformdirs
-
 from fmanet_cli.errors import ChecksumError, WeightsError
 from fmanet_cli.files import replacing, sha256_of
 from fmanet_cli.weights.registry import EMBEDDED_FOLDER, PRETRAINED, WeightsRow
@@ -51,7 +49,12 @@ class InstallRecord:
 def cache_folder() -> Path:
     """Folder of downloaded and imported weights: ``FMANET_CACHE``, or the user's cache folder of this system."""
     chosen = os.environ.get("FMANET_CACHE")
-    return (home_path(chosen) if chosen else platformdirs.user_cache_path("fmanet")) / "weights"
+    if chosen:
+        return home_path(chosen) / "weights"
+    # Here, because embedded weights and files load where it is missing.
+    import platformdirs
+
+    return platformdirs.user_cache_path("fmanet") / "weights"
 
 
 def home_path(text: str | Path) -> Path:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 import torch
 from functorch.compile import make_boxed_func, min_cut_rematerialization_partition
 from torch import nn
 from torch.nn import functional as F
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from fmanet_cli.model.activation import NEGATIVE_SLOPE, Activation, append_activated, join_channels
+from fmanet_cli.model.config import LITE
+from fmanet_cli.model.fmanet import random_model
 from fmanet_cli.model.layers import FlowHead, ResidualDenseBlock, ResidualDenseChain, feature_extractor, two_convs
 from fmanet_cli.model.restoration import PixelShuffleUpsampler
 
@@ -121,3 +126,25 @@ def test_a_compiler_keeps_no_masks_for_the_backward_pass(name):
     torch.compile(module, backend=backend)(window).sum().backward()
     assert len(kept) > 2
     assert torch.bool not in kept
+
+
+class Padded(TorchDispatchMode):
+    """Counts paddings of more than four dimensions, which are silently wrong on MPS."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.deep = 0
+
+    def __torch_dispatch__(self, function, types, arguments=(), options=None):
+        if "pad" in function.overloadpacket.__name__:
+            self.deep += any(isinstance(value, torch.Tensor) and value.ndim > 4 for value in arguments)
+        return function(*arguments, **(options or {}))
+
+
+def test_a_training_step_pads_nothing_in_five_dimensions():
+    model = random_model(dataclasses.replace(LITE, num_rdbs=1)).fold_frames().train()
+    window, sharp = torch.rand(1, 3, 3, 8, 8), torch.rand(1, 3, 3, 32, 32)
+    with Padded() as padded:
+        outputs = model.forward_training(window, sharp)
+        sum(getattr(outputs, field.name).sum() for field in dataclasses.fields(outputs)).backward()
+    assert padded.deep == 0

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import zipfile
+
 import numpy as np
 import pytest
 import torch
@@ -133,8 +135,25 @@ def test_useless_folders_are_refused_in_one_line(tmp_path, make, message):
 
 
 def test_a_folder_that_is_none_is_refused(tmp_path):
-    with pytest.raises(TrainingError, match="missing is not a folder"):
+    with pytest.raises(TrainingError, match="missing does not exist; give a folder or a zip file of photographs"):
         load_photos(tmp_path / "missing", smallest_side=200)
+    (tmp_path / "text.zip").write_text("no archive")
+    with pytest.raises(TrainingError, match=r"cannot read photographs from .*text\.zip"):
+        load_photos(tmp_path / "text.zip", smallest_side=200)
+
+
+def test_a_packed_library_equals_its_folder(tmp_path):
+    (tmp_path / "photos").mkdir()
+    for number in range(3):
+        write_image(tmp_path / f"photos/{number}.png", np.random.default_rng(number).random((220, 230, 3), np.float32))
+    with zipfile.ZipFile(tmp_path / "photos.zip", "w") as packed:
+        for path in sorted((tmp_path / "photos").iterdir(), reverse=True):
+            packed.write(path, f"photos/{path.name}")
+        packed.writestr("LICENSES.txt", "CC0")
+    folder, pack = (load_photos(tmp_path / name, smallest_side=200) for name in ("photos", "photos.zip"))
+    assert len(folder) == 3
+    for mine, theirs in zip(folder.photos, pack.photos, strict=True):
+        assert torch.equal(mine, theirs)
 
 
 @pytest.mark.parametrize(

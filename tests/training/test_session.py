@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -131,3 +133,34 @@ def test_a_full_disk_ends_a_run_with_one_line(photos, tmp_path, limit, save_ever
         resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
     assert caught.value.exit_code == 7
     assert not [path.name for path in out.iterdir() if path.name.startswith(".")]
+
+
+def test_training_starts_where_pyav_and_platformdirs_are_missing(tmp_path):
+    code = """
+import sys
+class Blocked:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in ("av", "platformdirs"):
+            raise ModuleNotFoundError(name, name=name)
+sys.meta_path.insert(0, Blocked())
+from pathlib import Path
+import cv2, numpy as np
+from fmanet_cli.dataset.imaging.mixture import uncoded_mixture
+from fmanet_cli.training.session import Session, train
+from fmanet_cli.training.run_options import RunOptions
+from tests.training.conftest import tiny_recipe
+folder = Path(sys.argv[1])
+(folder / "photos").mkdir()
+coarse = np.random.default_rng(0).integers(0, 255, (30, 30, 3), dtype=np.uint8)
+cv2.imwrite(str(folder / "photos/a.png"), cv2.resize(coarse, (330, 330), interpolation=cv2.INTER_CUBIC))
+run = RunOptions(folder=folder / "run", stages=(2,), half_precision=False, prefetched_batches=0)
+session = Session(recipe=tiny_recipe(steps=1), run=run, source_kind="photos", source_folder=folder / "photos",
+                  device="cpu", picture_every=1, mixture=uncoded_mixture())
+print([report.step for report in train(session)])
+"""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join((str(Path(__file__).parents[2]), *sys.path))}
+    run = [sys.executable, "-c", code, str(tmp_path)]
+    done = subprocess.run(run, check=False, capture_output=True, text=True, env=environment, cwd=tmp_path)
+    assert done.stdout.strip() == "[1]", done.stderr
+    assert (tmp_path / "run/weights.safetensors").exists()
+    assert (tmp_path / "run/step000001.png").exists()

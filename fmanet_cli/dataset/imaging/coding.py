@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from fmanet_cli.errors import OptionError
-from fmanet_cli.video.write.coding_loss import code_frames
 
 QUALITY_RANGES: dict[str, tuple[float, float]] = {
     "libx264": (0, 51),
@@ -45,6 +44,9 @@ class Coding:
 
     def code(self, frames: Sequence[np.ndarray]) -> list[np.ndarray]:
         """Encode and decode (H, W, 3) float32 frames of even sides; see ``code_frames``."""
+        # Here, because everything else of training works where PyAV is missing.
+        from fmanet_cli.video.write.coding_loss import code_frames
+
         return code_frames(frames, codec=self.codec, options=self._options())
 
     def _options(self) -> dict[str, str]:

@@ -85,14 +85,17 @@ class Mixture:
 
 
 def read_mixture(text: str) -> Mixture:
-    """Read a mixture as people write it: ``off``, shares such as ``clean=25,camera=75``, or the name of a JSON file.
+    """Read a mixture as people write it: a word, shares such as ``clean=25,camera=75``, or the name of a JSON file.
 
-    ``off`` is the clean class alone, reduced by bicubic. The JSON object may hold ``shares``, ``light_curves`` and, for
+    ``off`` is the clean class alone, reduced by bicubic; ``uncoded`` is all classes without their codecs, for machines
+    without PyAV. The JSON object may hold ``shares``, ``light_curves`` and, for
     each class that it changes, an object of the fields of ``RecordingClass``; what it leaves out stays as the default.
     Raises OptionError with what is wrong.
     """
     if text == "off":
         return clean_mixture()
+    if text == "uncoded":
+        return uncoded_mixture()
     if "=" in text and not Path(text).exists():
         return Mixture(shares=_read_shares(text))
     try:
@@ -111,6 +114,18 @@ def clean_mixture() -> Mixture:
     """Sharp reduction by bicubic (a = -0.5) and averaging with the exponent 2.2 alone: no camera."""
     clean = dataclasses.replace(_clean(), kernels={"bicubic": 1.0})
     return Mixture(shares={"clean": 1.0}, classes={"clean": clean}, light_curves={"gamma": 1.0})
+
+
+def uncoded_mixture() -> Mixture:
+    """All classes without their codecs; those of one sensor and lens differ in sharpening alone."""
+    uncoded: dict[str, Any] = {"first_codec_share": 0, "second_codec_share": 0, "first_codecs": (), "second_codecs": ()}
+    sharpened = {"camera": 0.75, "phone": 0.85, "social": 0.6}
+    classes = {name: RecordingClass(unsharp_share=share, **uncoded) for name, share in sharpened.items()}
+    classes["clean"] = _clean()
+    classes["old"] = RecordingClass(
+        optics_sigma=(0.6, 3.6), unsharp_share=0.4, grain_share=0.5, flicker_share=0.5, **uncoded
+    )
+    return Mixture(classes=classes)
 
 
 def mixture_from_json(data: Any) -> Mixture:

@@ -16,7 +16,6 @@ from fmanet_cli.dataset.imaging.reduction import KERNELS
 from fmanet_cli.dataset.imaging.sensor import FilmGrain, SensorNoise, typical_read_noise
 from fmanet_cli.dataset.imaging.sharpening import Unsharp
 from fmanet_cli.errors import OptionError
-from fmanet_cli.video.write.coding_loss import has_encoder
 
 Range = tuple[float, float]
 
@@ -55,17 +54,26 @@ class CodecRange:
     def __post_init__(self) -> None:
         if self.codec not in QUALITY_RANGES:
             raise OptionError(f"codec must be one of {', '.join(QUALITY_RANGES)}, got {self.codec!r}")
-        if not has_encoder(self.codec):
+        if not _has_encoder(self.codec):
             raise OptionError(f"this build of FFmpeg has no encoder {self.codec}; leave it out of the mixture")
         _check_range(f"quality of {self.codec}", self.quality, QUALITY_RANGES[self.codec])
         if self.share < 0:
             raise OptionError(f"the share of {self.codec} must be 0 or more, got {self.share}")
 
 
+def _has_encoder(codec: str) -> bool:
+    """Whether this build of FFmpeg has it; without PyAV there is none, and everything else of training works."""
+    try:
+        from fmanet_cli.video.write.coding_loss import has_encoder
+    except ModuleNotFoundError:
+        return False
+    return has_encoder(codec)
+
+
 def available_codecs(*codecs: tuple[str, Range, float]) -> tuple[CodecRange, ...]:
     """The codecs that this build of FFmpeg has, for the defaults."""
     return tuple(
-        CodecRange(codec=name, quality=quality, share=share) for name, quality, share in codecs if has_encoder(name)
+        CodecRange(codec=name, quality=quality, share=share) for name, quality, share in codecs if _has_encoder(name)
     )
 
 
