@@ -27,8 +27,6 @@ _RESTORING_OPTIONS = ("model", "device", "precision", "tile", "compare_tiles", "
 _PRESET_OWN = ("exposure", "stride", "still", "seed")
 _DEGRADING_OPTIONS = ("preset", "size", "exposure", "stride", "still", "photos", "seed")
 _PRESETS = ("clean", "camera", "phone", "social", "old-film", "unsharp-0.4", "unsharp-0.8", "moving-sharp")
-_COMPARED_TILE_PIXELS = 128
-_COMPARED_OVERLAP_PIXELS = 16
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -289,12 +287,14 @@ def _restorers(given: _Options) -> tuple[Restorer, Restorer | None]:
     restorer = Restorer(model, device=given.device, precision=given.precision, tile=given.tile)
     if not given.compare_tiles:
         return restorer, None
+    from fmanet_cli.evaluation.evaluate import COMPARED_OVERLAP_PIXELS, COMPARED_TILE_PIXELS
+
     tiled = Restorer(
         model,
         device=given.device,
         precision=given.precision,
-        tile=_COMPARED_TILE_PIXELS,
-        tile_overlap=_COMPARED_OVERLAP_PIXELS,
+        tile=COMPARED_TILE_PIXELS,
+        tile_overlap=COMPARED_OVERLAP_PIXELS,
     )
     return restorer, tiled
 

@@ -36,7 +36,10 @@ def print_evaluation(
     if any(frame.condition for frame in evaluation.frames):
         console.print(_summary_table(evaluation))
     if evaluation.tile_psnr is not None:
-        console.print(f"against tiles of 128, overlap 16: {evaluation.tile_psnr:.1f} dB")
+        from fmanet_cli.evaluation.evaluate import COMPARED_OVERLAP_PIXELS, COMPARED_TILE_PIXELS
+
+        tiles = f"tiles of {COMPARED_TILE_PIXELS}, overlap {COMPARED_OVERLAP_PIXELS}"
+        console.print(f"against {tiles}: {evaluation.tile_psnr:.1f} dB")
 
 
 def _summary_table(evaluation: Evaluation) -> Table:

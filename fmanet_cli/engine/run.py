@@ -7,7 +7,7 @@ import logging
 import threading
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from torch import Tensor
@@ -17,6 +17,7 @@ from fmanet_cli.engine.device_errors import in_one_line, is_out_of_memory
 from fmanet_cli.engine.fast.cuda_graphs import GraphedRunner
 from fmanet_cli.engine.memory import largest_tile
 from fmanet_cli.engine.planes import planar_codes
+from fmanet_cli.engine.prepared import PreparedNetwork
 from fmanet_cli.engine.runner import BatchRunner, WindowRunner
 from fmanet_cli.engine.schedule import (
     WINDOWS_AT_ONCE,
@@ -33,9 +34,6 @@ from fmanet_cli.engine.windows import sliding_windows
 from fmanet_cli.errors import DeviceError, WeightsError
 from fmanet_cli.video.frames import Frame, PlanarFrame
 from fmanet_cli.video.pixels.colour import PlaneFormat
-
-if TYPE_CHECKING:
-    from fmanet_cli.engine.restorer import Restorer
 
 log = logging.getLogger(__name__)
 
@@ -56,7 +54,7 @@ class RestorationRun:
     computed again in the next longer precision, and so is the rest of the film.
     """
 
-    def __init__(self, restorer: Restorer, height: int, width: int, *, tiling: Tiling | None = None) -> None:
+    def __init__(self, restorer: PreparedNetwork, height: int, width: int, *, tiling: Tiling | None = None) -> None:
         """`tiling`: how an earlier part of the film was restored; None = decided by the memory that is free now."""
         self._restorer, self._height, self._width = restorer, height, width
         self._warnings: list[str] = []

@@ -44,6 +44,12 @@ PerceptualMetric = Callable[[ByteImage, ByteImage], float]
 SETTLING_FRAMES = 3
 """First frames of a recorded clip that are not scored."""
 
+COMPARED_TILE_PIXELS = 128
+"""Side of the tiles that whole frames are compared with, in low-resolution pixels."""
+
+COMPARED_OVERLAP_PIXELS = 16
+"""Their overlap."""
+
 
 class FrameRestorer(Protocol):
     """What restores frames: ``engine.restorer.Restorer`` or a stand-in."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -104,11 +105,13 @@ def test_reds4_prints_the_published_rows(tmp_path, scene):
     assert ["FMA-Net,", "published", "28.83/0.8315/1.92"] in [line.split() for line in result.stdout.splitlines()]
 
 
-def test_tiles_are_compared_when_asked(tmp_path, scene):
-    sharp = write_frames(tmp_path / "sharp", [scene[:64, :64]])
+def test_tiles_are_compared_when_asked(tmp_path, scene, monkeypatch):
+    monkeypatch.setattr("fmanet_cli.evaluation.evaluate.COMPARED_TILE_PIXELS", 32)
+    sharp = write_frames(tmp_path / "sharp", [scene])
     result = run("--degrade", sharp, "--still", "--frames", 1, "--model", "random:lite", "--compare-tiles")
     assert result.exit_code == 0
-    assert "against tiles of 128, overlap 16: inf dB" in result.stdout
+    (decibels,) = re.findall(r"against tiles of 32, overlap 16: (\S+) dB", result.stdout)
+    assert 20 < float(decibels) < 200, "a frame of 70x50 is not the same in tiles of 32"
 
 
 @pytest.mark.parametrize(
