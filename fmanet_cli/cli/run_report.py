@@ -16,6 +16,7 @@ from fmanet_cli.errors import OptionError
 if TYPE_CHECKING:
     from fmanet_cli.engine.restorer import Restorer
     from fmanet_cli.restore.batch import BatchItem, BatchResult
+    from fmanet_cli.restore.report import RunReport
 
 _NOT_REPEATED = ("overwrite",)
 """Replacing files has to be asked for anew."""
@@ -72,25 +73,40 @@ def load_report(path: Path, options: dict[str, Any], *, output: str | None) -> l
     from fmanet_cli.restore.report import check_weights, read_report, repeated_items
 
     report = read_report(path)
-    context = click.get_current_context()
-    given = {name for name in options if context.get_parameter_source(name) in _GIVEN}
     if unknown := sorted(set(report.options) - set(options)):
         raise OptionError(f"{path} has options that this fmanet does not know: {', '.join(unknown)}")
-    reported = {param.name: param for param in context.command.params}
-    converted = {
-        name: None if value is options[name] is None else _converted(reported[name], value, path)
-        for name, value in report.options.items()
-        if name not in given
-    }
-    if "model" not in given:
+    if "model" not in _given(options):
         check_weights(report, path)
-    options.update(converted)
+    _fill(options, report, path)
     items = repeated_items(report, path)
     if output is None:
         return items
     if len(items) > 1:
         raise OptionError(f"{path} tells of {len(items)} videos; leave out --output")
     return [BatchItem(items[0].source, Path(output))]
+
+
+def take_options(path: Path, options: dict[str, Any]) -> None:
+    """Puts what a report says of some options in their place, but for those that are given otherwise.
+
+    Raises:
+        OptionError: the report cannot be read, or an option never has the reported value.
+    """
+    from fmanet_cli.restore.report import read_report
+
+    _fill(options, read_report(path), path)
+
+
+def _given(options: Iterable[str]) -> set[str]:
+    context = click.get_current_context()
+    return {name for name in options if context.get_parameter_source(name) in _GIVEN}
+
+
+def _fill(options: dict[str, Any], report: RunReport, path: Path) -> None:
+    given, params = _given(options), {param.name: param for param in click.get_current_context().command.params}
+    for name, value in report.options.items():
+        if name in options and name not in given:
+            options[name] = None if value is options[name] is None else _converted(params[name], value, path)
 
 
 def _converted(param: click.Parameter, value: Any, path: Path) -> Any:

@@ -88,8 +88,21 @@ def command(quiet: bool, **options: Any) -> None:
     from fmanet_cli.training.session import train
 
     session = _build_session(options)
+    if not quiet:
+        _say_what_begins(session)
     _show(train(session), session, quiet=quiet)
     echo(f"weights in {session.run.folder / 'weights.safetensors'}", err=True)
+
+
+def _say_what_begins(session: Session) -> None:
+    """What is done before the first step takes a while: the words come first."""
+    recipe, run = session.recipe, session.run
+    stages = ", then ".join(
+        f"stage {stage.number} of {stage.steps:,} steps" for stage in recipe.stages if stage.number in run.stages
+    )
+    windows = f"{recipe.batch_windows} windows of {recipe.window_pixels}x{recipe.window_pixels} pixels a step"
+    limit = "" if run.minutes is None else f", at most {run.minutes:g} minutes"
+    echo(f"training {recipe.name}: {stages}, {windows}{limit}; reading {session.source_folder} first", err=True)
 
 
 def _build_session(options: dict[str, Any]) -> Session:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from fmanet_cli.cli.number_types import SECONDS
+from fmanet_cli.cli.run_report import take_options
 from fmanet_cli.cli.terminal import echo
 from fmanet_cli.errors import VerificationError
 
@@ -30,6 +31,13 @@ _STYLES = {"same": "green", "differs": "bold red", "not kept by the container": 
 @click.option("--color", "--colour", "colour", metavar="NAME", default="auto", help="How the pixels were read.")
 @click.option("-c", "--codec", metavar="NAME", help="Encoder that was asked for.")
 @click.option("--pix-fmt", metavar="NAME", help="Pixel format that was asked for.")
+@click.option(
+    "--report",
+    "report_path",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Take the options of the run from its report; those given here win.",
+)
 @click.option("--quick", is_flag=True, help="Count the output's frames as packets, without decoding them.")
 @click.option("--strict", is_flag=True, help="What the container cannot keep counts as a difference too.")
 @click.option("--json", "as_json", is_flag=True, help="Print everything that was compared as JSON.")
@@ -45,29 +53,34 @@ def command(
     colour: str,
     codec: str | None,
     pix_fmt: str | None,
+    report_path: Path | None,
     quick: bool,
     strict: bool,
     as_json: bool,
 ) -> None:
     """Prove that OUTPUT has every frame, timestamp, stream and tag of SOURCE; exit code 6 when it has not.
 
-    Give the options of the run: --scale, --size, --audio, --start and --end.
+    Give the options of the run (--scale, --size, --audio, --start and --end), or its --report.
 
     Example: fmanet verify holiday.mp4 holiday_fmanet.mp4
     """
     from fmanet_cli.verify.compare import Expectation, verify
     from fmanet_cli.verify.result import summary
 
+    choices: dict[str, Any] = {"scale": scale, "size": size, "audio": audio, "stream": stream, "start": start}
+    choices |= {"end": end, "colour": colour, "codec": codec, "pix_fmt": pix_fmt}
+    if report_path is not None:
+        take_options(report_path, choices)
     expectation = Expectation(
-        scale=int(scale),
-        size=size,
-        audio=audio,
-        stream=stream,
-        start_seconds=start,
-        end_seconds=end,
-        colour=colour,
-        codec=codec,
-        pixel_format=pix_fmt,
+        scale=int(choices["scale"]),
+        size=choices["size"],
+        audio=choices["audio"],
+        stream=choices["stream"],
+        start_seconds=choices["start"],
+        end_seconds=choices["end"],
+        colour=choices["colour"],
+        codec=choices["codec"],
+        pixel_format=choices["pix_fmt"],
         decodes=not quick,
     )
     result = verify(source, output, expectation=expectation)

@@ -38,14 +38,17 @@ def list_command(as_json: bool) -> None:
     if as_json:
         echo(json.dumps([asdict(weights) for weights in listed], indent=2))
         return
-    rows = [("NAME", "STATE", "SIZE", "COLOUR", "LICENCE", "FOR")]
+    from rich.markup import escape
+    from rich.table import Table
+
+    from fmanet_cli.cli.console import make_console
+
+    table = Table("NAME", "STATE", "SIZE", "COLOUR", "LICENCE", "FOR", box=None, pad_edge=False)
     for weights in listed:
         name = weights.name + (" *" if weights.default else "")
-        size = _mebibytes(weights.size_bytes)
-        rows.append((name, weights.state, size, weights.colour_order, weights.licence, weights.purpose))
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+        cells = (name, weights.state, _mebibytes(weights.size_bytes), weights.colour_order, weights.licence)
+        table.add_row(*map(escape, (*cells, weights.purpose)))
+    make_console().print(table)
 
 
 @command.command("download")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import logging
 import time
 from collections.abc import Generator, Iterable, Iterator
 from dataclasses import asdict, dataclass, field, replace
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from fmanet_cli.engine.device_errors import device_errors
+from fmanet_cli.engine.memory import free_memory
 from fmanet_cli.engine.restorer import Restorer
 from fmanet_cli.engine.run import RestorationRun
 from fmanet_cli.engine.tiling import Tiling
@@ -19,6 +21,7 @@ from fmanet_cli.model.fmanet import FMANet
 from fmanet_cli.restore.journal import Journal, OutputLock, agreeing, is_resumable, run_identity
 from fmanet_cli.restore.pipeline import BackgroundConsumer, prefetched
 from fmanet_cli.restore.resize import resized
+from fmanet_cli.restore.stage_clock import StageClock
 from fmanet_cli.shots.detector import DEFAULT_THRESHOLD, ShotMarker, check_threshold, is_cut_list
 from fmanet_cli.verify.compare import Expectation, RunFacts, verify
 from fmanet_cli.verify.result import VerificationResult, summary
@@ -30,6 +33,8 @@ from fmanet_cli.video.write.codecs import EncoderOptions
 from fmanet_cli.video.write.containers import named_container
 from fmanet_cli.video.write.sizes import check_size, output_size
 from fmanet_cli.video.write.writer import VideoWriter
+
+log = logging.getLogger(__name__)
 
 QUEUE_FRAMES = 3
 """Frames that wait between two stages; enough to even out their times."""
@@ -158,6 +163,10 @@ class RestoreReport:
         return {**asdict(self), "frames_per_second": self.frames_per_second, "verification": verification}
 
 
+def _memory_text(free_bytes: int | None) -> str:
+    return "the system does not say" if free_bytes is None else f"{free_bytes / 1e9:.1f} GB"
+
+
 def deciding_options(settings: RestoreSettings) -> dict[str, Any]:
     """What of the settings decides over the frames of an output, a list of cuts by its digest too."""
     options = {name: value for name, value in asdict(settings).items() if name not in _WITHOUT_EFFECT_ON_FRAMES}
@@ -218,22 +227,27 @@ class RestoreJob:
             restoration = self._restorer.start(
                 reader.info.height, reader.info.width, tiling=journal.tiling if journal is not None else None
             )
+            log.debug("%s: %s", self.source, restoration.tiling)
+            log.debug("free memory: %s", _memory_text(free_memory(self._restorer.device)))
             done = kept = writer.frames_written
             yield RestoreProgress(done, reader.info.frame_count)
             recorder = TimelineRecorder(reader.info.time_base)
+            clock = StageClock()
             frames = agreeing(recorder.noting(reader), journal.segments.pts if journal is not None and kept else [])
-            decoded = prefetched(marker.mark(frames), QUEUE_FRAMES)
+            decoded = prefetched(clock.timed("decoding and finding cuts", marker.mark(frames)), QUEUE_FRAMES)
             with (
                 contextlib.closing(decoded),
                 contextlib.closing(_restored(restoration, decoded, writer, first=kept)) as restored,
-                BackgroundConsumer(writer.write, depth=QUEUE_FRAMES) as encoder,
+                BackgroundConsumer(clock.timing("encoding", writer.write), depth=QUEUE_FRAMES) as encoder,
             ):
-                for frame in restored:
+                for frame in clock.timed("the network, with its waiting for frames", restored):
                     if journal is not None:
                         journal.note_tiling(restoration.tiling)
                     encoder.put(frame)
                     done += 1
                     yield RestoreProgress(done, reader.info.frame_count)
+            log.debug("seconds: %s", ", ".join(f"{name} {spent:.1f}" for name, spent in clock.seconds.items()))
+            log.debug("shots: %s; %s", "not looked for" if marker.shots is None else marker.shots, restoration.tiling)
             reader.check_unchanged()
             partial = writer.finish()
             if settings.verify and partial is not None:
