@@ -11,6 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 from fmanet_cli.cli.main import COMMANDS, main
+from fmanet_cli.cli.number_types import SECONDS
 from fmanet_cli.errors import DeviceError
 
 
@@ -71,3 +72,69 @@ def test_version() -> None:
     from fmanet_cli import __version__
 
     assert CliRunner().invoke(main, ["--version"]).output == f"fmanet, version {__version__}\n"
+
+
+def test_alone_it_shows_three_commands_worth_trying() -> None:
+    result = CliRunner().invoke(main, [])
+    assert result.exit_code == 2
+    assert result.stderr.count("  fmanet ") == 3
+
+
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        (["help"], "Commands:"),
+        (["help", "restore"], "--encoder-option"),
+        (["help", "weights", "download"], "--offline"),
+        (["-V"], "fmanet, version"),
+    ],
+)
+def test_help_and_version_as_people_ask_for_them(words: list[str], text: str) -> None:
+    result = CliRunner().invoke(main, words)
+    assert (result.exit_code, text in result.output) == (0, True)
+
+
+def test_names_that_were_probably_meant(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "holiday.mp4").touch()
+    (tmp_path / "films").mkdir()
+    for words, code, text in [
+        (["holday.mp4"], 2, "Did you mean 'holiday.mp4'?"),
+        (["restore", "holday.mp4"], 3, "Did you mean 'holiday.mp4'?"),
+        (["restore", "films"], 2, "fmanet batch films -o OUT"),
+        (["films"], 2, "fmanet batch films -o OUT"),
+        (["restore", "holiday.mp4", "--tyle", "0"], 2, "--tile"),
+        (["restore", "holiday.mp4", "-o", "o.mp4", "--model", "lit"], 4, "did you mean 'lite'?"),
+        (["restore", "a.mp4", "b.mp4", "-o", "o.mp4"], 2, "2 inputs cannot go into the one file o.mp4"),
+        (["restore", "https://a.example/b.mp4"], 3, "is an address"),
+        (["restore", "holiday.mp4", "-o", "o.mp4", "--suffix", "x"], 2, "--suffix is for outputs that are not named"),
+        (["restore", "holiday.mp4", "--suffix", "/x"], 2, "it cannot hold a folder"),
+        (["batch", "", "-o", "out"], 2, "it is empty"),
+        (["restore", "holiday.mp4", "-o", "o.mp4", "--codec", ""], 2, "it is empty"),
+        (["restore", "holiday.mp4", "-o", "o.mp4", "--start", "1:99:00"], 2, "minutes and seconds end at 59"),
+        (["restore", "holiday.mp4", "-o", "o.mp4", "--start", "nan"], 2, "'nan' is no time"),
+        (["restore", "holiday.mp4", "-o", "o.mp4", "--crf", "inf"], 2, "is not a finite number"),
+    ]:
+        result = CliRunner().invoke(main, words)
+        assert (result.exit_code, text in result.stderr) == (code, True), (words, result.output)
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("83.5", 83.5), ("1:23.5", 83.5), ("1:02:03.5", 3723.5), ("0:06.2", 6.2), ("0", 0.0)]
+)
+def test_times_as_people_write_them(text: str, seconds: float) -> None:
+    assert SECONDS.convert(text, None, None) == seconds
+
+
+def test_misspelt_variables_are_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("FMANET_RESTORE_CFR", "14")
+    monkeypatch.setenv("FMANET_PROBE_TARGET", "mkv")
+    result = CliRunner().invoke(main, ["probe", str(tmp_path / "none.mp4")])
+    warnings = [line for line in result.stderr.splitlines() if line.startswith("warning: ")]
+    assert len(warnings) == 1
+    assert "FMANET_RESTORE_CFR is unknown and has no effect; did you mean FMANET_RESTORE_CRF?" in warnings[0]
+
+
+def test_a_list_of_weights_fits_a_terminal() -> None:
+    result = CliRunner().invoke(main, ["weights", "list"], env={"COLUMNS": "80"})
+    assert max(map(len, result.stdout.splitlines())) <= 80
