@@ -10,9 +10,9 @@ _LIBRARY_VARIABLES = {
     # Torch reads this at its first allocation. With large pages a window costs a tenth less on a CPU, because the
     # network takes and returns tensors of megabytes all the time.
     "THP_MEM_ALLOC_ENABLE": "1",
-    # Threads that wait sleep instead of turning in circles, where they take the processors from those that compute as soon
-    # as other programs run too. A quiet machine loses nothing (AMD EPYC, 2 cores, torch 2.13.0, 2026-11-26, lite, 7 frames
-    # of 320x180 in fp32: 8.5 s instead of 9.3 s of wall time, 12.4 s instead of 13.0 s of processor time).
+    # Threads that wait sleep instead of turning in circles, where they take the processors from those that compute as
+    # soon as other programs run too. A quiet machine loses nothing (AMD EPYC, 2 cores, torch 2.13.0, 2026-11-26, lite,
+    # 7 frames of 320x180 in fp32: 8.5 s instead of 9.3 s of wall time, 12.4 s instead of 13.0 s of processor time).
     "OMP_WAIT_POLICY": "PASSIVE",
     "GOMP_SPINCOUNT": "0",
 }
