@@ -30,6 +30,7 @@ COMMANDS = {
     "verify": "Prove that a restored copy has everything of its source.",
     "probe": "Say what is in a file and what restoring it would lose.",
     "explain": "Show how the network restores one frame: flows, masks, kernels.",
+    "compare": "Show a film and its restored copy beside each other.",
     "bench": "Measure speed and memory on this machine.",
     "doctor": "Say what this machine offers and what is missing.",
 }

@@ -1,0 +1,183 @@
+"""A film beside its restored copy: which frames to show, and what changed in each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from fmanet_cli.drawing import at_width, below, beside, framed, labelled, text_lines
+from fmanet_cli.errors import OptionError
+from fmanet_cli.restore.resize import resize_image
+from fmanet_cli.verify.pictures import psnr
+from fmanet_cli.video.frames import VideoInfo
+from fmanet_cli.video.read.reader import VideoReader
+from fmanet_cli.video.read.sampled import sampled_pictures
+from fmanet_cli.video.read.timeline import decoded_timeline
+from fmanet_cli.video.write.codecs import EncoderOptions
+from fmanet_cli.video.write.writer import VideoWriter
+
+MEASURED = 48
+"""Frames of the film, evenly spread, in which changes are measured."""
+STILLS = 6
+"""Of these, how many are shown: those that changed most."""
+CLIP = 24
+"""Frames in a row around the one that changed most."""
+
+_CROP = 320
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FramePair:
+    """One moment of both films at the output's size."""
+
+    number: int
+    """Of the frame, from 0."""
+    seconds: float
+    """When it is shown, from the start of the output."""
+    before: np.ndarray
+    """(H, W, 3): the source, enlarged by bicubic interpolation."""
+    after: np.ndarray
+    """(H, W, 3): the output."""
+
+
+@dataclass(frozen=True, slots=True)
+class FrameChange:
+    """What one frame gained."""
+
+    number: int
+    """From 0."""
+    seconds: float
+    """When it is shown, from the start of the output."""
+    sharpness_before: float
+    """Mean absolute Laplacian of the enlarged source in 8-bit steps."""
+    sharpness_after: float
+    """The same of the output."""
+    difference: float
+    """PSNR in dB between the two; small means much was changed."""
+    truth_before: float | None = None
+    """PSNR in dB of the enlarged source against the truth; None without one."""
+    truth_after: float | None = None
+    """The same of the output."""
+
+
+class FilmPair:
+    """A source and its output, opened and found to belong together."""
+
+    def __init__(self, source: str | Path, output: str | Path, truth: str | Path | None = None) -> None:
+        """Read what the files say of themselves and count the output's frames.
+
+        Raises:
+            VideoReadError: a file cannot be read.
+            OptionError: the films have different numbers of frames, or the truth another size than the output.
+        """
+        self.source, self.output = _info(source), _info(output)
+        self.truth = _info(truth) if truth is not None else None
+        timeline = decoded_timeline(self.output)
+        self.count = len(timeline.pts)
+        self.seconds = [float((pts - timeline.pts[0]) * timeline.time_base) for pts in timeline.pts]
+        for other in filter(None, (self.source, self.truth)):
+            count = len(decoded_timeline(other).pts)
+            if count != self.count:
+                raise OptionError(f"{other.path} has {count} frames and {self.output.path} has {self.count}")
+        if self.truth is not None and (self.truth.height, self.truth.width) != (self.output.height, self.output.width):
+            size = f"{self.output.width}x{self.output.height}"
+            raise OptionError(f"the truth is {self.truth.width}x{self.truth.height} and the output {size}")
+
+    def pairs(self, numbers: list[int]) -> Iterator[FramePair]:
+        """Yield both pictures of some frames, in order."""
+        before = sampled_pictures(self.source, numbers)
+        after = sampled_pictures(self.output, numbers)
+        for (number, small), (_, large) in zip(before, after, strict=True):
+            yield FramePair(number, self.seconds[number], resize_image(small, *large.shape[:2]), large)
+
+    def changes(self) -> list[FrameChange]:
+        """Measure evenly spread frames."""
+        numbers = sorted({round(place * (self.count - 1) / (MEASURED - 1)) for place in range(MEASURED)})
+        truths = dict(sampled_pictures(self.truth, numbers)) if self.truth is not None else {}
+        return [_change(pair, truths.get(pair.number)) for pair in self.pairs(numbers)]
+
+    def clip_around(self, number: int) -> list[int]:
+        """Numbers of frames in a row, as near to the middle of them as the film allows."""
+        first = max(0, min(number - CLIP // 2, self.count - CLIP))
+        return list(range(first, min(self.count, first + CLIP)))
+
+
+def most_changed(changes: list[FrameChange], count: int = STILLS) -> list[int]:
+    """Numbers of the frames that changed most, in order of the film."""
+    return sorted(change.number for change in sorted(changes, key=lambda change: change.difference)[:count])
+
+
+def comparison_sheet(films: FilmPair, title: str) -> np.ndarray:
+    """(H, W, 3) in [0, 1]: the frames that changed most, each with the place of the largest change at 100 %."""
+    rows = []
+    for pair in films.pairs(most_changed(films.changes())):
+        crop = _most_changed_area(pair)
+        rows.append(
+            beside(
+                [
+                    labelled(at_width(pair.before, 480), f"{pair.seconds:.2f} s: source, bicubic"),
+                    labelled(at_width(pair.after, 480), "restored"),
+                    labelled(pair.before[crop], "source at 100 %"),
+                    labelled(pair.after[crop], "restored at 100 %"),
+                ]
+            )
+        )
+    return framed(below([text_lines([title]), *rows]))
+
+
+def write_side_by_side(films: FilmPair, target: str | Path, *, overwrite: bool = False) -> int:
+    """Write a film with the source on the left and the output on the right, with the output's sound.
+
+    Returns:
+        The number of frames.
+
+    Raises:
+        OutputExistsError: the target exists.
+        VideoWriteError: it cannot be written.
+    """
+    like = replace(films.output, display_matrix=None, width=films.output.width * 2)
+    size = (like.height, like.width)
+    with (
+        VideoReader(films.source.path) as before,
+        VideoReader(films.output.path) as after,
+        VideoWriter(target, like=like, size=size, encoder=EncoderOptions(), overwrite=overwrite) as writer,
+    ):
+        for small, large in zip(before, after, strict=True):
+            left = resize_image(small.image, *large.image.shape[:2])
+            writer.write(replace(large, image=np.concatenate((left, large.image), axis=1)))
+        return writer.frames_written
+
+
+def _info(path: str | Path) -> VideoInfo:
+    with VideoReader(path, on_error="continue") as reader:
+        return reader.info
+
+
+def _change(pair: FramePair, truth: np.ndarray | None) -> FrameChange:
+    return FrameChange(
+        number=pair.number,
+        seconds=pair.seconds,
+        sharpness_before=_sharpness(pair.before),
+        sharpness_after=_sharpness(pair.after),
+        difference=psnr(pair.before, pair.after),
+        truth_before=None if truth is None else psnr(pair.before, truth),
+        truth_after=None if truth is None else psnr(pair.after, truth),
+    )
+
+
+def _sharpness(image: np.ndarray) -> float:
+    return 255 * float(np.abs(cv2.Laplacian(image.mean(axis=2), cv2.CV_32F)).mean())
+
+
+def _most_changed_area(pair: FramePair) -> tuple[slice, slice]:
+    """The square of the largest change."""
+    change = np.abs(pair.after - pair.before).mean(axis=2)
+    height, width = (min(_CROP, side) for side in change.shape)
+    sums = cv2.boxFilter(change, -1, (width, height), anchor=(0, 0), normalize=False, borderType=cv2.BORDER_CONSTANT)
+    inside = sums[: change.shape[0] - height + 1, : change.shape[1] - width + 1]
+    top, left = np.unravel_index(int(inside.argmax()), inside.shape)
+    return slice(int(top), int(top) + height), slice(int(left), int(left) + width)
