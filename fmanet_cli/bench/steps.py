@@ -22,6 +22,7 @@ from fmanet_cli.engine.runner import WindowRunner
 from fmanet_cli.video.frames import Frame, PlanarFrame, VideoInfo
 from fmanet_cli.video.pixels.colour import Picture, PlaneFormat
 from fmanet_cli.video.read.reader import VideoReader
+from fmanet_cli.video.write.planning import plan_output
 from fmanet_cli.video.write.writer import VideoWriter
 
 
@@ -133,9 +134,7 @@ def timed_decode(path: Path, *, keep: int) -> tuple[float, list[Frame]]:
 
 def encoder_planes(path: Path, *, like: VideoInfo, scale: int) -> PlaneFormat | None:
     """What the encoder of a restored video takes; None = RGB."""
-    writer = VideoWriter(path, like=like, scale=scale)
-    writer.abort()
-    return writer.plane_format
+    return plan_output(path, like=like, scale=scale).plane_format
 
 
 def timed_stream(restorer: Restorer, frames: Sequence[Frame], plane_format: PlaneFormat | None, *, count: int) -> float:

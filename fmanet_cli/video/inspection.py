@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -15,7 +14,6 @@ import av
 
 from fmanet_cli.errors import OptionError
 from fmanet_cli.video.frames import VideoInfo
-from fmanet_cli.video.read.container import ContainerSource
 from fmanet_cli.video.read.describe import codec_name, is_cover, stream_title
 from fmanet_cli.video.read.opening import open_input
 from fmanet_cli.video.read.packets import FilePackets, Span, StreamPackets, packets_of
@@ -23,8 +21,8 @@ from fmanet_cli.video.read.rational import to_fraction
 from fmanet_cli.video.read.reader import VideoReader
 from fmanet_cli.video.read.sequence import is_sequence_pattern
 from fmanet_cli.video.write.containers import CONTAINERS, Container, container_of
+from fmanet_cli.video.write.planning import plan_output
 from fmanet_cli.video.write.stream_plan import StreamPlan, plan_streams
-from fmanet_cli.video.write.writer import VideoWriter
 
 IMAGE_SEQUENCE = Container(
     "an image sequence",
@@ -208,14 +206,11 @@ def find_losses(reader: VideoReader, container: Container, *, scale: int, audio:
     Raises OptionError for an unknown way with sound.
     """
     name = "frame_%05d.png" if container is IMAGE_SEQUENCE else f"probe{container.suffixes[0]}"
-    source = reader if isinstance(reader.source, ContainerSource) and reader.info.is_pipe else None
-    with tempfile.TemporaryDirectory() as folder:
-        try:
-            writer = VideoWriter(Path(folder) / name, like=reader.info, scale=scale, audio=audio, source=source)
-        except OptionError as error:
-            return Losses(container=container.name, refusal=str(error))
-        writer.abort()
-    return Losses(container=container.name, lost=(*reader.warnings, *writer.warnings))
+    try:
+        plan = plan_output(name, like=reader.info, scale=scale, audio=audio, source=reader)
+    except OptionError as error:
+        return Losses(container=container.name, refusal=str(error))
+    return Losses(container=container.name, lost=(*reader.warnings, *plan.losses))
 
 
 def target_container(target: str | None, path: str) -> Container:

@@ -8,6 +8,7 @@ import multiprocessing
 import random
 from fractions import Fraction
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -130,7 +131,8 @@ def test_a_slow_run_keeps_its_work_too(
     clip: Path, tmp_path: Path, restorer: Restorer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = iter(range(0, 10_000, 31))
-    monkeypatch.setattr("fmanet_cli.video.write.segmented.time.monotonic", lambda: next(clock))
+    own_time = SimpleNamespace(monotonic=lambda: next(clock))
+    monkeypatch.setattr("fmanet_cli.video.write.segmented.time", own_time)
     target = tmp_path / "sharp.mp4"
     interrupt(clip, target, restorer, after_frames=14)
     # A frame every 31 seconds: the segment of the first frame is old at the fourth after it.

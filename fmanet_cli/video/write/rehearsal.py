@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import itertools
 import re
 from collections.abc import Iterator
 from fractions import Fraction
@@ -11,12 +12,18 @@ from typing import Any, cast
 
 import av
 import av.logging
+import numpy as np
 
 from fmanet_cli.errors import OptionError
 from fmanet_cli.video.read.describe import declared_tags, stated_colour
 from fmanet_cli.video.read.rational import to_fraction
 from fmanet_cli.video.write.codecs import VideoSettings
 from fmanet_cli.video.write.containers import Container
+from fmanet_cli.video.write.decode_timestamps import DecodeTimes
+from fmanet_cli.video.write.encoder import VideoEncoder
+from fmanet_cli.video.write.opened_output import open_output
+from fmanet_cli.video.write.plan import OutputPlan
+from fmanet_cli.video.write.stream_plan import samples_for
 
 _PASSED_OVER = re.compile(r"Error parsing option |Unknown option|Bad value for|Invalid value for", re.I)
 
@@ -36,6 +43,40 @@ def heard() -> Iterator[Logs]:
     finally:
         av.logging.set_level(level)
         av.logging.set_skip_repeated(skips)
+
+
+def rehearse(
+    plan: OutputPlan, opened_input: av.container.InputContainer | None, samples: dict[int, list[av.Packet]]
+) -> None:
+    """Write one frame and the first packets of every stream into memory, so that failure comes before the work.
+
+    Raises OptionError when encoder and container do not go together, or what was written is not what was asked for.
+    """
+    settings, container, content = plan.settings, plan.container, io.BytesIO()
+    assert settings is not None and container is not None
+    with heard() as logs:
+        try:
+            output, video, routes = open_output(content, plan, settings, opened_input)
+            with output:
+                encoder = VideoEncoder(video, settings)
+                grey = np.full((settings.height, settings.width, 3), 0.5, np.float32)
+                duration = max(1, round(1 / settings.frame_rate / settings.time_base))
+                times = DecodeTimes(reorder_depth=encoder.reorder_depth)
+                times.shows(0, duration)
+                coded = [*encoder.encode(grey, pts=0, duration=duration), *encoder.finish()]
+                packets = [*itertools.chain.from_iterable(map(times.timed, coded)), *times.finish()]
+                for index, route in routes.items():
+                    if route.planned.how == "copy":
+                        for packet in samples_for(samples.get(index, []), route.new):
+                            output.mux(packet)
+                for packet in packets:
+                    output.mux(packet)
+            refuse_passed_over(logs, settings)
+            check_written(content, settings, container)
+        except (ValueError, av.error.FFmpegError) as error:
+            if isinstance(error, OptionError):
+                raise
+            raise refusal(error, logs, settings, container) from error
 
 
 def refuse_passed_over(logs: Logs, settings: VideoSettings) -> None:

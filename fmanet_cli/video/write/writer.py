@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
@@ -13,30 +12,20 @@ import av
 import numpy as np
 
 from fmanet_cli.errors import FmanetError, OptionError, VideoWriteError
-from fmanet_cli.video.frames import DisplayMatrix, Frame, PlanarFrame, VideoInfo
-from fmanet_cli.video.pixels.colour import Picture, PlaneFormat
-from fmanet_cli.video.pixels.formats import pixel_layout, plane_format_of
-from fmanet_cli.video.read.container import ContainerSource
+from fmanet_cli.video.frames import Frame, PlanarFrame, VideoInfo
+from fmanet_cli.video.pixels.colour import Picture
 from fmanet_cli.video.read.images import encode_png
-from fmanet_cli.video.read.opening import MAX_PIXELS
 from fmanet_cli.video.read.reader import VideoReader
-from fmanet_cli.video.read.sequence import is_sequence_pattern, sequence_file
-from fmanet_cli.video.write.codecs import (
-    EncoderOptions,
-    VideoSettings,
-    choose_pixel_format,
-    encoder_settings_options,
-    find_codec,
-)
-from fmanet_cli.video.write.containers import Container, container_of, named_container
+from fmanet_cli.video.read.sequence import sequence_file
+from fmanet_cli.video.write.codecs import EncoderOptions
 from fmanet_cli.video.write.muxer import ContainerOutput
-from fmanet_cli.video.write.orientation import is_right_angled, oriented, swaps_sides
+from fmanet_cli.video.write.orientation import oriented
 from fmanet_cli.video.write.partial_files import PartialSequence
+from fmanet_cli.video.write.plan import OutputPlan
+from fmanet_cli.video.write.planning import other_streams, plan_output
 from fmanet_cli.video.write.segmented import SegmentedOutput
 from fmanet_cli.video.write.segments import SegmentFolder
-from fmanet_cli.video.write.tags import kept_tags
-
-_DEFAULT_PIPE_CONTAINER = "matroska"
+from fmanet_cli.video.write.side_packets import SidePackets
 
 
 class VideoWriter:
@@ -58,6 +47,8 @@ class VideoWriter:
         strict: bool = False,
         container: str | None = None,
         source: VideoReader | None = None,
+        side: SidePackets | None = None,
+        plan: OutputPlan | None = None,
         segments: SegmentFolder | None = None,
     ):
         """Prepare to write ``path``: a file, a pattern such as ``frames/%05d.png``, or ``-`` for standard output.
@@ -67,47 +58,49 @@ class VideoWriter:
         audio: ``copy``, ``aac`` or ``none``. strict: refuse when anything of the source would be lost.
         container: FFmpeg's or a short name; by default what the suffix says, and matroska for standard output.
         source: the reader, needed to copy the sound of standard input; the frames must come from it.
+        side: the source opened for its other streams; it is closed with the writer. By default it is opened here.
+        plan: what `plan_output` gave for these choices, which then do not count; by default it is made here.
         segments: where closed pieces of the video are kept until the end, so that a crash does not lose them. Frames
             that are there already count as written; `write` goes on after them. Raw video is written without.
 
         Raises OptionError for what cannot be honoured, OutputExistsError, and VideoWriteError for a useless target.
         """
         self.path = str(path)
-        self.warnings: list[str] = []
-        """What is lost or changed, one sentence each; complete when the writer is closed."""
-        self.frames_written = 0
-        """Frames taken so far."""
-        self.height, self.width = size or (like.height * scale, like.width * scale)
-        self.plane_format: PlaneFormat | None = None
-        """The planes that planar frames must have; None where only RGB is taken."""
-        if self.height < 1 or self.width < 1:
-            raise OptionError(f"the output size must be at least 1x1, got {self.width}x{self.height}")
-        if self.height * self.width > MAX_PIXELS:
-            # What is read back to be verified has the same bound as every source.
-            raise OptionError(
-                f"the output would be {self.width}x{self.height}, more than {MAX_PIXELS} pixels; ask for a smaller one"
-            )
-        self.warnings.extend(like.marks.losses())
-        self._like = like
-        self._baked_matrix: DisplayMatrix | None = None
-        self._last_pts: int | None = None
-        self._is_finished = False
-        self._is_closed = False
         _refuse_same_file(self.path, like)
-        asked = encoder or EncoderOptions()
-        self._segments = segments
-        self._output: _Output
-        if self.path != "-" and is_sequence_pattern(self.path):
-            if container is not None:
-                raise OptionError(f"an image sequence has no container, got {container!r}; leave it out")
-            self._output = self._sequence_output(asked, overwrite=overwrite)
-        else:
-            self._output = self._container_output(asked, audio, container, source, overwrite=overwrite)
-        self.warnings.extend(self._output.warnings)
-        self._output.warnings.clear()
-        if strict and self.warnings:
-            self._output.discard()
-            raise OptionError(f"strict: {self.path} would lose something: {'; '.join(self.warnings)}")
+        if side is None and not like.is_pipe and (indices := other_streams(like)):
+            side = SidePackets(like.path, indices)
+        try:
+            self.plan = plan or plan_output(
+                path,
+                like=like,
+                scale=scale,
+                size=size,
+                encoder=encoder,
+                audio=audio,
+                container=container,
+                source=source,
+                side=side,
+            )
+            """What is written."""
+            if strict and self.plan.losses:
+                raise OptionError(f"strict: {self.path} would lose something: {'; '.join(self.plan.losses)}")
+            self.warnings: list[str] = list(self.plan.losses)
+            """What is lost or changed, one sentence each; complete when the writer is closed."""
+            self.frames_written = 0
+            """Frames taken so far."""
+            self.height, self.width = self.plan.height, self.plan.width
+            self.plane_format = self.plan.plane_format
+            """The planes that planar frames must have; None where only RGB is taken."""
+            self._like = like
+            self._baked_matrix = self.plan.baked_matrix
+            self._last_pts: int | None = None
+            self._is_finished = False
+            self._is_closed = False
+            self._output: _Output = self._opened_output(source, side, segments, overwrite=overwrite)
+        except BaseException:
+            if side is not None:
+                side.close()
+            raise
 
     def __enter__(self) -> VideoWriter:
         return self
@@ -210,112 +203,27 @@ class VideoWriter:
         if found != expected:
             raise ValueError(f"planes must be {expected}, got {found}")
 
-    def _sequence_output(self, asked: EncoderOptions, *, overwrite: bool) -> _SequenceOutput:
-        pattern = Path(self.path)
-        if pattern.suffix.lower() != ".png":
-            raise OptionError(f"image sequences are written as .png, got {pattern.name!r}")
-        if asked != EncoderOptions():
-            raise OptionError("codec, crf, preset and pix_fmt do not apply to an image sequence; leave them out")
-        self._bake_orientation(holds_rotation=False, name="an image sequence")
-        output = _SequenceOutput(pattern, overwrite=overwrite, bit_depth=16 if self._like.bit_depth > 8 else 8)
-        if len(self._like.streams) > 1:
-            output.warnings.append("sound and other streams are left out: an image sequence cannot hold them")
-        return output
-
-    def _container_output(
-        self, asked: EncoderOptions, audio: str, name: str | None, source: VideoReader | None, *, overwrite: bool
-    ) -> ContainerOutput | SegmentedOutput:
-        is_pipe = self.path == "-"
-        if name is not None:
-            container = named_container(name)
-        else:
-            container = named_container(_DEFAULT_PIPE_CONTAINER) if is_pipe else container_of(Path(self.path))
-        matrix = self._bake_orientation(holds_rotation=container.holds_rotation, name=container.name)
-        settings = self._settings(asked, container)
-        if self._baked_matrix is None:
-            self.plane_format = plane_format_of(settings.pix_fmt, settings.colour)
-        opened = source.source if source is not None and self._like.is_pipe else None
-        segments = self._segments if container.has_timestamps and settings.codec.segments_in else None
+    def _opened_output(
+        self, source: VideoReader | None, side: SidePackets | None, segments: SegmentFolder | None, *, overwrite: bool
+    ) -> _Output:
+        plan = self.plan
+        if plan.container is None or plan.settings is None:
+            return _SequenceOutput(Path(self.path), overwrite=overwrite, bit_depth=plan.image_bit_depth)
+        if not plan.container.has_timestamps or not plan.settings.codec.segments_in:
+            segments = None
         output = ContainerOutput(
-            None if is_pipe else Path(self.path),
-            container=container,
-            settings=settings,
-            like=self._like,
-            display_matrix=matrix,
-            audio=audio,
+            None if self.path == "-" else Path(self.path),
+            plan,
             overwrite=overwrite,
-            source=opened if isinstance(opened, ContainerSource) else None,
-            restarts=source.restarts if source is not None else None,
+            source=source,
+            side=side,
             partial_folder=segments.folder if segments is not None else None,
         )
         if segments is None:
             return output
         self.frames_written = segments.frame_count
         self._last_pts = segments.pts[-1] if segments.segments else None
-        return SegmentedOutput(output, segments, settings)
-
-    def _bake_orientation(self, *, holds_rotation: bool, name: str) -> DisplayMatrix | None:
-        """The display matrix that the container shall carry; where it cannot, pixels are turned instead."""
-        matrix = self._like.display_matrix
-        if matrix is None or holds_rotation:
-            return matrix
-        if is_right_angled(matrix):
-            self._baked_matrix = matrix
-        else:
-            self.warnings.append(f"the rotation of the video is lost: {name} cannot hold it")
-        return None
-
-    def _default_codec(self, asked: EncoderOptions, container: Container) -> str:
-        """A quality or preset that was asked for is one of the usual encoder, not of a lossless one."""
-        is_lossless = self.path == "-" and asked.crf is None and asked.preset is None and not asked.extra
-        return (is_lossless and container.pipe_codec) or container.default_codec
-
-    def _settings(self, asked: EncoderOptions, container: Container) -> VideoSettings:
-        like = self._like
-        codec = find_codec(self._default_codec(asked, container) if asked.codec is None else asked.codec)
-        if codec.family not in container.families:
-            raise OptionError(
-                f"{container.name} cannot hold {codec.name}; it holds {', '.join(container.families)}, and matroska all"
-            )
-        turned = self._baked_matrix is not None and swaps_sides(self._baked_matrix)
-        height, width = (self.width, self.height) if turned else (self.height, self.width)
-        if codec.largest_side is not None and max(height, width) > codec.largest_side:
-            raise OptionError(
-                f"{codec.name} encodes at most {codec.largest_side} pixels a side, the output would be "
-                f"{width}x{height}; ask for a smaller one or use another codec"
-            )
-        pix_fmt = choose_pixel_format(codec, asked.pix_fmt, bit_depth=like.bit_depth, height=height, width=width)
-        layout = pixel_layout(pix_fmt)
-        if asked.pix_fmt is None and layout.bits < min(like.bit_depth, 10):
-            self.warnings.append(f"{like.bit_depth} bits become {layout.bits}: {codec.name} has no more here")
-        aspect = like.sample_aspect_ratio * Fraction(like.width * self.height, self.width * like.height)
-        if turned:
-            aspect = 1 / aspect
-        if aspect != 1 and codec.family not in container.aspect_families:
-            self.warnings.append(
-                f"the pixel shape {aspect} is lost: {container.name} does not keep it for {codec.name}"
-            )
-        is_untagged = codec.family in container.untagged_families
-        if is_untagged or (not container.holds_colour_tags and codec.family != "h264"):
-            self.warnings.append(f"the colour tags are lost: {container.name} cannot hold them")
-        if not container.holds_metadata and (tags := kept_tags(like)):
-            self.warnings.append(f"{len(tags)} tags of the file are lost: {container.name} cannot hold them")
-        if like.chapters and not container.holds_chapters:
-            self.warnings.append(f"{len(like.chapters)} chapters are lost: {container.name} cannot hold them")
-        if like.hdr is not None and codec.hdr is None:
-            self.warnings.append(f"the HDR mastering metadata is lost: {codec.name} does not take it")
-        return VideoSettings(
-            codec=codec,
-            options=dict(container.encoder_options) | encoder_settings_options(codec, asked, like.hdr),
-            height=height,
-            width=width,
-            pix_fmt=pix_fmt,
-            colour=replace(like.colour, chroma_location="left"),
-            time_base=like.time_base if container.has_timestamps else 1 / like.frame_rate,
-            frame_rate=like.frame_rate,
-            sample_aspect_ratio=aspect.limit_denominator(65535),
-            asked=asked,
-        )
+        return SegmentedOutput(output, segments, plan.settings)
 
 
 class _Output(Protocol):
