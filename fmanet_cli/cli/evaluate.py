@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from fmanet_cli.dataset.clips import MatchedClip
     from fmanet_cli.engine.restorer import Restorer
     from fmanet_cli.evaluation.evaluate import PerceptualMetric
-    from fmanet_cli.evaluation.report import ScoredFrame
+    from fmanet_cli.evaluation.scores import ScoredFrame
 
 _EXISTING = click.Path(exists=True, path_type=Path)
 _REPORT = click.Path(path_type=Path)

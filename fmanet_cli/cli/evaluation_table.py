@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from fmanet_cli.evaluation.reds4 import PublishedRow
-    from fmanet_cli.evaluation.report import Colour, Evaluation, MeanScores, ScoredFrame
+    from fmanet_cli.evaluation.report import Evaluation, MeanScores
+    from fmanet_cli.evaluation.scores import Colour, ScoredFrame
 
 _LEAST_WIDTH = 120
 

@@ -32,7 +32,7 @@ from fmanet_cli.evaluation.metrics import (
     psnr,
     ssim,
 )
-from fmanet_cli.evaluation.report import ScoredFrame
+from fmanet_cli.evaluation.scores import ScoredFrame
 from fmanet_cli.video.frames import Frame
 
 Item = TypeVar("Item")

@@ -5,12 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-if TYPE_CHECKING:
-    from fmanet_cli.evaluation.report import ScoredFrame
+from fmanet_cli.evaluation.scores import ScoredFrame
 
 HARM_DB = 0.05
 """A frame that falls further below bicubic than this counts as harmed."""

@@ -9,7 +9,8 @@ import pytest
 
 from fmanet_cli.errors import EvaluationError
 from fmanet_cli.evaluation.metrics import FrameScores
-from fmanet_cli.evaluation.report import Evaluation, ScoredFrame, to_json_text
+from fmanet_cli.evaluation.report import Evaluation, to_json_text
+from fmanet_cli.evaluation.scores import ScoredFrame
 
 
 def scored(

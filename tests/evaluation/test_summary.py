@@ -9,7 +9,8 @@ import pytest
 from fmanet_cli.dataset.clips import find_sharp_clips
 from fmanet_cli.evaluation.evaluate import record_and_compare
 from fmanet_cli.evaluation.metrics import FrameScores
-from fmanet_cli.evaluation.report import Evaluation, ScoredFrame, to_json_text
+from fmanet_cli.evaluation.report import Evaluation, to_json_text
+from fmanet_cli.evaluation.scores import ScoredFrame
 from fmanet_cli.evaluation.summary import summarise
 
 

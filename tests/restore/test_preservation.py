@@ -10,8 +10,6 @@ from typing import Any
 import av
 import numpy as np
 import pytest
-import torch
-from torch import Tensor
 
 from fmanet_cli.engine.restorer import Restorer
 from fmanet_cli.model.fmanet import FMANet
@@ -20,6 +18,7 @@ from fmanet_cli.video.frames import Frame
 from fmanet_cli.video.read.reader import VideoReader
 from fmanet_cli.video.write.codecs import EncoderOptions
 from support.clips import make_clip, packet_payloads, packet_times
+from support.plain_upscaling import PlainUpscaling
 
 BT601, BT709 = (6, 1, 6, 6), (1, 1, 1, 1)
 KINDS: dict[str, dict[str, Any]] = {
@@ -34,16 +33,6 @@ KINDS: dict[str, dict[str, Any]] = {
     "bt.709": {"tags": BT709},
     "late start, B-frames": {"pts": [512 * (40 + number) for number in range(12)], "audio": ["aac"], "audio_start": 1},
 }
-
-
-class PlainUpscaling:
-    """Every pixel four times in each direction: what a network that changes nothing would give."""
-
-    def frame_state(self, frame: Tensor) -> Tensor:
-        return frame
-
-    def window(self, states: list[Tensor]) -> Tensor:
-        return states[len(states) // 2].repeat_interleave(4, dim=1).repeat_interleave(4, dim=2)
 
 
 @pytest.fixture
@@ -102,10 +91,3 @@ def test_without_the_encoders_loss_colours_stay_within_two_codes(tmp_path: Path,
         restore_video(source, target, plain, settings=RestoreSettings(encoder=EncoderOptions(codec="ffv1")))
         assert tags_of(target) == tags_of(source)
         assert colour_error(source, target) < 2
-
-
-def test_plain_upscaling_repeats_pixels() -> None:
-    picture = torch.arange(12.0).view(3, 2, 2)
-    large = PlainUpscaling().window([picture])
-    assert large.shape == (3, 8, 8)
-    assert torch.equal(large[:, ::4, ::4], picture)

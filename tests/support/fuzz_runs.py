@@ -16,26 +16,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from fmanet_cli.engine.restorer import Restorer
 from fmanet_cli.errors import FmanetError
 from fmanet_cli.model.config import FMANetConfig
 from fmanet_cli.model.fmanet import random_model
 from fmanet_cli.restore.job import RestoreJob, RestoreSettings
+from support.plain_upscaling import PlainUpscaling
 
 ADDRESS_SPACE_BYTES = 8 << 30
 """What a run away from all limits may take before the system refuses; far above the limit that is checked."""
-
-
-class PlainUpscaling:
-    """Every pixel four times in each direction."""
-
-    def frame_state(self, frame: Tensor) -> Tensor:
-        return frame
-
-    def window(self, states: list[Tensor]) -> Tensor:
-        return states[len(states) // 2].repeat_interleave(4, dim=1).repeat_interleave(4, dim=2)
 
 
 def plain_restorer() -> Restorer:

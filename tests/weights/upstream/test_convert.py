@@ -48,7 +48,9 @@ def _random_config(seed: int) -> FMANetConfig:
 
 
 def test_published_layout_gives_the_papers_configuration() -> None:
-    layout = json.loads((Path(__file__).parents[1] / "state_dict_paper.json").read_text(encoding="utf-8"))
+    layout = json.loads(
+        (Path(__file__).parents[2] / "model" / "golden" / "state_dict_paper.json").read_text(encoding="utf-8")
+    )
     shapes = {
         f"{part.split()[0]}.{name}": tuple(shape) for part, tensors in layout.items() for name, shape in tensors.items()
     }
