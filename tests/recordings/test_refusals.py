@@ -78,7 +78,7 @@ def test_a_folder_without_permission(tmp_path: Path, monkeypatch: pytest.MonkeyP
     def refuse(*_: object, **__: object) -> None:
         raise PermissionError(13, "Permission denied")
 
-    for name in ("exists", "is_dir", "is_file", "open", "stat"):
+    for name in ("exists", "is_dir", "is_file", "iterdir", "open", "stat"):
         monkeypatch.setattr(Path, name, refuse)
     for name in ("a.mp4", "f%03d.png"):
         with pytest.raises(VideoReadError, match=f"{name} cannot be read: Permission denied"):
