@@ -12,7 +12,7 @@ from fmanet_cli.model.fmanet import FMANet
 from fmanet_cli.weights.checkpoint import CheckpointMetadata, save_checkpoint
 from support.option_fuzz import Case, every_case, every_command, run
 
-SAMPLE = 60
+SAMPLE = 40
 
 pytestmark = pytest.mark.skipif(not hasattr(signal, "SIGALRM"), reason="a hang is ended by an alarm")
 
