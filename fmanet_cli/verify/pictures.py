@@ -27,8 +27,11 @@ PSNR_FLOOR = 20.0
 COARSE_SIGMA = 2.0
 """Of the blur, in source pixels, under which restored and source are alike: restoring takes blur and noise away."""
 
-CLEAR_DB = 1.0
-"""By how much another place or another frame has to fit better to count. Measured: good pictures at most 0.5."""
+MOVED_DB = 1.0
+"""By how much a moved picture has to fit better to count. Measured: good ones at most 0.5, moved ones 1.6 and more."""
+
+OTHER_FRAME_DB = 4.0
+"""The same for another frame. Measured: good pictures at most 0.4, swapped ones 8.4 and more."""
 
 ALIKE_DB = 38.0
 """From here on coarse pictures are alike, and in flat ones chance decides what fits still better."""
@@ -132,11 +135,12 @@ def likeness(number: int, output: np.ndarray, originals: dict[int, np.ndarray]) 
     found, own = _coarse(output), _coarse(originals[number])
     same = psnr(found, own)
     others = {f"frame {near}": psnr(found, _coarse(image)) for near, image in originals.items() if near != number}
-    gains = {name: value - same for name, value in others.items()}
-    gains |= dict(_gains_by_moving(found, own))
+    # What is above 0 is more than chance.
+    gains = {name: value - same - OTHER_FRAME_DB for name, value in others.items()}
+    gains |= {name: gain - MOVED_DB for name, gain in _gains_by_moving(found, own)}
     name, gain = max(gains.items(), key=lambda item: item[1], default=("", 0.0))
     detail = _kept_detail(output, originals[number])
-    return Likeness(number, same, detail, name if gain > CLEAR_DB and same < ALIKE_DB else "")
+    return Likeness(number, same, detail, name if gain > 0 and same < ALIKE_DB else "")
 
 
 def psnr(first: np.ndarray, second: np.ndarray) -> float:
