@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import click
 
@@ -24,6 +25,7 @@ from fmanet_cli.cli.terminal import make_bar
 @click.option("--compile", "compiled", type=click.Choice(["auto", "on", "off"]), default="auto", help="As CUDA graphs.")
 @click.option("--frames", type=click.IntRange(2), help="Length of the clip.  [default: 120 on CUDA, else 8]")
 @click.option("--against", type=click.Choice(["reference"]), help="The plain fp32 network, step by step in turn.")
+@click.option("--count", is_flag=True, help="Only count what a GPU would do for a frame, without one, as JSON.")
 @click.option("--json", "report_path", metavar="FILE|-", help="Write every figure as JSON; - = standard output.")
 def command(
     sizes: tuple[str, ...],
@@ -33,6 +35,7 @@ def command(
     compiled: str,
     frames: int | None,
     against: str | None,
+    count: bool,
     report_path: str | None,
 ) -> None:
     """Measure frames per second, memory and multiply-adds on a clip made for it.
@@ -44,6 +47,9 @@ def command(
       fmanet bench
       fmanet bench --model random:paper --size 320x180 --against reference --json bench.json
     """
+    if count:
+        _count(model, sizes, precision)
+        return
     file = None
     if report_path is not None:
         file = ReportFile(report_path, is_own=json_with("machine", "sizes"), used={"weights": [weights_file(model)]})
@@ -71,3 +77,18 @@ def command(
     print_bench(bench.report, to_stderr=file is not None and file.is_standard_output)
     if file is not None:
         file.write(json.dumps(bench.report.as_dict(), indent=1, allow_nan=False) + "\n")
+
+
+def _count(model: str | None, sizes: tuple[str, ...], precision: str) -> None:
+    from fmanet_cli.bench.benchmark import parse_size
+    from fmanet_cli.bench.operations import PASSES, count_operations
+    from fmanet_cli.weights.checkpoint import load_model
+    from fmanet_cli.weights.registry import best_installed
+
+    network, counts = load_model(model or best_installed()), {}
+    chosen: Any = "fp16" if precision == "auto" else precision
+    for height, width in map(parse_size, sizes or ("320x180",)):
+        for windows in PASSES:
+            found = count_operations(network, height, width, precision=chosen, windows=windows)
+            counts[f"{width}x{height}, {windows} in a pass"] = found.as_dict()
+    click.echo(json.dumps(counts, indent=1))

@@ -14,6 +14,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
+from fmanet_cli.engine.fast import triton_glue as glue
 from fmanet_cli.engine.fast import triton_kernels as kernels
 from fmanet_cli.engine.fast.network import StreamingRunner
 from fmanet_cli.engine.runner import ReferenceRunner
@@ -31,6 +32,19 @@ SMALL = FMANetConfig(
     num_frma_blocks=2,
     num_attention_blocks=1,
     num_heads=2,
+    ffn_expansion=1.5,
+    degradation_kernel_size=6,
+    restoration_kernel_size=3,
+)
+WIDE = FMANetConfig(
+    dim=66,
+    num_rdbs=1,
+    growth=5,
+    num_dense_layers=2,
+    num_flows=2,
+    num_frma_blocks=1,
+    num_attention_blocks=1,
+    num_heads=6,
     ffn_expansion=1.5,
     degradation_kernel_size=6,
     restoration_kernel_size=3,
@@ -62,7 +76,12 @@ def cases() -> Iterator[tuple[str, Case]]:
     yield "upsample clamped fp32", _upsample("fp32", height=3, width=4, side=3, clamp=True)
     yield "far flow fp32", _far_flow
     yield "whole pixels fp32", _whole_pixels
+    for dtype in ("fp32", "fp16"):
+        yield f"norm {dtype}", _norm(dtype)
+        yield f"grow {dtype}", _grow(dtype)
+        yield f"gate {dtype}", _gate(dtype)
     yield "network fp32", _network
+    yield "network wide fp32", _wide_network
 
 
 def _random(*shape: int, seed: int) -> Tensor:
@@ -133,6 +152,48 @@ def _upsample(
     return difference
 
 
+def _norm(dtype: str) -> Case:
+    """Some rows of two pictures whose last channels are rounding."""
+
+    def difference(device: torch.device) -> float:
+        whole = _random(2, 6, 5, 16, seed=6).to(device, DTYPES[dtype]).permute(0, 3, 1, 2)
+        picture, weight, bias = whole[:, :, 1:5], _random(11, seed=7).to(device), _random(11, seed=8).to(device)
+        found = glue.norm(picture, weight, bias, 1e-5)
+        rows = picture[:, :11].permute(0, 2, 3, 1).double()
+        expected = torch.nn.functional.layer_norm(rows, (11,), weight.double(), bias.double(), 1e-5)
+        return max(largest(found[:, :11], expected.permute(0, 3, 1, 2)), largest(found[:, 11:], 0 * found[:, 11:]))
+
+    return difference
+
+
+def _grow(dtype: str) -> Case:
+    def difference(device: torch.device) -> float:
+        before, wide = (_random(2, 3, 5, size, seed=size).to(device, DTYPES[dtype]) for size in (20, 12))
+        before, wide = before.permute(0, 3, 1, 2), wide.permute(0, 3, 1, 2)
+        collected = torch.full((2, 3, 5, 12), 7, dtype=DTYPES[dtype], device=device).permute(0, 3, 1, 2)
+        expected = wide.double() + before[:, 8:].double()
+        found = glue.grow(wide, before[:, 8:], collected[:, 4:8], 4)
+        same = largest(collected[:, 4:8], found)
+        assert (collected[:, :4] == 7).all()
+        assert (collected[:, 8:] == 7).all()
+        active = torch.nn.functional.leaky_relu(expected[:, :4], glue.NEGATIVE_SLOPE)
+        alone = glue.grow(wide[:, :4].contiguous(memory_format=torch.channels_last), None, collected[:, :4], 4)
+        first = torch.nn.functional.leaky_relu(wide[:, :4].double(), glue.NEGATIVE_SLOPE)
+        return max(same, largest(found, active), largest(wide[:, 4:], expected[:, 4:]), largest(alone, first))
+
+    return difference
+
+
+def _gate(dtype: str) -> Case:
+    def difference(device: torch.device) -> float:
+        gate, content = (_random(2, 5, 7, 9, seed=seed).to(device, DTYPES[dtype]) for seed in (9, 10))
+        gate, content = gate.permute(0, 3, 1, 2), content.permute(0, 3, 1, 2)
+        expected = torch.nn.functional.gelu(gate.double()) * content.double()
+        return largest(glue.gated(gate, content), expected)
+
+    return difference
+
+
 def _far_flow(device: torch.device) -> float:
     """Numbers that are no flow at all give the zero outside the picture."""
     flow_masks = torch.zeros(1, 3, 2, 4, device=device)
@@ -157,11 +218,30 @@ def _whole_pixels(device: torch.device) -> float:
 
 def _network(device: torch.device) -> float:
     """The streaming network with fused kernels in strips against the plain network."""
-    model = random_model(SMALL, seed=1)
-    frames = torch.rand(3, 3, 7, 6, generator=torch.Generator().manual_seed(6))
+    return _network_difference(device, SMALL, height=7, width=6, strip_bytes=4000, channel_multiple=None)
+
+
+def _wide_network(device: torch.device) -> float:
+    """Wide enough for dense blocks that are grouped by source, with channels rounded up."""
+    return _network_difference(device, WIDE, height=3, width=4, strip_bytes=None, channel_multiple=8)
+
+
+def _network_difference(
+    device: torch.device,
+    config: FMANetConfig,
+    *,
+    height: int,
+    width: int,
+    strip_bytes: int | None,
+    channel_multiple: int | None,
+) -> float:
+    model = random_model(config, seed=1)
+    frames = torch.rand(3, 3, height, width, generator=torch.Generator().manual_seed(6))
     plain = ReferenceRunner(model, device=torch.device("cpu"), precision="fp32")
     expected = plain.window([plain.frame_state(frame) for frame in frames])
-    runner = StreamingRunner(model, device=device, precision="fp32", strip_bytes=4000, fused=True)
+    runner = StreamingRunner(
+        model, device=device, precision="fp32", strip_bytes=strip_bytes, channel_multiple=channel_multiple, fused=True
+    )
     found = runner.window([runner.frame_state(frame.to(device)) for frame in frames])
     return largest(found, expected)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from types import ModuleType
 from typing import Any
 
 import torch
@@ -26,6 +27,10 @@ NARROW_HEAD = 12
 """Heads of fewer channels cost less as one product of all channels, most of it unused, than one by one.
 
 On CUDA all do: each product is a kernel start, and what it computes is little."""
+
+
+HAS_WIDE_PRODUCTS = tuple(int(part) for part in torch.__version__.split(".")[:2]) >= (2, 8)
+"""Whether torch multiplies 16-bit matrices into float32 ones; on GPUs only."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,13 +120,13 @@ class Strip:
         return picture[:, :, self.start : self.stop]
 
     def conv(self, rows: Tensor, weight: Tensor, *, groups: int = 1) -> Tensor:
-        """A convolution of rows read; a row is used up at each side but the picture's edges."""
+        """A convolution of rows read; its margin is used up at each side but the picture's edges."""
         margin = weight.shape[-1] // 2
-        if all(self.edges):
-            return convolved(rows, weight, padding=margin, groups=groups)
-        if any(self.edges) and margin:
-            rows = F.pad(rows, (0, 0, margin * self.edges[0], margin * self.edges[1]))
-        return convolved(rows, weight, padding=(0, margin), groups=groups)
+        if not any(self.edges):
+            return convolved(rows, weight, padding=(0, margin), groups=groups)
+        # At an inner side some rows too many are computed, which costs less than a copy with zeros at the outer side.
+        result = convolved(rows, weight, padding=margin, groups=groups)
+        return result[:, :, 0 if self.edges[0] else margin : None if self.edges[1] else result.shape[2] - margin]
 
 
 def strips(height: int, rows: int, halo: int) -> Iterator[Strip]:
@@ -189,7 +194,7 @@ class DenseBlock:
         assert block.conv.bias is not None
         self._bias = layout.vector(block.conv.bias * bias_scale)
         self._fusion = fusion
-        self._by_source = dim >= WIDE_DIM
+        self._by_source, self._fused = dim >= WIDE_DIM, layout.fused
         if self._by_source:
             growth, dim = layout.width(growth), layout.width(dim)
             self._growth = growth
@@ -218,6 +223,8 @@ class DenseBlock:
 
     def _regrouped(self, picture: Tensor) -> Tensor:
         """One wide convolution of the input for all layers, then each layer's part in the later ones."""
+        if self._fused:
+            return self._fused_regrouped(picture)
         growth = self._growth
         pending = conv(picture, self._first)
         outputs = []
@@ -229,6 +236,33 @@ class DenseBlock:
         result = torch.addmm(self._bias, pixels(picture), self._fuse_input)
         result.addmm_(pixels(torch.cat(outputs, dim=1)), self._fuse_layers)
         return picture_of(result, picture).add_(picture)
+
+    def _fused_regrouped(self, picture: Tensor) -> Tensor:
+        """The same with Triton's kernel, which writes each output where the fusion reads it, too."""
+        growth, glue = self._growth, _glue()
+        wide, pending = _dense(conv(picture, self._first)), None
+        shape = len(picture), growth * (len(self._later) + 1), *picture.shape[2:]
+        collected = torch.empty(shape, dtype=picture.dtype, device=picture.device, memory_format=torch.channels_last)
+        for index, weight in enumerate([*self._later, None]):
+            part = collected[:, growth * index : growth * (index + 1)]
+            output = glue.grow(wide, pending, part, growth)
+            if weight is not None:
+                pending, wide = wide[:, growth:], _dense(conv(output, weight))
+        result = torch.addmm(self._bias, pixels(picture), self._fuse_input)
+        result.addmm_(pixels(collected), self._fuse_layers)
+        return picture_of(result, picture).add_(picture)
+
+
+def _dense(picture: Tensor) -> Tensor:
+    """Channels last without gaps, as convolutions give it already."""
+    return picture.contiguous(memory_format=torch.channels_last)
+
+
+def _glue() -> ModuleType:
+    """Imported where its kernels run: elsewhere not even Triton is."""
+    from fmanet_cli.engine.fast import triton_glue
+
+    return triton_glue
 
 
 class DenseChain:
@@ -279,9 +313,16 @@ class Attention:
             keys = strip.conv(convolved(normed, self._key), self._key_filter, groups=channels)
             strip.own(values).copy_(strip.conv(convolved(normed, self._value), self._value_filter, groups=channels))
             for index in range(batch):
-                query, key = (pixels(part[index : index + 1])[:, :real].float() for part in (guided, keys))
-                squares[0, index] += query.square().sum(0)
-                squares[1, index] += key.square().sum(0)
+                query, key = (pixels(part[index : index + 1])[:, :real] for part in (guided, keys))
+                if self._layout.fused:
+                    # A GPU sums 16-bit numbers in float32 without a copy of them.
+                    for total, side in zip(squares[:, index], (query, key), strict=True):
+                        length = torch.linalg.vector_norm(side, dim=0, dtype=torch.float32)
+                        total.addcmul_(length, length)
+                else:
+                    query, key = query.float(), key.float()
+                    squares[0, index] += query.square().sum(0)
+                    squares[1, index] += key.square().sum(0)
                 scores[index] += self._products(query, key)
         lengths = squares.sqrt().clamp_min(1e-12).unflatten(2, (self._heads, -1))
         weights = scores.unflatten(1, (self._heads, -1)) / lengths[0][..., None] / lengths[1][..., None, :]
@@ -294,12 +335,21 @@ class Attention:
         return image
 
     def _products(self, query: Tensor, key: Tensor) -> Tensor:
-        """(pixels, C) float32 each: every channel of a head with every channel of the same head, (C, C / heads)."""
+        """(pixels, C) each: every channel of a head with every channel of the same head, (C, C / heads) float32."""
         size = query.shape[1] // self._heads
-        if size < NARROW_HEAD or query.is_cuda:
-            every = (query.t() @ key).view(self._heads, size, self._heads, size)
+        if size < NARROW_HEAD or query.device.type != "cpu":
+            every = _wide_product(query.t(), key).view(self._heads, size, self._heads, size)
             return every.diagonal(dim1=0, dim2=2).permute(2, 0, 1).flatten(0, 1)
         return torch.cat([q.t() @ k for q, k in zip(query.split(size, dim=1), key.split(size, dim=1), strict=True)])
+
+
+def _wide_product(left: Tensor, right: Tensor) -> Tensor:
+    """A matrix product in float32, of 16-bit factors too where torch has that."""
+    if left.dtype == torch.float32:
+        return left @ right
+    if HAS_WIDE_PRODUCTS:
+        return torch.mm(left, right, out_dtype=torch.float32)
+    return left.float() @ right.float()
 
 
 class FeedForward:
@@ -319,9 +369,16 @@ class FeedForward:
             normed = norm(strip.near(image))
             gate = strip.conv(convolved(normed, self._gate), self._gate_filter, groups=hidden)
             content = strip.conv(convolved(normed, self._content), self._content_filter, groups=hidden)
-            update = convolved(F.gelu(gate).mul_(content), self._project)
+            update = convolved(self._gated(gate, content), self._project)
             strip.own(result).copy_(update.add_(strip.own(image)))
         return result
+
+    def _gated(self, gate: Tensor, content: Tensor) -> Tensor:
+        """Either may be overwritten."""
+        is_dense = all(part.is_contiguous(memory_format=torch.channels_last) for part in (gate, content))
+        if self._layout.fused and is_dense:
+            return _glue().gated(gate, content)
+        return F.gelu(gate).mul_(content)
 
 
 class Norm:
@@ -329,9 +386,14 @@ class Norm:
 
     def __init__(self, weight: Any, bias: Any, layout: Layout) -> None:
         self._weight, self._bias = (values.detach().to(layout.device, torch.float32) for values in (weight, bias))
+        self._fused = layout.fused
 
     def __call__(self, image: Tensor) -> Tensor:
         """(B, C, H, W), same shape and dtype out; float32 in between, which a CPU also does faster than 16 bit."""
+        _, channels, _, width = image.shape
+        # Rows without gaps, as those of every picture here are.
+        if self._fused and image.stride()[1:] == (1, width * channels, channels):
+            return _glue().norm(image, self._weight, self._bias, LAYER_NORM_EPSILON)
         channels = len(self._weight)
         rows = image.permute(0, 2, 3, 1)[..., :channels].float()
         normed = F.layer_norm(rows, self._weight.shape, self._weight, self._bias, LAYER_NORM_EPSILON).to(image.dtype)

@@ -27,7 +27,6 @@ from fmanet_cli.engine.fast.layers import (
 from fmanet_cli.engine.fast.warping import upsample_into, upsample_source, warp_into, warp_source, why_not_fused
 from fmanet_cli.engine.memory import STRIP_BYTES, multiple_of
 from fmanet_cli.model.config import IMAGE_CHANNELS
-from fmanet_cli.model.filtering import backward_warp
 from fmanet_cli.model.fmanet import FMANet
 
 KERNEL_BRANCH_SCALE = 2.0**-8
@@ -107,11 +106,15 @@ class StreamingRunner:
 
     def frame_state(self, frame: Tensor) -> FrameState:
         """`frame`: (3, H, W) float32 in [0, 1] on the device, in the network's colour order."""
-        with torch.inference_mode(), exact_float32(self._layout.device, self._precision):
-            return self._frame_state(frame)
+        return self.frame_states([frame])[0]
 
-    def _frame_state(self, frame: Tensor) -> FrameState:
-        picture = self._layout.padded(frame[None].to(self._layout.dtype))
+    def frame_states(self, frames: Sequence[Tensor]) -> list[FrameState]:
+        """As `frame_state`, of several frames of one size in one pass."""
+        with torch.inference_mode(), exact_float32(self._layout.device, self._precision):
+            return self._frame_states(frames)
+
+    def _frame_states(self, frames: Sequence[Tensor]) -> list[FrameState]:
+        picture = self._layout.padded(torch.stack(list(frames)).to(self._layout.dtype))
         picture = picture.contiguous(memory_format=torch.channels_last)
         initial: list[Tensor] = []
         refined: list[list[Tensor]] = []
@@ -124,7 +127,14 @@ class StreamingRunner:
                 refined[index].append(features)
             if index == 0:
                 picture = torch.cat((picture, features), dim=1)
-        return FrameState(frame, (initial[0], initial[1]), (refined[0], refined[1]))
+        return [
+            FrameState(
+                frame,
+                (_single(initial[0], index), _single(initial[1], index)),
+                ([_single(part, index) for part in refined[0]], [_single(part, index) for part in refined[1]]),
+            )
+            for index, frame in enumerate(frames)
+        ]
 
     def window(self, states: Sequence[FrameState]) -> Tensor:
         """(3, 4H, 4W) float32, not clamped: the restored centre frame of T states in order."""
@@ -163,21 +173,24 @@ class StreamingRunner:
 
     def _warp_frames(self, frames: Tensor, flow_masks: Tensor) -> Tensor:
         """The frames (T * B, 3, H, W) warped to the centre and masked: a first guess, then the final flow-mask pair."""
-        guess = _warp_masked(frames, self._flow_guess(flow_masks))
+        guess = torch.empty_like(frames)
+        warp_into(guess, frames, self._flow_guess(flow_masks), fused=self._layout.fused)
         by_frame = frames.unflatten(0, (self._config.num_frames, -1))
         centre = by_frame[self._config.centre].expand_as(by_frame).flatten(0, 1)
         final = self._flow_final(torch.cat((flow_masks, guess, centre), dim=1))
-        return _warp_masked(frames, final)
+        warped = torch.empty_like(frames)
+        warp_into(warped, frames, final, fused=self._layout.fused)
+        return warped
+
+
+def _single(pictures: Tensor, index: int) -> Tensor:
+    """(N, C, H, W) to (1, C, H, W) in memory of its own: its neighbours may be gone long before it."""
+    return pictures if len(pictures) == 1 else pictures[index : index + 1].clone()
 
 
 def _batched(pictures: Sequence[Tensor]) -> Tensor:
     """(1, C, H, W) each to (B, C, H, W), channels last; one picture is not copied."""
     return pictures[0] if len(pictures) == 1 else torch.cat(list(pictures))
-
-
-def _warp_masked(frames: Tensor, flow_mask: Tensor) -> Tensor:
-    """(N, 3, H, W) float32."""
-    return backward_warp(frames, flow_mask[:, :2]) * flow_mask[:, 2:].sigmoid()
 
 
 class FlowConvs:

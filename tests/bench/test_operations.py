@@ -1,0 +1,37 @@
+"""What a GPU would do for a frame is counted without one, and does not grow unseen."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from fmanet_cli.bench.operations import OperationCounter, count_operations
+from fmanet_cli.weights.checkpoint import load_model
+
+META = torch.device("meta")
+
+
+def test_work_is_counted_and_views_are_not() -> None:
+    picture = torch.empty(1, 4, 5, 6, device=META, dtype=torch.float16, memory_format=torch.channels_last)
+    with torch.inference_mode(), OperationCounter() as counter:
+        torch.empty_like(picture).permute(0, 2, 3, 1).view(-1, 4)[:3].add_(1)
+    # Twelve values read and written.
+    assert (counter.launches, counter.traffic_bytes) == (1, 2 * 12 * 2)
+    with torch.inference_mode(), OperationCounter() as counter:
+        F.conv2d(picture, torch.empty(8, 4, 3, 3, device=META, dtype=torch.float16), padding=1)
+    assert (counter.launches, counter.traffic_bytes) == (1, (120 + 8 * 36 + 240) * 2)
+
+
+@pytest.mark.parametrize(
+    ("name", "windows", "launches", "bytes_per_pixel"),
+    [
+        ("lite", 8, 165, 76_000),
+        pytest.param("random:paper", 1, 1630, 500_000, marks=pytest.mark.slow),
+    ],
+)
+def test_no_frame_takes_more_than_it_did(name: str, windows: int, launches: int, bytes_per_pixel: int) -> None:
+    counts = count_operations(load_model(name), 180, 320, windows=windows)
+    assert counts.launches <= launches
+    assert 0.8e6 < counts.macs_per_pixel < 18e6
+    assert counts.traffic_bytes <= bytes_per_pixel * 320 * 180
