@@ -275,6 +275,7 @@ class RestoreJob:
             timeline=recorder.timeline(),
             shift_seconds=writer.shift_seconds,
             damaged=reader.problem_count,
+            streams=writer.plan.streams,
         )
         try:
             found = verify(self.source, partial, expectation=expectation, run=run)

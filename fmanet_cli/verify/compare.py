@@ -75,6 +75,8 @@ class RunFacts:
     """What the writer added to every timestamp."""
     damaged: int = 0
     """Places of the source that could not be read."""
+    streams: StreamPlan | None = None
+    """What the run planned for the other streams; None = it is planned again as the run would."""
 
 
 def verify(
@@ -145,7 +147,8 @@ def _inspect_source(path: str, asked: Expectation, run: RunFacts | None, target:
     if info.is_pipe or info.container == "image2":
         timeline = run.timeline if run is not None else decoded_timeline(info)
         return _Side(info=info, container=IMAGE_SEQUENCE, timeline=timeline)
-    found = inspect(info, span=_span(info, run), target=target, audio=asked.audio)
+    plan = run.streams if run is not None else None
+    found = inspect(info, span=_span(info, run), target=target, audio=asked.audio, plan=plan)
     times = packet_timeline(info, found.packets) if run is None or not run.damaged else None
     if times is None:
         times = run.timeline if run is not None else decoded_timeline(info)

@@ -137,7 +137,12 @@ class Inspection:
 
 
 def inspect(
-    info: VideoInfo, *, span: Span | None = None, target: Container | None = None, audio: str = "copy"
+    info: VideoInfo,
+    *,
+    span: Span | None = None,
+    target: Container | None = None,
+    audio: str = "copy",
+    plan: StreamPlan | None = None,
 ) -> Inspection:
     """Read every packet of a file, and plan what becomes of its streams.
 
@@ -146,11 +151,11 @@ def inspect(
         span: part of the other streams that counts.
         target: container for which the other streams are planned; None = they are not.
         audio: `copy`, `aac` or `none`.
+        plan: of a run, which then holds instead of target and audio.
     """
     with open_input(info.path) as container:
         packets = packets_of(container, video_index=info.stream_index, span=span)
-        plan = StreamPlan()
-        if target is not None and target is not IMAGE_SEQUENCE and len(info.streams) > 1:
+        if plan is None and target is not None and target is not IMAGE_SEQUENCE and len(info.streams) > 1:
             plan = plan_streams(
                 container.streams,
                 main_index=info.stream_index,
@@ -161,8 +166,8 @@ def inspect(
         return Inspection(
             packets=packets,
             tracks=_tracks(container, info, packets),
-            plan=plan,
-            sound_starts=_sound_starts(plan, packets),
+            plan=plan or StreamPlan(),
+            sound_starts=_sound_starts(plan or StreamPlan(), packets),
         )
 
 
