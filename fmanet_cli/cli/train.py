@@ -65,6 +65,7 @@ _STAGES = {"1": (1,), "2": (2,), "both": (1, 2)}
 @click.option(
     "--processes", type=click.IntRange(1), default=1, show_default=True, help="Processes that share a batch (CPU)."
 )
+@click.option("--loaders", type=click.IntRange(1), default=1, show_default=True, help="Processes that make windows.")
 @click.option(
     "--compile",
     "compiled",
@@ -128,6 +129,7 @@ def _build_session(options: dict[str, Any]) -> Session:
         save_every=options["save_every"],
         validate_every=options["validate_every"],
         half_precision=options["precision"] == "bf16",
+        loaders=options["loaders"],
         compiled=options["compiled"],
     )
     return Session(

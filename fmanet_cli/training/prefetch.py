@@ -59,8 +59,11 @@ class Reused:
         return self._kept[number]
 
 
-def prefetch(source: WindowSource, *, start: int, ahead: int = 4) -> Iterator[WindowBatch]:
-    """Yield the batches ``start``, ``start + 1``, ... made by one background process (``ahead`` = 0: in this one)."""
+def prefetch(source: WindowSource, *, start: int, ahead: int = 4, workers: int = 1) -> Iterator[WindowBatch]:
+    """Yield batch after batch from number ``start`` on, made by background processes (``ahead`` = 0: in this one).
+
+    Several ``workers`` change the order, see ``spread``; each makes ``ahead`` batches.
+    """
     if ahead == 0:
         index = start
         while True:
@@ -69,8 +72,8 @@ def prefetch(source: WindowSource, *, start: int, ahead: int = 4) -> Iterator[Wi
     loader = DataLoader(
         _Numbered(source),
         batch_size=None,
-        sampler=_CountingFrom(start),
-        num_workers=1,
+        sampler=_CountingFrom(start, getattr(source, "times", 1), workers),
+        num_workers=workers,
         prefetch_factor=ahead,
         worker_init_fn=_be_nice,
     )
@@ -87,14 +90,27 @@ class _Numbered(Dataset[tuple[Tensor | None, ...]]):
 
 
 class _CountingFrom(torch.utils.data.Sampler[int]):
-    def __init__(self, start: int) -> None:
-        self.start = start
+    def __init__(self, start: int, times: int, workers: int) -> None:
+        self.start, self.times, self.workers = start, times, workers
 
     def __iter__(self) -> Iterator[int]:
         index = self.start
         while True:
-            yield index
+            # The loader gives its first number to the first worker, wherever a resumed run starts.
+            yield spread(index, self.times, self.workers)
             index += 1
+
+
+def spread(index: int, times: int, workers: int) -> int:
+    """The number of the batch that is shown as number ``index``: each once, and no two workers make the same windows.
+
+    A ``Reused`` source makes its n-th windows for the batches n ``times`` to (n + 1) ``times`` - 1, and needs older
+    ones a multiple of its spacing away. So a worker gets all batches of every n that leaves one rest by ``workers``,
+    which the spacing has to be a multiple of.
+    """
+    block, place = divmod(index, times * workers)
+    turn, worker = divmod(place, workers)
+    return (block * workers + worker) * times + turn
 
 
 def _be_nice(_: int) -> None:

@@ -31,12 +31,16 @@ class RunOptions:
     recorded as graphs."""
     prefetched_batches: int = 4
     """Batches made ahead by a background process; 0 makes them in the loop."""
+    loaders: int = 1
+    """Background processes that make batches."""
     licence: str = "MIT"
     """Licence written into the weights."""
     source: str = "fmanet train"
     """Origin written into the weights."""
 
     def __post_init__(self) -> None:
+        if self.loaders < 1:
+            raise ValueError(f"loaders must be at least 1, got {self.loaders}")
         for name in ("minutes", "pause_after"):
             value = getattr(self, name)
             if value is not None and not value > 0:

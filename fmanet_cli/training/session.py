@@ -167,7 +167,9 @@ def build_source(session: Session) -> WindowSource:
         source = PhotoWindows(library, photos, seed=seed, texts=texts)
     uses = math.gcd(recipe.window_uses, count)
     if uses > 1:
-        return Reused(source, times=uses, spacing=max(2, _WINDOWS_BETWEEN_USES // count), seed=seed)
+        loaders = session.run.loaders
+        spacing = loaders * max(1, math.ceil(max(2, _WINDOWS_BETWEEN_USES // count) / loaders))
+        return Reused(source, times=uses, spacing=spacing, seed=seed)
     return source
 
 

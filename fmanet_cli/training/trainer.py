@@ -185,7 +185,8 @@ class Trainer:
     def _batches(self) -> Iterator[WindowBatch]:
         number, count = replica()
         source = self.source if count == 1 else _EveryNth(self.source, number, count)
-        return prefetch(source, start=self._batch, ahead=self.options.prefetched_batches)
+        options = self.options
+        return prefetch(source, start=self._batch, ahead=options.prefetched_batches, workers=options.loaders)
 
     def _prepare_step(self, stage: Stage, update: Update) -> tuple[CheckedStep | None, TrainingStep | RecordedStep]:
         def loss_of(batch: WindowBatch, rebuild: bool) -> DegradationLoss | RestorationLoss:

@@ -7,7 +7,7 @@ import itertools
 import torch
 
 from fmanet_cli.model.filtering import backward_warp
-from fmanet_cli.training.prefetch import Reused, prefetch
+from fmanet_cli.training.prefetch import Reused, prefetch, spread
 from fmanet_cli.training.windows import WindowBatch, downscale_window
 from tests.training.conftest import SimpleWindows
 
@@ -68,3 +68,22 @@ def test_batches_made_ahead_are_the_same_in_the_same_order():
     for mine, theirs, index in zip(here, ahead, (3, 4, 5), strict=True):
         assert torch.equal(mine.blurry, theirs.blurry)
         assert torch.equal(mine.blurry, source.batch(index).blurry)
+
+
+def test_several_workers_show_every_batch_once_and_share_no_windows():
+    times, workers, spacing = 4, 3, 6
+    order = [spread(index, times, workers) for index in range(times * workers * 5)]
+    assert sorted(order) == list(range(len(order)))
+    made = [set() for _ in range(workers)]
+    for place, index in enumerate(order):
+        newest = index // times
+        made[place % workers] |= {newest + age * spacing for age in range(times)}
+    assert all(not (mine & theirs) for mine, theirs in itertools.combinations(made, 2))
+    assert [spread(index, times, 1) for index in range(9)] == list(range(9))
+
+
+def test_workers_deliver_the_batches_of_that_order():
+    source = Reused(SimpleWindows(windows=4), times=2, spacing=2)
+    batches = prefetch(source, start=0, ahead=1, workers=2)
+    for index in range(4):
+        assert torch.equal(next(batches).blurry, source.batch(spread(index, 2, 2)).blurry)
