@@ -8,6 +8,11 @@ class FmanetError(Exception):
 
     exit_code = 1
 
+    def __init__(self, *args: object, remedy: str = "") -> None:
+        """`remedy`: the option that would mend it, as the command line spells it; the text does without."""
+        super().__init__(*args)
+        self.remedy = remedy
+
 
 class OptionError(FmanetError, ValueError):
     """An option or argument has a value that cannot be honoured."""

@@ -197,6 +197,6 @@ def test_good_frames_around_damage_are_kept_and_the_gap_is_said(tmp_path: Path) 
     check([stopped, continued])
     assert stopped["outcome"] == "refused"
     assert "a packet at 0.12 s cannot be decoded" in stopped["message"]
-    assert "with --on-error continue the good frames are kept" in stopped["message"]
+    assert "the good frames are kept where faults may be passed over" in stopped["message"]
     assert (continued["outcome"], continued["frames"]) == ("restored", FRAMES - 1)
     assert any("a packet at 0.12 s cannot be decoded" in warning for warning in continued["warnings"])

@@ -20,7 +20,7 @@ def explain(error: BaseException) -> tuple[str, int]:
     The traceback of an exception that nobody foresaw goes into a file, which the line names.
     """
     if isinstance(error, FmanetError) and not isinstance(error, UnexpectedError):
-        return one_line(error), error.exit_code
+        return one_line(f"{error} ({error.remedy})" if error.remedy else error), error.exit_code
     if isinstance(error, MemoryError):
         return "memory does not suffice; close other programs or ask for smaller tiles", DeviceError.exit_code
     origin = error.__cause__ if isinstance(error, UnexpectedError) and error.__cause__ is not None else error

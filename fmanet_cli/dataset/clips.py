@@ -49,7 +49,8 @@ class Clip:
             if image.shape != size:
                 raise EvaluationError(
                     f"clip {self.name}: frame {index} is {describe_size(image)}, the first {size[1]}x{size[0]}: "
-                    "give frames of one size (--photos takes pictures for photographs)"
+                    "give frames of one size, or take them for photographs",
+                    remedy="--photos",
                 )
             yield quantize(image)
 

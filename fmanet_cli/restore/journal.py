@@ -173,7 +173,8 @@ class Journal(OutputLock):
         if self._resume and has_frames and found is not None and not is_same:
             raise ResumeError(
                 f"an interrupted run for {self._target.name} was another one: {_differences(found, self._identity)}; "
-                "repeat its command to go on, or begin anew with --no-resume"
+                "repeat its command to go on, or begin anew",
+                remedy="--no-resume",
             )
         self.segments = SegmentFolder(self._folder, frames=self._segment_frames)
         if not self._resume or not is_same:
@@ -272,12 +273,15 @@ def agreeing(frames: Iterable[Frame], pts: Sequence[int]) -> Iterator[Frame]:
     for frame in frames:
         if count < len(pts) and frame.pts != pts[count]:
             raise ResumeError(
-                f"frame {count} has pts {frame.pts}, the interrupted run saw {pts[count]}; begin anew with --no-resume"
+                f"frame {count} has pts {frame.pts}, the interrupted run saw {pts[count]}; begin anew",
+                remedy="--no-resume",
             )
         count += 1
         yield frame
     if count < len(pts):
-        raise ResumeError(f"{count} frames are read, the interrupted run had {len(pts)}; begin anew with --no-resume")
+        raise ResumeError(
+            f"{count} frames are read, the interrupted run had {len(pts)}; begin anew", remedy="--no-resume"
+        )
 
 
 def _read_head(path: Path) -> dict[str, Any] | None:

@@ -224,7 +224,8 @@ def check_weights(report: RunReport, path: Path) -> None:
     now = describe_weights(report.weights.name)
     if now.sha256 != report.weights.sha256:
         raise WeightsError(
-            f"weights {report.weights.name} have changed since {path} was written; give --model to use others"
+            f"weights {report.weights.name} have changed since {path} was written; name others to use them",
+            remedy="--model",
         )
 
 

@@ -12,7 +12,7 @@ from click.testing import CliRunner
 
 from fmanet_cli.cli.main import COMMANDS, main
 from fmanet_cli.cli.number_types import SECONDS
-from fmanet_cli.errors import DeviceError
+from fmanet_cli.errors import DeviceError, OutputExistsError
 
 
 def test_help_answers_at_once_without_torch() -> None:
@@ -50,6 +50,18 @@ def test_own_errors_are_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
         assert result.exit_code == 5
         assert result.stderr.startswith("Traceback (most recent call last)")
         assert result.stderr.endswith("error: no memory at all\n")
+
+
+def test_the_option_that_would_mend_a_fault_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(**_: object) -> None:
+        raise OutputExistsError("a.mp4 exists; choose another name or overwrite it", remedy="--overwrite")
+
+    monkeypatch.setattr(main.get_command(click.Context(main), "probe"), "callback", fail)
+    result = CliRunner().invoke(main, ["probe", "a.mp4"])
+    assert (result.exit_code, result.stderr) == (
+        2,
+        "error: a.mp4 exists; choose another name or overwrite it (--overwrite)\n",
+    )
 
 
 def test_what_nobody_foresaw_is_one_line_too(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

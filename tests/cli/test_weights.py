@@ -141,7 +141,7 @@ def test_import_verify_and_remove(authors_zip: Path) -> None:
     verified = _run("verify").stdout.splitlines()
     assert verified[0] == f"lite: ok, SHA-256 {LITE.sha256}"
     assert verified[1].startswith("fma-net_reds: ok, SHA-256 ")
-    with pytest.raises(OutputExistsError, match="--overwrite"):
+    with pytest.raises(OutputExistsError, match="overwrite it"):
         _run("import", authors_zip)
     assert f"removed {cached_path('fma-net_reds')}" in _run("remove", "fma-net_reds").stderr
     with pytest.raises(WeightsError, match="unknown weights 'fma-net_reds'"):

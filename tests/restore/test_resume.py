@@ -213,7 +213,7 @@ def test_a_film_that_needed_tiles_goes_on_in_tiles(
 def test_another_run_than_the_interrupted_one_is_refused(clip: Path, tmp_path: Path, restorer: Restorer) -> None:
     target = tmp_path / "sharp.mp4"
     interrupt(clip, target, restorer, after_frames=14)
-    with pytest.raises(ResumeError, match=r"sharp\.mp4 .* options\.encoder\.crf was None and is 20.*--no-resume"):
+    with pytest.raises(ResumeError, match=r"sharp\.mp4 .* options\.encoder\.crf was None and is 20.*begin anew"):
         finish(clip, target, restorer, encoder=EncoderOptions(crf=20))
     other = Restorer(random_model(restorer.model.config, seed=4), device="cpu", precision="fp32")
     with pytest.raises(ResumeError, match=r"weights\.sha256 was \w+ and is \w+"):

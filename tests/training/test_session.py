@@ -72,7 +72,7 @@ def test_a_run_leaves_weights_logs_and_pictures(photos, tmp_path, monkeypatch):
 
 def test_a_second_run_in_the_same_folder_must_resume(photos, tmp_path):
     first = list(train(session(photos, tmp_path / "run", stages=(2,))))
-    with pytest.raises(OptionError, match="already holds a run; give --resume to go on or another folder"):
+    with pytest.raises(OptionError, match="already holds a run; resume it or give another folder"):
         list(train(session(photos, tmp_path / "run", stages=(2,))))
     longer = session(photos, tmp_path / "run", stages=(2,), resume=True, recipe=tiny_recipe(steps=5))
     assert [report.step for report in train(longer)] == [4, 5]
@@ -111,7 +111,7 @@ def test_tensorboard_is_written_or_refused(photos, tmp_path, monkeypatch):
 def test_contradictions_are_refused(photos, tmp_path):
     with pytest.raises(OptionError, match="the batch of 2 windows cannot be shared by 3 processes"):
         session(photos, tmp_path, processes=3)
-    with pytest.raises(OptionError, match="--resume goes on with its own weights"):
+    with pytest.raises(OptionError, match="a resumed run goes on with its own weights"):
         session(photos, tmp_path, resume=True, init="lite")
 
 

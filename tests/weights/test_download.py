@@ -92,7 +92,7 @@ def test_environment_forbids_the_network(
     server: Any, target: Path, monkeypatch: pytest.MonkeyPatch, value: str
 ) -> None:
     monkeypatch.setenv("FMANET_OFFLINE", value)
-    with pytest.raises(DownloadError, match=r"the network is forbidden \(--offline or FMANET_OFFLINE\)"):
+    with pytest.raises(DownloadError, match=r"the network is forbidden: "):
         _fetch(server.url + "/a", target)
     assert server.requests == []
 

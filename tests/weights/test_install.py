@@ -235,7 +235,7 @@ def test_import_of_a_checkpoint_keeps_what_it_says(upstream_folder: Path, tmp_pa
 
 def test_import_replaces_only_when_told(upstream_folder: Path) -> None:
     import_weights([upstream_folder], name="mine")
-    with pytest.raises(OutputExistsError, match=r"mine.safetensors exists: .* --overwrite"):
+    with pytest.raises(OutputExistsError, match=r"mine.safetensors exists: .* overwrite it"):
         import_weights([upstream_folder], name="mine")
     import_weights([upstream_folder], name="mine", colour_order="rgb", overwrite=True)
     assert load_model("mine").colour_order == "rgb"

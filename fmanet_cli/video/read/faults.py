@@ -31,7 +31,10 @@ class FaultLog:
         """Record a fault. Raises VideoReadError when the first fault shall stop the run and this one is ``fatal``."""
         self.note(problem)
         if self.stops and fatal:
-            raise VideoReadError(f"{self.path}: {problem}; with --on-error continue the good frames are kept")
+            raise VideoReadError(
+                f"{self.path}: {problem}; the good frames are kept where faults may be passed over",
+                remedy="--on-error continue",
+            )
 
     def note(self, problem: str, *, kind: str = "") -> None:
         """Record what was mended without loss, such as a timestamp that goes back; ``kind`` is listed once."""

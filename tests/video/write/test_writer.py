@@ -372,7 +372,7 @@ def test_odd_sizes_need_a_format_without_shared_chroma(tmp_path: Path) -> None:
 def test_an_existing_target_is_kept_unless_asked(tmp_path: Path) -> None:
     make_clip(tmp_path / "a.mp4", count=2)
     (tmp_path / "b.mp4").write_text("precious")
-    with pytest.raises(OutputExistsError, match=r"b\.mp4 exists; use --overwrite to replace it"):
+    with pytest.raises(OutputExistsError, match=r"b\.mp4 exists; choose another name or overwrite it"):
         copy(tmp_path / "a.mp4", tmp_path / "b.mp4")
     assert (tmp_path / "b.mp4").read_text() == "precious"
     copy(tmp_path / "a.mp4", tmp_path / "b.mp4", overwrite=True)
