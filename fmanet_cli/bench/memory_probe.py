@@ -113,7 +113,7 @@ def _restores_whole(restorer: Restorer, height: int, width: int) -> bool:
     run = restorer.start(height, width)
     try:
         # No more windows than it takes to use every buffer again: the plain network needs a minute for each.
-        with contextlib.closing(run.restore(frames, first=config.centre)) as restored:
+        with contextlib.closing(run.restore(frames, skips=lambda number: number < config.centre)) as restored:
             for _ in itertools.islice(restored, _WINDOWS):
                 pass
     except DeviceError:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import itertools
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from typing import Final
 
 import numpy as np
@@ -25,7 +25,7 @@ from fmanet_cli.engine.fast.network import StreamingRunner
 from fmanet_cli.engine.fast.warping import why_not_fused
 from fmanet_cli.engine.memory import cap_device_memory
 from fmanet_cli.engine.planes import planar_codes
-from fmanet_cli.engine.run import RestorationRun
+from fmanet_cli.engine.run import RestorationRun, no_frame
 from fmanet_cli.engine.runner import ReferenceRunner, WindowRunner
 from fmanet_cli.engine.self_check import SelfCheck, Trial, fallback_warnings
 from fmanet_cli.engine.tiling import DEFAULT_OVERLAP, Tiling
@@ -112,19 +112,21 @@ class Restorer:
         """
         return RestorationRun(self, height, width, tiling=tiling)
 
-    def restore(self, frames: Iterable[Frame], *, first: int = 0) -> Generator[Frame, None, None]:
+    def restore(
+        self, frames: Iterable[Frame], *, skips: Callable[[int], bool] = no_frame
+    ) -> Generator[Frame, None, None]:
         """A run over frames whose size the first one tells; see `RestorationRun.restore`."""
         size, stream = _sized(frames)
         if size is not None:
-            yield from self.start(*size).restore(stream, first=first)
+            yield from self.start(*size).restore(stream, skips=skips)
 
     def restore_planar(
-        self, frames: Iterable[Frame], plane_format: PlaneFormat, *, first: int = 0
+        self, frames: Iterable[Frame], plane_format: PlaneFormat, *, skips: Callable[[int], bool] = no_frame
     ) -> Generator[PlanarFrame, None, None]:
         """The same with the pictures as an encoder takes them; see `RestorationRun.restore_planar`."""
         size, stream = _sized(frames)
         if size is not None:
-            yield from self.start(*size).restore_planar(stream, plane_format, first=first)
+            yield from self.start(*size).restore_planar(stream, plane_format, skips=skips)
 
     def longer(self, precision: Precision) -> tuple[Precision, WindowRunner]:
         """The network in the next precision after one, other than fp32, whose numbers do not reach far enough."""

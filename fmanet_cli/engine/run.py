@@ -44,6 +44,11 @@ Finished = TypeVar("Finished", Frame, PlanarFrame)
 Value = TypeVar("Value")
 
 
+def no_frame(_: int) -> bool:
+    """Skips no frame."""
+    return False
+
+
 class RestorationRun:
     """What one film needs and no other film may inherit; made by `Restorer.start`.
 
@@ -79,8 +84,10 @@ class RestorationRun:
         problem = self._runner.problem if isinstance(self._runner, GraphedRunner) else None
         return (*self._restorer.warnings, *self._warnings, *([problem] if problem else []))
 
-    def restore(self, frames: Iterable[Frame], *, first: int = 0) -> Generator[Frame, None, None]:
-        """Yields one restored frame for each frame from number `first` on, in order, with its timestamps.
+    def restore(
+        self, frames: Iterable[Frame], *, skips: Callable[[int], bool] = no_frame
+    ) -> Generator[Frame, None, None]:
+        """Yields one restored frame for each frame that is not skipped, in order, with its timestamps.
 
         A CPU computes two windows side by side, each with half of torch's threads, where threads and memory suffice; a
         CUDA device computes one while another is copied back.
@@ -89,7 +96,8 @@ class RestorationRun:
             frames: all of the run's size, never kept longer than a window; read half a window and up to `MAX_PENDING`
                 frames ahead. No window reaches across a frame with `starts_shot`: each shot is restored as if it were
                 alone.
-            first: frames before it are seen as neighbours only, so that a run can go on where another one ended.
+            skips: whether the frame of a number, from 0, is seen as a neighbour only, because it was restored before or
+                elsewhere.
 
         Returns:
             Frames whose image is (4H, 4W, 3) float32 RGB in [0, 1]. An exception of `frames` comes after all windows
@@ -103,10 +111,10 @@ class RestorationRun:
         def made(restored: Tensor) -> list[Tensor]:
             return [self._restorer.as_image(restored)]
 
-        return self._restored(frames, first, made, lambda source, arrays: replace(source, image=arrays[0]))
+        return self._restored(frames, skips, made, lambda source, arrays: replace(source, image=arrays[0]))
 
     def restore_planar(
-        self, frames: Iterable[Frame], plane_format: PlaneFormat, *, first: int = 0
+        self, frames: Iterable[Frame], plane_format: PlaneFormat, *, skips: Callable[[int], bool] = no_frame
     ) -> Generator[PlanarFrame, None, None]:
         """As `restore`, with the pictures as an encoder takes them, made on the device."""
 
@@ -117,12 +125,12 @@ class RestorationRun:
             luma, blue, red = arrays
             return PlanarFrame((luma, blue, red), source.pts, source.time_base, source.duration)
 
-        return self._restored(frames, first, made, planar)
+        return self._restored(frames, skips, made, planar)
 
     def _restored(
         self,
         frames: Iterable[Frame],
-        first: int,
+        skips: Callable[[int], bool],
         made: Callable[[Tensor], Sequence[Tensor]],
         finish: Callable[[Frame, list[np.ndarray]], Finished],
     ) -> Generator[Finished, None, None]:
@@ -133,7 +141,7 @@ class RestorationRun:
             self._restorer.model.config.centre,
             starts_run=lambda item: item.frame.starts_shot,
         )
-        wanted = (window for window in windows if _centre(window).index >= first)
+        wanted = (window for window in windows if not skips(_centre(window).index))
 
         def completed(begun: _Begun) -> Finished:
             arrays = begun.arrival()
@@ -343,6 +351,10 @@ class RestorationRun:
             self.precision, self._runner = restorer.longer(tried)
             self.pass_size = 1
             self._warn(f"{where}: going on in {self.precision}")
+
+    def take_notes(self, warnings: Iterable[str]) -> None:
+        """Add what others who restored parts of this film had to say, each once."""
+        self._warnings.extend(text for text in dict.fromkeys(warnings) if text not in self.warnings)
 
     def _warn(self, text: str) -> None:
         self._warnings.append(text)

@@ -14,18 +14,20 @@ from typing import Any
 from fmanet_cli.engine.device_errors import device_errors
 from fmanet_cli.engine.memory import free_memory
 from fmanet_cli.engine.restorer import Restorer
-from fmanet_cli.engine.run import RestorationRun
+from fmanet_cli.engine.run import RestorationRun, no_frame
 from fmanet_cli.engine.tiling import Tiling
 from fmanet_cli.errors import OptionError, VerificationError
 from fmanet_cli.model.fmanet import FMANet
 from fmanet_cli.restore.journal import Journal, OutputLock, agreeing, is_resumable, run_identity
 from fmanet_cli.restore.pipeline import BackgroundConsumer, prefetched
-from fmanet_cli.restore.resize import resized
+from fmanet_cli.restore.span_worker import QUEUE_FRAMES, FilmTask, restored_frames
+from fmanet_cli.restore.spans import span_tasks
 from fmanet_cli.restore.stage_clock import StageClock
+from fmanet_cli.restore.workers import SpanPool
 from fmanet_cli.shots.detector import DEFAULT_THRESHOLD, ShotMarker, check_threshold, is_cut_list
 from fmanet_cli.verify.compare import Expectation, RunFacts, verify
 from fmanet_cli.verify.result import VerificationResult, summary
-from fmanet_cli.video.frames import Frame, PlanarFrame
+from fmanet_cli.video.frames import Frame
 from fmanet_cli.video.read.rational import parse_frame_rate
 from fmanet_cli.video.read.reader import VideoReader
 from fmanet_cli.video.read.timeline import TimelineRecorder
@@ -35,9 +37,6 @@ from fmanet_cli.video.write.sizes import check_size, output_size
 from fmanet_cli.video.write.writer import VideoWriter
 
 log = logging.getLogger(__name__)
-
-QUEUE_FRAMES = 3
-"""Frames that wait between two stages; enough to even out their times."""
 
 SEGMENT_FRAMES = 120
 """Frames that a crash costs at most. Each segment begins with a key frame: at 60 files grew by up to a third, at 120 by
@@ -90,6 +89,20 @@ class RestoreSettings:
     """Go on where an interrupted run of the same settings ended; False begins anew."""
     segment_frames: int = SEGMENT_FRAMES
     """Frames in each closed piece that a crash leaves; 0 = one piece, of which a crash leaves nothing."""
+
+    @property
+    def reading(self) -> dict[str, Any]:
+        """Options of `VideoReader`."""
+        return {
+            "start_seconds": self.start_seconds,
+            "end_seconds": self.end_seconds,
+            "on_error": self.on_error,
+            "stream": self.stream,
+            "dolby_vision": self.dolby_vision,
+            "frame_rate": None if self.frame_rate is None else parse_frame_rate(self.frame_rate),
+            "deinterlace": self.deinterlace,
+            "colour": self.colour,
+        }
 
     def __post_init__(self) -> None:
         if self.segment_frames < 0:
@@ -186,7 +199,9 @@ class RestoreJob:
         *,
         settings: RestoreSettings | None = None,
         model_name: str = "",
+        pool: SpanPool | None = None,
     ) -> None:
+        """pool: workers that restore the spans of the film; None = this process does."""
         self.source, self.target = str(source), str(target)
         self.report: RestoreReport | None = None
         """Set when the run has ended well."""
@@ -195,6 +210,7 @@ class RestoreJob:
         self._restorer = restorer
         self._settings = settings or RestoreSettings()
         self._model_name = model_name
+        self._pool = pool
 
     def run(self) -> Iterator[RestoreProgress]:
         """Yields once before the first frame and after every frame; the target appears at the end.
@@ -210,17 +226,7 @@ class RestoreJob:
         settings = self._settings
         marker = ShotMarker(settings.scene_detect, threshold=settings.scene_threshold)
         with (
-            VideoReader(
-                self.source,
-                start_seconds=settings.start_seconds,
-                end_seconds=settings.end_seconds,
-                on_error=settings.on_error,
-                stream=settings.stream,
-                dolby_vision=settings.dolby_vision,
-                frame_rate=None if settings.frame_rate is None else parse_frame_rate(settings.frame_rate),
-                deinterlace=settings.deinterlace,
-                colour=settings.colour,
-            ) as reader,
+            VideoReader(self.source, **settings.reading) as reader,
             self._journal() as journal,
             self._writer(reader, journal) as writer,
         ):
@@ -233,17 +239,15 @@ class RestoreJob:
             yield RestoreProgress(done, reader.info.frame_count)
             recorder = TimelineRecorder(reader.info.time_base)
             clock = StageClock()
-            frames = agreeing(recorder.noting(reader), journal.segments.pts if journal is not None and kept else [])
-            decoded = prefetched(clock.timed("decoding and finding cuts", marker.mark(frames)), QUEUE_FRAMES)
-            with (
-                contextlib.closing(decoded),
-                contextlib.closing(_restored(restoration, decoded, writer, first=kept)) as restored,
-                BackgroundConsumer(clock.timing("encoding", writer.write), depth=QUEUE_FRAMES) as encoder,
-            ):
-                for frame in clock.timed("the network, with its waiting for frames", restored):
-                    if journal is not None:
-                        journal.note_tiling(restoration.tiling)
-                    encoder.put(frame)
+            frames = marker.mark(agreeing(recorder.noting(reader), journal.segments.pts if journal and kept else {}))
+            frames = clock.timed("decoding and finding cuts", frames)
+            steps = (
+                self._by_workers(frames, reader, writer, restoration, journal)
+                if self._pool is not None
+                else _in_this_process(frames, writer, restoration, journal, clock)
+            )
+            with contextlib.closing(steps):
+                for _ in steps:
                     done += 1
                     yield RestoreProgress(done, reader.info.frame_count)
             log.debug("seconds: %s", ", ".join(f"{name} {spent:.1f}" for name, spent in clock.seconds.items()))
@@ -256,6 +260,40 @@ class RestoreJob:
                 journal.note_whole(Path(partial))
         seconds = time.perf_counter() - began
         self.report = self._report(reader, writer, marker, restoration, seconds, frames_resumed=kept)
+
+    def _by_workers(
+        self,
+        frames: Iterable[Frame],
+        reader: VideoReader,
+        writer: VideoWriter,
+        restoration: RestorationRun,
+        journal: Journal | None,
+    ) -> Generator[None, None, None]:
+        """Has the missing spans restored elsewhere; yields after each frame."""
+        assert self._pool is not None
+        if journal is None or not writer.is_segmented:
+            raise OptionError(
+                f"{self.target} is written in one piece, which several workers cannot share; "
+                "use one worker, or a file with a codec other than raw video"
+            )
+        film = FilmTask(
+            source=self.source,
+            source_size=(reader.info.height, reader.info.width),
+            reading=self._settings.reading,
+            folder=journal.segments.folder,
+            plan=writer.plan,
+            tiling=restoration.tiling,
+        )
+        radius = self._restorer.model.config.centre
+        tasks = span_tasks(frames, film, journal.segments, radius=radius)
+        with contextlib.closing(self._pool.map(tasks)) as results:
+            for result in results:
+                if result is None:
+                    yield
+                else:
+                    journal.note_tiling(result.tiling)
+                    restoration.take_notes(result.warnings)
+        writer.take_segments()
 
     def _verify(self, partial: str, reader: VideoReader, writer: VideoWriter, recorder: TimelineRecorder) -> None:
         """Compares the finished file while it still has its temporary name."""
@@ -357,14 +395,28 @@ class RestoreJob:
         )
 
 
-def _restored(
-    restoration: RestorationRun, frames: Iterable[Frame], writer: VideoWriter, *, first: int
-) -> Generator[Frame | PlanarFrame, None, None]:
-    """The frames from number `first` on: as planes where the encoder takes them at this size."""
-    if writer.plane_format is not None and (writer.height, writer.width) == restoration.restored_size:
-        yield from restoration.restore_planar(frames, writer.plane_format, first=first)
-    else:
-        yield from resized(restoration.restore(frames, first=first), writer.height, writer.width)
+def _in_this_process(
+    frames: Iterable[Frame],
+    writer: VideoWriter,
+    restoration: RestorationRun,
+    journal: Journal | None,
+    clock: StageClock,
+) -> Generator[None, None, None]:
+    """Restores every frame that is not in a closed segment yet; yields after each."""
+    decoded = prefetched(frames, QUEUE_FRAMES)
+    skips = journal.segments.holds if journal is not None else no_frame
+    plane_format, size = writer.plane_format, (writer.height, writer.width)
+    restored = restored_frames(restoration, decoded, plane_format, size, skips=skips)
+    with (
+        contextlib.closing(decoded),
+        contextlib.closing(restored),
+        BackgroundConsumer(clock.timing("encoding", writer.write), depth=QUEUE_FRAMES) as encoder,
+    ):
+        for frame in clock.timed("the network, with its waiting for frames", restored):
+            if journal is not None:
+                journal.note_tiling(restoration.tiling)
+            encoder.put(frame)
+            yield
 
 
 def restore_video(

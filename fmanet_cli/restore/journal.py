@@ -6,7 +6,7 @@ import contextlib
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
@@ -157,7 +157,7 @@ class Journal(OutputLock):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         is_whole = kind is None or issubclass(kind, VerificationError)
-        self._leave(keep=not is_whole and bool(self.segments.segments))
+        self._leave(keep=not is_whole and count_frames(self._folder) > 0)
 
     def note_whole(self, whole: Path) -> None:
         """Remember the finished file, so that a journal that outlives its end is known for a leftover."""
@@ -264,23 +264,23 @@ def weights_digest(model: FMANet) -> str:
     return digest.hexdigest()
 
 
-def agreeing(frames: Iterable[Frame], pts: Sequence[int]) -> Iterator[Frame]:
-    """The same frames, of which the first must have the timestamps that an interrupted run has seen.
+def agreeing(frames: Iterable[Frame], pts: Mapping[int, int]) -> Iterator[Frame]:
+    """The same frames, of which those that were restored before must have the timestamps that they had then.
 
-    Raises ResumeError where they have not.
+    pts: by the number of the frame. Raises ResumeError where they have not.
     """
     count = 0
     for frame in frames:
-        if count < len(pts) and frame.pts != pts[count]:
+        if frame.pts != pts.get(count, frame.pts):
             raise ResumeError(
                 f"frame {count} has pts {frame.pts}, the interrupted run saw {pts[count]}; begin anew",
                 remedy="--no-resume",
             )
         count += 1
         yield frame
-    if count < len(pts):
+    if pts and count <= max(pts):
         raise ResumeError(
-            f"{count} frames are read, the interrupted run had {len(pts)}; begin anew", remedy="--no-resume"
+            f"{count} frames are read, the interrupted run had {max(pts) + 1}; begin anew", remedy="--no-resume"
         )
 
 

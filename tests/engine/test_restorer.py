@@ -51,7 +51,7 @@ def test_going_on_in_the_middle_gives_the_same_pictures(tiny_model: FMANet, firs
     frames[5] = replace(frames[5], starts_shot=True)
     restorer = Restorer(tiny_model, device="cpu", precision="fp32")
     expected = list(restorer.restore(frames))[first:]
-    found = list(restorer.restore(frames, first=first))
+    found = list(restorer.restore(frames, skips=lambda number: number < first))
     assert [frame.pts for frame in found] == [frame.pts for frame in frames[first:]]
     for frame, truth in zip(found, expected, strict=True):
         np.testing.assert_array_equal(frame.image, truth.image)

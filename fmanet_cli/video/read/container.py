@@ -7,10 +7,11 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
-from itertools import chain, islice
+from itertools import chain, dropwhile, islice
 from pathlib import Path
 
 import av
+from av.video.frame import PictureType
 
 from fmanet_cli.errors import VideoReadError
 from fmanet_cli.video.frames import Crop, VideoInfo
@@ -166,15 +167,29 @@ class ContainerSource:
             crop=self.crop,
         )
 
-    def pictures(self, start_seconds: Fraction | None) -> Iterator[av.VideoFrame]:
-        """Frames in presentation order; with a start, some frames before it may be left out already."""
+    @property
+    def can_seek(self) -> bool:
+        """Whether decoding can begin elsewhere than at the first frame."""
+        return not self._reads_pipe and self.container.format.name in _SEEKABLE_CONTAINERS
+
+    def pictures(self, start_seconds: Fraction | None, *, near_pts: int | None = None) -> Iterator[av.VideoFrame]:
+        """Frames in presentation order.
+
+        start_seconds: some frames before it may be left out already. near_pts: begin at a key frame that should lie
+        before it; what is decoded but refers to frames before that is left out.
+        """
         frames: Iterator[av.VideoFrame] = chain(self._peeked, self._decoded)
-        can_seek = not self._reads_pipe and self.container.format.name in _SEEKABLE_CONTAINERS
-        if start_seconds is not None and start_seconds > _SEEK_FROM_SECONDS and can_seek:
-            target = self.info.start_seconds + start_seconds
-            self.container.seek(int(target / self.info.time_base), stream=self.stream, backward=True)
+        target = near_pts
+        if target is None and start_seconds is not None and start_seconds > _SEEK_FROM_SECONDS:
+            target = int((self.info.start_seconds + start_seconds) / self.info.time_base)
+        if target is not None and self.can_seek:
+            self.container.seek(target, stream=self.stream, backward=True)
             self._early_pts = None
             frames = self._decode_all(may_start_broken=True)
+            if near_pts is not None:
+                # Frames shown before the key frame may refer to others that were not decoded; so do those after a mere
+                # recovery point, from which the picture is refreshed strip by strip.
+                frames = dropwhile(lambda frame: not (frame.key_frame and frame.pict_type == PictureType.I), frames)
         if self._deinterlace_method is not None:
             frames = deinterlaced(
                 frames,

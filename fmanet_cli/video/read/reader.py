@@ -46,6 +46,7 @@ class VideoReader:
         frame_rate: Fraction | None = None,
         stream: int | None = None,
         dolby_vision: str = "refuse",
+        near_pts: int | None = None,
     ):
         """Open ``path``: a file, an image sequence such as ``frames/%05d.png``, or ``-`` for standard input.
 
@@ -56,6 +57,7 @@ class VideoReader:
         frame_rate: of image sequences and of streams without timestamps, in frames a second.
         stream: index of the video stream; by default the moving one that is marked as default, or has most pixels.
         dolby_vision: ``refuse`` streams whose colours only Dolby Vision knows (profile 5), or ``ignore`` that.
+        near_pts: where the container allows it, begin at a key frame before about this time instead of the first frame.
 
         Raises OptionError for impossible options and VideoReadError when nothing can be decoded.
         """
@@ -84,6 +86,7 @@ class VideoReader:
         self.restarts = RestartLog()
         """Where the timestamps started again so far."""
         self._has_broken_pixels = False
+        self._near_pts = near_pts
         self.frames_read = 0
         """Frames given so far."""
         self._frames = self._stream_frames()
@@ -143,7 +146,7 @@ class VideoReader:
         clock = FrameClock(
             time_base=info.time_base, frame_rate=info.frame_rate, faults=self._faults, restarts=self.restarts
         )
-        for pts, picture in clock.timed(self._source.pictures(info.trim_start_seconds)):
+        for pts, picture in clock.timed(self._pictures()):
             seconds = pts * info.time_base - info.start_seconds
             if info.trim_start_seconds is not None and seconds < info.trim_start_seconds:
                 continue
@@ -161,6 +164,11 @@ class VideoReader:
             yield self._as_frame(*held, duration=self._last_duration(*held, end_seconds, step))
         elif not self.frames_read:
             raise VideoReadError(f"{self.path} has no frame between the asked start and end")
+
+    def _pictures(self) -> Iterator[av.VideoFrame]:
+        if self._near_pts is not None and isinstance(self._source, ContainerSource):
+            return self._source.pictures(None, near_pts=self._near_pts)
+        return self._source.pictures(self.info.trim_start_seconds)
 
     def _last_duration(self, pts: int, picture: av.VideoFrame, end_seconds: Fraction | None, step: int) -> int:
         """MP4 and Matroska know the end of the stream better than the decoder knows its last frame."""

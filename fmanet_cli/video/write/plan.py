@@ -7,10 +7,11 @@ from dataclasses import asdict, dataclass, field
 from fractions import Fraction
 from typing import Any
 
-from fmanet_cli.video.frames import DisplayMatrix, VideoInfo
-from fmanet_cli.video.pixels.colour import PlaneFormat
+from fmanet_cli.video.frames import DisplayMatrix, Frame, PlanarFrame, VideoInfo
+from fmanet_cli.video.pixels.colour import Picture, PlaneFormat
 from fmanet_cli.video.write.codecs import VideoSettings
 from fmanet_cli.video.write.containers import Container
+from fmanet_cli.video.write.orientation import oriented
 from fmanet_cli.video.write.stream_plan import StreamPlan
 
 CONTAINERS_WITHOUT_ORIGIN = ("mpegts", "mpeg", "avi")
@@ -50,6 +51,12 @@ class OutputPlan:
     def image_bit_depth(self) -> int:
         """Bits of every colour component in an image sequence."""
         return 16 if self.like.bit_depth > 8 else 8
+
+    def as_encoded(self, frame: Frame | PlanarFrame) -> Picture:
+        """The picture of a restored frame as the encoder takes it, turned where the container cannot say it."""
+        if isinstance(frame, PlanarFrame):
+            return frame.planes
+        return frame.image if self.baked_matrix is None else oriented(frame.image, self.baked_matrix)
 
     def shift_seconds(self, first_pts: int) -> Fraction:
         """What is added to every timestamp of the source, from the one of its first frame.

@@ -45,6 +45,11 @@ class SegmentedOutput:
     def start(self, first_pts: int) -> None:
         """Nothing: the container is opened when it is known to be complete."""
 
+    @property
+    def settings(self) -> VideoSettings:
+        """How segments are encoded."""
+        return self._settings
+
     def write(self, picture: Picture, *, pts: int, duration: int) -> None:
         """Encode one picture; a segment that is full or old is closed."""
         if self._current is None:
@@ -52,7 +57,7 @@ class SegmentedOutput:
             self._current_since = time.monotonic()
         self._current.write(picture, pts=pts, duration=duration)
         is_old = time.monotonic() - self._current_since >= MOST_SECONDS
-        if is_old or self._current.frame_count == self._segments.segment_frames:
+        if is_old or self._current.frame_count == self._current.room:
             self._close_segment()
 
     def finish(self) -> None:
@@ -60,6 +65,9 @@ class SegmentedOutput:
         if self._current is not None:
             self._close_segment()
         segments = self._segments.segments
+        missing, next_first = self._segments.gap()
+        if next_first is not None:
+            raise VideoWriteError(f"frames {missing} to {next_first - 1} are missing; run the same command again")
         with _opened(segments[0]) as stream:
             self._output.start(segments[0].pts[0], encoded=stream)
         shown = (frame for segment in segments for frame in zip(segment.pts, segment.durations, strict=True))
@@ -84,7 +92,7 @@ class SegmentedOutput:
 
     def _close_segment(self) -> None:
         assert self._current is not None
-        self._segments.segments.append(self._current.close())
+        self._segments.add(self._current.close())
         self._current = None
 
 

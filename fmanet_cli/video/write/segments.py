@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import bisect
 import contextlib
 import hashlib
 import json
 import re
+import secrets
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -26,7 +28,7 @@ WHOLE_NAME = "whole.json"
 """What is noted in the folder of the finished output, before that gets its name."""
 
 _OWN_NAME = re.compile(
-    rf"\d{{{_NAME_DIGITS}}}\.(segment|json)(\.part)?|(journal|whole)\.json(\.part)?|lock|\.whole\..*"
+    rf"\d{{{_NAME_DIGITS}}}\.(segment|json)(\.[0-9a-f]{{8}})?(\.part)?|(journal|whole)\.json(\.part)?|lock|\.whole\..*"
 )
 """Everything that is ever written into a folder of segments."""
 
@@ -40,19 +42,31 @@ class Segment:
 
     path: Path
     """The file."""
+    first: int
+    """Number of its first frame, from 0."""
     pts: tuple[int, ...]
     """Presentation timestamps of the source, in display order."""
     durations: tuple[int, ...]
     """In the same ticks."""
     order: tuple[int, ...]
-    """For each packet in coding order the number of its frame in display order."""
+    """For each packet in coding order the number of its frame in display order, from 0 in each segment."""
+
+    @property
+    def frame_count(self) -> int:
+        """Frames in it."""
+        return len(self.pts)
+
+    @property
+    def last(self) -> int:
+        """Number of the frame after its last one."""
+        return self.first + len(self.pts)
 
 
 class SegmentFolder:
-    """The segments of one output; those that are whole and follow each other from the first frame on are kept."""
+    """The closed segments of one output, spans of frames in any order and whoever made them; whole ones are kept."""
 
     def __init__(self, folder: Path, *, frames: int):
-        """frames: in each segment but the last. What is damaged, and all that comes after it, is removed.
+        """frames: at most in each segment. What is damaged or holds the frames of another segment is removed.
 
         Raises VideoWriteError when the folder cannot be cleared.
         """
@@ -60,32 +74,71 @@ class SegmentFolder:
             raise OptionError(f"a segment must have at least 1 frame, got {frames}")
         self.folder = folder
         self.segment_frames = frames
-        self.segments: list[Segment] = []
-        while (segment := _read_segment(folder, self.frame_count)) is not None:
-            self.segments.append(segment)
+        self._closed: dict[int, Segment] = {}
+        self.look_again()
         self._remove_others()
+
+    @property
+    def segments(self) -> list[Segment]:
+        """All of them, in the order of their frames."""
+        return [self._closed[first] for first in sorted(self._closed)]
 
     @property
     def frame_count(self) -> int:
         """Frames in all segments."""
-        return sum(len(segment.pts) for segment in self.segments)
+        return sum(segment.frame_count for segment in self._closed.values())
 
     @property
-    def pts(self) -> list[int]:
-        """Presentation timestamps of all frames."""
-        return [pts for segment in self.segments for pts in segment.pts]
+    def pts(self) -> dict[int, int]:
+        """Presentation timestamp of every frame in a segment, by the number of the frame."""
+        return {number: pts for segment in self.segments for number, pts in enumerate(segment.pts, segment.first)}
+
+    def holds(self, number: int) -> bool:
+        """Whether a frame is in a closed segment."""
+        firsts = sorted(self._closed)
+        place = bisect.bisect_right(firsts, number) - 1
+        return place >= 0 and number < self._closed[firsts[place]].last
+
+    def gap(self, number: int = 0) -> tuple[int, int | None]:
+        """The first frame from `number` on that no segment holds, and where the next segment begins (None: nowhere).
+
+        Segments that hold frames 0 to 8 and 20 to 30 leave ``gap() == (8, 20)`` and ``gap(20) == (30, None)``.
+        """
+        for segment in self.segments:
+            if segment.first > number:
+                return number, segment.first
+            number = max(number, segment.last)
+        return number, None
+
+    def look_again(self) -> None:
+        """Take in the segments that others have closed since the last look."""
+        for path in sorted(self.folder.glob(f"*{_SUFFIX}")):
+            if not path.stem.isdecimal() or int(path.stem) in self._closed:
+                continue
+            segment = _read_segment(path)
+            if segment is not None and not self._overlaps(segment):
+                self.add(segment)
+
+    def add(self, segment: Segment) -> None:
+        """Take in a segment that was closed just now."""
+        self._closed[segment.first] = segment
 
     def begin(self, settings: VideoSettings) -> SegmentWriter:
-        """The writer of the next segment."""
-        return SegmentWriter(_segment_path(self.folder, self.frame_count), settings)
+        """The writer of the next segment: it begins at the first gap and ends where the gap or its length does."""
+        first, next_first = self.gap()
+        room = self.segment_frames if next_first is None else min(self.segment_frames, next_first - first)
+        return SegmentWriter(self.folder, settings, first=first, room=room)
 
     def clear(self) -> None:
         """Remove every segment."""
-        self.segments.clear()
+        self._closed.clear()
         self._remove_others()
 
+    def _overlaps(self, segment: Segment) -> bool:
+        return any(other.first < segment.last and segment.first < other.last for other in self._closed.values())
+
     def _remove_others(self) -> None:
-        kept = {segment.path.stem for segment in self.segments}
+        kept = {segment.path.stem for segment in self._closed.values()}
         try:
             for path in self.folder.iterdir():
                 is_own = _OWN_NAME.fullmatch(path.name) is not None and path.name[:_NAME_DIGITS].isdecimal()
@@ -98,9 +151,12 @@ class SegmentFolder:
 class SegmentWriter:
     """Encodes the frames of one segment with an encoder of their own, so that nothing refers to another segment."""
 
-    def __init__(self, path: Path, settings: VideoSettings):
-        self._path = path
-        self._part = path.with_name(path.name + PART_SUFFIX)
+    def __init__(self, folder: Path, settings: VideoSettings, *, first: int, room: int):
+        """first: number of the first frame. room: frames after which it is full."""
+        self.first, self.room = first, room
+        self._path = _segment_path(folder, first)
+        # Two workers may make one segment at once, where the first was thought dead.
+        self._part = self._path.with_name(f"{self._path.name}.{secrets.token_hex(4)}{PART_SUFFIX}")
         self._tick = 1 / settings.frame_rate
         self._pts: list[int] = []
         self._durations: list[int] = []
@@ -129,7 +185,7 @@ class SegmentWriter:
         for packet in self._encoder.finish():
             self._mux(packet)
         self._output.close()
-        segment = Segment(self._path, tuple(self._pts), tuple(self._durations), tuple(self._order))
+        segment = Segment(self._path, self.first, tuple(self._pts), tuple(self._durations), tuple(self._order))
         if sorted(segment.order) != list(range(len(segment.pts))):
             raise VideoWriteError(f"the encoder gave {len(segment.order)} packets for {len(segment.pts)} frames")
         content = {"size_bytes": self._part.stat().st_size, "sha256": sha256_of(self._part)}
@@ -155,10 +211,8 @@ class SegmentWriter:
 
 def count_frames(folder: Path) -> int:
     """Frames in the segments of a folder, by their tables alone."""
-    count = 0
-    while (table := _read_table(_segment_path(folder, count))) is not None:
-        count += len(table["pts"])
-    return count
+    tables = (_read_table(path) for path in folder.glob(f"*{_SUFFIX}") if path.stem.isdecimal())
+    return sum(len(table["pts"]) for table in tables if table is not None)
 
 
 def remove_folder(folder: Path) -> None:
@@ -175,9 +229,8 @@ def _segment_path(folder: Path, first_frame: int) -> Path:
     return folder / f"{first_frame:0{_NAME_DIGITS}d}{_SUFFIX}"
 
 
-def _read_segment(folder: Path, first_frame: int) -> Segment | None:
-    """The segment that begins with a frame; None when there is none that is whole."""
-    path = _segment_path(folder, first_frame)
+def _read_segment(path: Path) -> Segment | None:
+    """A segment by its file; None when it is not whole."""
     table = _read_table(path)
     if table is None:
         return None
@@ -186,11 +239,11 @@ def _read_segment(folder: Path, first_frame: int) -> Segment | None:
             return None
     except OSError:
         return None
-    return Segment(path, tuple(table["pts"]), tuple(table["durations"]), tuple(table["order"]))
+    return Segment(path, int(path.stem), tuple(table["pts"]), tuple(table["durations"]), tuple(table["order"]))
 
 
 def _write_table(segment: Segment, content: dict[str, Any]) -> None:
-    table = {key: value for key, value in asdict(segment).items() if key != "path"} | content
+    table = {key: value for key, value in asdict(segment).items() if key not in ("path", "first")} | content
     text = json.dumps(table)
     digest = hashlib.sha256(text.encode()).hexdigest()
     write_durably(segment.path.with_suffix(_TABLE_SUFFIX), f"{digest}\n{text}\n")

@@ -19,7 +19,6 @@ from fmanet_cli.video.read.reader import VideoReader
 from fmanet_cli.video.read.sequence import sequence_file
 from fmanet_cli.video.write.codecs import EncoderOptions
 from fmanet_cli.video.write.muxer import ContainerOutput
-from fmanet_cli.video.write.orientation import oriented
 from fmanet_cli.video.write.partial_files import PartialSequence
 from fmanet_cli.video.write.plan import OutputPlan
 from fmanet_cli.video.write.planning import other_streams, plan_output
@@ -92,7 +91,7 @@ class VideoWriter:
             self.plane_format = self.plan.plane_format
             """The planes that planar frames must have; None where only RGB is taken."""
             self._like = like
-            self._baked_matrix = self.plan.baked_matrix
+            self._segments = segments
             self._last_pts: int | None = None
             self._is_finished = False
             self._is_closed = False
@@ -119,6 +118,17 @@ class VideoWriter:
         """What was added to every timestamp of the source; not 0 only for trimmed, negative and MPEG-TS starts."""
         return self._output.shift_seconds
 
+    def take_segments(self) -> None:
+        """Count the frames of segments that were closed elsewhere as written."""
+        if self._segments is not None:
+            self._segments.look_again()
+            self.frames_written = self._segments.frame_count
+
+    @property
+    def is_segmented(self) -> bool:
+        """Whether closed pieces are kept, some of which others may make."""
+        return isinstance(self._output, SegmentedOutput)
+
     def write(self, frame: Frame | PlanarFrame) -> None:
         """Encode one frame of the output's size; frames come with rising timestamps.
 
@@ -127,11 +137,7 @@ class VideoWriter:
         Raises ValueError for a frame that does not belong here and VideoWriteError when encoding or writing fails.
         """
         self._check(frame)
-        picture: Picture
-        if isinstance(frame, PlanarFrame):
-            picture = frame.planes
-        else:
-            picture = frame.image if self._baked_matrix is None else oriented(frame.image, self._baked_matrix)
+        picture = self.plan.as_encoded(frame)
         duration = frame.duration or max(1, round(1 / self._like.frame_rate / frame.time_base))
         try:
             if self._last_pts is None:
@@ -149,7 +155,7 @@ class VideoWriter:
         Returns that name, or a pattern for an image sequence; None for standard output. Raises VideoWriteError when
         there was no frame or writing fails.
         """
-        if self._last_pts is None:
+        if not self.frames_written:
             self.abort()
             raise VideoWriteError(f"{self.path} was not written: there was no frame")
         try:
@@ -222,7 +228,6 @@ class VideoWriter:
         if segments is None:
             return output
         self.frames_written = segments.frame_count
-        self._last_pts = segments.pts[-1] if segments.segments else None
         return SegmentedOutput(output, segments, plan.settings)
 
 

@@ -123,25 +123,51 @@ def test_going_on_gives_the_same_file(tmp_path: Path) -> None:
     for count in (10, 12, 20):
         write_and_stop(broken, segments, count=count)
         segments = segment_folder(tmp_path)
-        assert segments.pts == PTS[: count // SEGMENT_FRAMES * SEGMENT_FRAMES]
+        assert list(segments.pts.values()) == PTS[: count // SEGMENT_FRAMES * SEGMENT_FRAMES]
     assert not broken.exists()
     write(broken, "x264", segments)
     assert raw_digests(broken) == raw_digests(unbroken)
     assert times(broken) == times(unbroken)
 
 
-def test_what_is_not_whole_is_removed_with_all_after_it(tmp_path: Path) -> None:
+def test_what_is_not_whole_is_removed_and_its_gap_filled(tmp_path: Path) -> None:
     segments = segment_folder(tmp_path)
     write(tmp_path / "out.mp4", "x264", segments)
-    folder = segments.folder
-    (folder / "000000016.segment.part").write_bytes(b"half")
+    folder, whole = segments.folder, raw_digests(tmp_path / "out.mp4")
+    (folder / "000000016.segment.0123abcd.part").write_bytes(b"half")
     (folder / "journal.json").write_text("{}")
     assert count_frames(folder) == COUNT
     assert segment_folder(tmp_path).frame_count == COUNT
     content = (folder / "000000008.segment").read_bytes()
     (folder / "000000008.segment").write_bytes(content[:-100])
-    assert segment_folder(tmp_path).pts == PTS[:8]
-    assert names_in(folder) == ["000000000.json", "000000000.segment", "journal.json"]
+    segments = segment_folder(tmp_path)
+    assert segments.gap() == (8, 16)
+    assert [number for number in range(COUNT) if not segments.holds(number)] == list(range(8, 16))
+    assert [name for name in names_in(folder) if name.startswith("000000008") or name.endswith("part")] == []
+    writer = VideoWriter(
+        tmp_path / "again.mp4", like=LIKE, scale=1, encoder=EncoderOptions(codec="x264"), segments=segments
+    )
+    with writer:
+        assert writer.frames_written == COUNT - 8
+        for frame in frames()[8:16]:
+            writer.write(frame)
+    assert raw_digests(tmp_path / "again.mp4") == whole
+
+
+def test_a_file_with_a_gap_is_not_joined(tmp_path: Path) -> None:
+    segments = segment_folder(tmp_path)
+    write(tmp_path / "out.mp4", "x264", segments)
+    (segments.folder / "000000008.json").unlink()
+    writer = VideoWriter(
+        tmp_path / "again.mp4",
+        like=LIKE,
+        scale=1,
+        encoder=EncoderOptions(codec="x264"),
+        segments=segment_folder(tmp_path),
+    )
+    with pytest.raises(VideoWriteError, match="frames 8 to 15 are missing"):
+        writer.close()
+    assert not (tmp_path / "again.mp4").exists()
 
 
 def test_segments_of_another_encoder_are_not_joined(tmp_path: Path) -> None:

@@ -1,0 +1,206 @@
+"""One span of a film restored and closed as a segment: in this process, another one, or on another machine."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Generator, Iterable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from fmanet_cli.engine.device_errors import device_errors
+from fmanet_cli.engine.restorer import Restorer
+from fmanet_cli.engine.run import RestorationRun
+from fmanet_cli.engine.tiling import Tiling
+from fmanet_cli.model.fmanet import FMANet
+from fmanet_cli.restore.pipeline import BackgroundConsumer, prefetched
+from fmanet_cli.restore.resize import resized
+from fmanet_cli.video.frames import Frame, PlanarFrame
+from fmanet_cli.video.pixels.colour import PlaneFormat
+from fmanet_cli.video.read.spans import SpanReader
+from fmanet_cli.video.write.plan import OutputPlan
+from fmanet_cli.video.write.segments import SegmentWriter
+
+QUEUE_FRAMES = 3
+"""Frames that wait between two stages; enough to even out their times."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FilmTask:
+    """What all spans of one film share. It can be sent to other processes."""
+
+    source: str
+    """Path of the input."""
+    source_size: tuple[int, int]
+    """(height, width) of its frames in pixels."""
+    reading: dict[str, Any]
+    """Options of `VideoReader`."""
+    folder: Path
+    """Where segments go."""
+    plan: OutputPlan
+    """How they are made."""
+    tiling: Tiling
+    """How pictures are computed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SpanTask:
+    """Frames `first` to `first + count - 1` of a film, with the neighbours that their windows need."""
+
+    film: FilmTask
+    first: int
+    """Number of the first frame that is restored."""
+    count: int
+    """How many are restored."""
+    pts: tuple[int, ...]
+    """Presentation timestamps of the frames and of the neighbours on both sides."""
+    durations: tuple[int, ...]
+    """Of the same frames, in the same ticks."""
+    cuts: frozenset[int]
+    """Numbers of those of them that begin a shot."""
+    lead: int
+    """How many neighbours come before the first frame."""
+
+    @property
+    def name(self) -> str:
+        """For people."""
+        return f"frames {self.first} to {self.first + self.count - 1} of {Path(self.film.source).name}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SpanResult:
+    """What became of a span."""
+
+    first: int
+    """Number of its first frame."""
+    frames: int
+    """Frames in the closed segment: fewer than asked where the worker was told to stop."""
+    precision: str
+    """What the network computed in at the end."""
+    tiling: Tiling
+    """How pictures were cut at the end."""
+    warnings: tuple[str, ...]
+    """What the user should know."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerSetup:
+    """The network of a worker and how it runs. It can be sent to other processes."""
+
+    model: FMANet
+    device: str
+    precision: str
+    tile: int | str
+    tile_overlap: int
+    threads: int
+    """Of torch's; 0 = as many as it takes by itself."""
+
+
+class SpanWorker:
+    """Restores spans, one after the other, with one network and one opened film."""
+
+    def __init__(self, setup: WorkerSetup) -> None:
+        if setup.threads:
+            torch.set_num_threads(setup.threads)
+        self._restorer = Restorer(
+            setup.model,
+            device=setup.device,
+            precision=setup.precision,
+            tile=setup.tile,
+            tile_overlap=setup.tile_overlap,
+        )
+        self._reader: SpanReader | None = None
+        self._film: FilmTask | None = None
+
+    def run(
+        self,
+        task: SpanTask,
+        *,
+        frame_done: Callable[[], None] = lambda: None,
+        stops: Callable[[], bool] = lambda: False,
+    ) -> SpanResult:
+        """Restore a span and close its segment.
+
+        Args:
+            task: the span.
+            frame_done: called after each frame.
+            stops: asked after each frame; True closes the segment with the frames that it has.
+
+        Raises:
+            FmanetError: the input cannot be read, the segment not written, or memory does not suffice.
+        """
+        film = task.film
+        reader = self._opened(film)
+        run = self._restorer.start(*film.source_size, tiling=film.tiling)
+        frames = prefetched(self._frames(task, reader), QUEUE_FRAMES)
+
+        def skips(number: int) -> bool:
+            return not task.lead <= number < task.lead + task.count
+
+        plan = film.plan
+        restored = restored_frames(run, frames, plan.plane_format, (plan.height, plan.width), skips=skips)
+
+        def encode(frame: Frame | PlanarFrame) -> None:
+            writer.write(plan.as_encoded(frame), pts=frame.pts, duration=frame.duration)
+
+        assert plan.settings is not None
+        writer = SegmentWriter(film.folder, plan.settings, first=task.first, room=task.count)
+        try:
+            with (
+                contextlib.closing(frames),
+                contextlib.closing(restored),
+                BackgroundConsumer(encode, depth=QUEUE_FRAMES) as encoder,
+                device_errors(self._restorer.device),
+            ):
+                for frame in restored:
+                    encoder.put(frame)
+                    frame_done()
+                    if stops():
+                        break
+            reader.check_unchanged()
+            segment = writer.close()
+        except BaseException:
+            writer.discard()
+            raise
+        return SpanResult(
+            first=segment.first,
+            frames=segment.frame_count,
+            precision=run.precision,
+            tiling=run.tiling,
+            warnings=run.warnings,
+        )
+
+    def close(self) -> None:
+        """Close the film."""
+        if self._reader is not None:
+            self._reader.close()
+
+    def _opened(self, film: FilmTask) -> SpanReader:
+        if self._reader is None or self._film is None or self._film.source != film.source:
+            self.close()
+            self._reader = SpanReader(film.source, options=film.reading)
+        self._film = film
+        return self._reader
+
+    @staticmethod
+    def _frames(task: SpanTask, reader: SpanReader) -> Iterator[Frame]:
+        start = task.first - task.lead
+        for number, frame in enumerate(reader.read(task.pts, first=start), start):
+            yield replace(frame, duration=task.durations[number - start], starts_shot=number in task.cuts)
+
+
+def restored_frames(
+    run: RestorationRun,
+    frames: Iterable[Frame],
+    plane_format: PlaneFormat | None,
+    size: tuple[int, int],
+    *,
+    skips: Callable[[int], bool],
+) -> Generator[Frame | PlanarFrame, None, None]:
+    """The frames of (height, width) that are not skipped: as planes where the encoder takes them at this size."""
+    if plane_format is not None and size == run.restored_size:
+        yield from run.restore_planar(frames, plane_format, skips=skips)
+    else:
+        yield from resized(run.restore(frames, skips=skips), *size)

@@ -1,0 +1,189 @@
+"""Films restored by several workers: the same frames as by one process, whoever dies on the way."""
+
+from __future__ import annotations
+
+import functools
+import os
+import signal
+import threading
+from collections.abc import Callable, Sequence
+from fractions import Fraction
+from pathlib import Path
+
+import pytest
+
+from fmanet_cli.engine.restorer import Restorer
+from fmanet_cli.errors import DeviceError, OptionError, VideoReadError
+from fmanet_cli.model.fmanet import FMANet
+from fmanet_cli.restore.job import RestoreJob, RestoreSettings
+from fmanet_cli.restore.journal import kept_frames
+from fmanet_cli.restore.span_worker import SpanResult, SpanTask, SpanWorker, WorkerSetup
+from fmanet_cli.restore.workers import ProcessWorker, SpanPool, Worker, WorkerDiedError
+from support.clips import make_clip, packet_payloads, packet_times
+
+COUNT = 45
+SEGMENT_FRAMES = 8
+
+
+@pytest.fixture
+def clip(tmp_path: Path) -> Path:
+    make_clip(tmp_path / "clip.mp4", count=COUNT, height=24, width=32, time_base=Fraction(1, 12000), audio=["aac"])
+    return tmp_path / "clip.mp4"
+
+
+@pytest.fixture
+def setup(tiny_model: FMANet) -> WorkerSetup:
+    return WorkerSetup(model=tiny_model, device="cpu", precision="fp32", tile="auto", tile_overlap=16, threads=1)
+
+
+class LocalWorker:
+    """A worker in this process, which fails as it is told."""
+
+    def __init__(self, setup: WorkerSetup, fails: Callable[[SpanTask], Exception | None] = lambda _: None) -> None:
+        self._worker, self._fails = SpanWorker(setup), fails
+
+    def run(self, task: SpanTask, frame_done: Callable[[], None], stops: threading.Event) -> SpanResult:
+        if (error := self._fails(task)) is not None:
+            raise error
+        return self._worker.run(task, frame_done=frame_done, stops=stops.is_set)
+
+    def close(self) -> None:
+        self._worker.close()
+
+
+def restore(
+    source: Path,
+    target: Path,
+    model: FMANet,
+    starters: Sequence[Callable[[], Worker]] = (),
+    **changes: object,
+) -> RestoreJob:
+    restorer = Restorer(model, device="cpu", precision="fp32")
+    settings = RestoreSettings(**{"segment_frames": SEGMENT_FRAMES, **changes})  # type: ignore[arg-type]
+    with SpanPool(starters) as pool:
+        job = RestoreJob(source, target, restorer, settings=settings, pool=pool if starters else None)
+        for _ in job.run():
+            pass
+    return job
+
+
+def assert_equal(target: Path, whole: Path) -> None:
+    for kind in ("video", "audio"):
+        assert packet_payloads(target, kind) == packet_payloads(whole, kind)
+        assert packet_times(target, kind) == packet_times(whole, kind)
+
+
+def test_two_processes_make_the_file_of_one(clip: Path, tmp_path: Path, tiny_model: FMANet, setup: WorkerSetup) -> None:
+    restore(clip, tmp_path / "whole.mp4", tiny_model)
+    job = restore(clip, tmp_path / "shared.mp4", tiny_model, [functools.partial(ProcessWorker, setup)] * 2)
+    assert job.report is not None
+    assert job.report.frames == COUNT
+    assert job.report.verification is not None
+    assert_equal(tmp_path / "shared.mp4", tmp_path / "whole.mp4")
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs kill -9")
+def test_a_killed_worker_costs_its_span_only(
+    clip: Path, tmp_path: Path, tiny_model: FMANet, setup: WorkerSetup
+) -> None:
+    restore(clip, tmp_path / "whole.mp4", tiny_model)
+    begun: list[ProcessWorker] = []
+
+    def start() -> Worker:
+        begun.append(ProcessWorker(setup))
+        return begun[-1]
+
+    restorer = Restorer(tiny_model, device="cpu", precision="fp32")
+    settings = RestoreSettings(segment_frames=SEGMENT_FRAMES)
+    with SpanPool([start]) as pool:
+        for progress in RestoreJob(clip, tmp_path / "shared.mp4", restorer, settings=settings, pool=pool).run():
+            if progress.frames_done == 12 and len(begun) == 1:
+                assert begun[0].process_id is not None
+                os.kill(begun[0].process_id, signal.SIGKILL)
+    assert len(begun) == 2
+    assert_equal(tmp_path / "shared.mp4", tmp_path / "whole.mp4")
+
+
+def test_spans_are_taken_in_any_order_and_kept(
+    clip: Path, tmp_path: Path, tiny_model: FMANet, setup: WorkerSetup
+) -> None:
+    restore(clip, tmp_path / "whole.mp4", tiny_model)
+    target = tmp_path / "shared.mp4"
+
+    def fails(task: SpanTask) -> Exception | None:
+        return VideoReadError("no luck") if task.first == 16 else None
+
+    with pytest.raises(VideoReadError, match="no luck"):
+        restore(clip, target, tiny_model, [lambda: LocalWorker(setup, fails)])
+    kept = kept_frames(target)
+    assert kept > 0
+    assert not target.exists()
+    job = restore(clip, target, tiny_model)
+    assert job.report is not None
+    assert job.report.frames_resumed == kept
+    assert_equal(target, tmp_path / "whole.mp4")
+
+
+def test_a_span_is_tried_three_times(clip: Path, tmp_path: Path, tiny_model: FMANet, setup: WorkerSetup) -> None:
+    tried: list[int] = []
+
+    def fails(task: SpanTask) -> Exception | None:
+        if task.first != 8:
+            return None
+        tried.append(task.first)
+        return WorkerDiedError("killed")
+
+    with pytest.raises(DeviceError, match=r"frames 8 to 15 of clip\.mp4 failed 3 times: killed"):
+        restore(clip, tmp_path / "out.mp4", tiny_model, [lambda: LocalWorker(setup, fails)])
+    assert len(tried) == 3
+    assert kept_frames(tmp_path / "out.mp4") > 0
+
+
+def test_stopping_closes_the_running_spans(clip: Path, tmp_path: Path, tiny_model: FMANet, setup: WorkerSetup) -> None:
+    restore(clip, tmp_path / "whole.mp4", tiny_model)
+    target = tmp_path / "shared.mp4"
+    restorer = Restorer(tiny_model, device="cpu", precision="fp32")
+    settings = RestoreSettings(segment_frames=30)
+    with SpanPool([lambda: LocalWorker(setup)]) as pool:
+        run = RestoreJob(clip, target, restorer, settings=settings, pool=pool).run()
+        while next(run).frames_done < 5:
+            pass
+        with pytest.raises(KeyboardInterrupt):
+            run.throw(KeyboardInterrupt)
+    kept = kept_frames(target)
+    assert 5 <= kept < COUNT
+    job = restore(clip, target, tiny_model, segment_frames=30)
+    assert job.report is not None
+    assert job.report.frames_resumed == kept
+
+
+def test_several_workers_need_an_output_in_pieces(
+    clip: Path, tmp_path: Path, tiny_model: FMANet, setup: WorkerSetup
+) -> None:
+    with pytest.raises(OptionError, match="in one piece, which several workers cannot share"):
+        restore(clip, tmp_path / "out.mp4", tiny_model, [lambda: LocalWorker(setup)], segment_frames=0)
+
+
+def test_a_worker_that_cannot_begin_fails_the_film(clip: Path, tmp_path: Path, tiny_model: FMANet) -> None:
+    def start() -> Worker:
+        raise OptionError("no such worker")
+
+    with pytest.raises(OptionError, match="no such worker"):
+        restore(clip, tmp_path / "out.mp4", tiny_model, [start])
+
+
+def test_workers_stay_for_the_next_film(clip: Path, tmp_path: Path, tiny_model: FMANet, setup: WorkerSetup) -> None:
+    begun: list[Worker] = []
+
+    def start() -> Worker:
+        begun.append(LocalWorker(setup))
+        return begun[-1]
+
+    restorer = Restorer(tiny_model, device="cpu", precision="fp32")
+    settings = RestoreSettings(segment_frames=SEGMENT_FRAMES)
+    with SpanPool([start]) as pool:
+        for name in ("a.mp4", "b.mp4"):
+            for _ in RestoreJob(clip, tmp_path / name, restorer, settings=settings, pool=pool).run():
+                pass
+    assert len(begun) == 1
+    assert_equal(tmp_path / "b.mp4", tmp_path / "a.mp4")
