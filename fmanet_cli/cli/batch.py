@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import click
 from fmanet_cli.cli.options import build_restorer, build_settings, engine_options, writing_options
 from fmanet_cli.cli.progress import print_batch_table, show_batch
 from fmanet_cli.cli.terminal import begin_logging, echo
+from fmanet_cli.cli.worker_options import build_pool, worker_options
 
 
 @click.command("batch")
@@ -23,6 +25,7 @@ from fmanet_cli.cli.terminal import begin_logging, echo
 )
 @click.option("--exclude", multiple=True, metavar="PATTERN", help="No file names that match; repeatable.")
 @engine_options
+@worker_options
 @writing_options
 @click.option("-q", "--quiet", is_flag=True, help="Errors only.")
 @click.option("-v", "--verbose", is_flag=True, help="Say more.")
@@ -56,8 +59,12 @@ def command(
         for note in content.notes():
             echo(note, err=True)
         echo(f"model {model_name} on {restorer.device}, {restorer.precision}, {len(items)} videos", err=True)
-    events = run_batch(items, restorer, settings=settings, model_name=model_name, records=Records(output))
-    results = show_batch(events, quiet=quiet, count=len(items))
+    pool = build_pool(restorer, options["devices"], options["workers"])
+    with pool or contextlib.nullcontext():
+        events = run_batch(
+            items, restorer, settings=settings, model_name=model_name, records=Records(output), pool=pool
+        )
+        results = show_batch(events, quiet=quiet, count=len(items))
     if not quiet:
         print_batch_table(results)
     if any(result.error is not None for result in results):

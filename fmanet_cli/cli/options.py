@@ -28,7 +28,13 @@ def engine_options(command: Command) -> Command:
             default=None,
             help="Weights by name or file.  [default: the best embedded]",
         ),
-        click.option("-d", "--device", metavar="NAME", default="auto", help="auto, cpu, cuda, cuda:N or mps."),
+        click.option(
+            "-d",
+            "--device",
+            metavar="NAME",
+            default="auto",
+            help="auto, cpu, cuda, cuda:N, mps, or several cards: cuda:0,cuda:1 or cuda:all.",
+        ),
         click.option(
             "--precision",
             type=click.Choice(["auto", "fp32", "fp16", "bf16"]),
@@ -176,20 +182,25 @@ def build_settings(options: dict[str, Any]) -> RestoreSettings:
 
 
 def build_restorer(options: dict[str, Any]) -> tuple[Restorer, str]:
-    """Takes the values of `engine_options` out of `options`; the restorer and the name of its weights."""
-    from fmanet_cli.engine.device import choose_device, choose_precision
+    """Takes the values of `engine_options` out of `options`; the restorer and the name of its weights.
+
+    Where several devices are asked for it is on the first; the names of all stay in `options` as `devices`.
+    """
+    from fmanet_cli.engine.device import choose_device, choose_precision, split_devices
     from fmanet_cli.engine.restorer import Restorer
     from fmanet_cli.engine.tiling import DEFAULT_OVERLAP
     from fmanet_cli.weights.checkpoint import load_model
     from fmanet_cli.weights.registry import best_installed
 
     # Before the weights are read.
-    choose_precision(options["precision"], choose_device(options["device"]))
+    options["devices"] = split_devices(options.pop("device"))
+    device = options["devices"][0]
+    choose_precision(options["precision"], choose_device(device))
     name = options.pop("model") or best_installed()
     overlap = options.pop("tile_overlap")
     restorer = Restorer(
         load_model(name),
-        device=options.pop("device"),
+        device=device,
         precision=options.pop("precision"),
         tile=options.pop("tile"),
         compiled=options.pop("compiled"),

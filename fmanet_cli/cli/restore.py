@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,12 +14,14 @@ from fmanet_cli.cli.progress import print_batch_table, print_summary, show_batch
 from fmanet_cli.cli.progress_lines import errors_as_lines, say, stream_batch
 from fmanet_cli.cli.run_report import ReportWriter, load_report, weights_file
 from fmanet_cli.cli.terminal import begin_logging, echo
+from fmanet_cli.cli.worker_options import build_pool, worker_options
 from fmanet_cli.errors import UnexpectedError
 
 if TYPE_CHECKING:
     from fmanet_cli.engine.restorer import Restorer
     from fmanet_cli.restore.batch import BatchItem, BatchResult
     from fmanet_cli.restore.job import RestoreSettings
+    from fmanet_cli.restore.workers import SpanPool
 
 
 @click.command("restore")
@@ -26,6 +29,7 @@ if TYPE_CHECKING:
 @click.option("-o", "--output", metavar="OUT", help="File, folder, frames/%05d.png or -.  [default: beside the input]")
 @click.option("--suffix", default="_fmanet", help="Added to the name where no output file is named.")
 @engine_options
+@worker_options
 @writing_options
 @click.option(
     "--report", "report_path", type=click.Path(path_type=Path), metavar="FILE", help="Write what was done as JSON."
@@ -75,7 +79,11 @@ def command(
         restorer, model_name = build_restorer(options)
         if report is not None:
             report.begin(items, model_name)
-        results = _run(items, restorer, settings, model_name, progress="none" if quiet else progress, quiet=quiet)
+        pool = build_pool(restorer, options["devices"], options["workers"])
+        with pool or contextlib.nullcontext():
+            results = _run(
+                items, restorer, settings, model_name, pool, progress="none" if quiet else progress, quiet=quiet
+            )
         if report is not None:
             report.end(results, restorer)
         _conclude(results, quiet=quiet or progress == "json", raises=progress != "json")
@@ -86,13 +94,14 @@ def _run(
     restorer: Restorer,
     settings: RestoreSettings,
     model_name: str,
+    pool: SpanPool | None,
     *,
     progress: str,
     quiet: bool,
 ) -> list[BatchResult]:
     from fmanet_cli.restore.batch import run_batch
 
-    events = run_batch(items, restorer, settings=settings, model_name=model_name)
+    events = run_batch(items, restorer, settings=settings, model_name=model_name, pool=pool)
     if progress == "json":
         say("model", model=model_name, device=str(restorer.device), precision=restorer.precision)
         return stream_batch(events)

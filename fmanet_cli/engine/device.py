@@ -133,6 +133,25 @@ def choose_device(name: str = "auto", facts: Facts | None = None) -> torch.devic
     return torch.device(kind)
 
 
+def split_devices(names: str, facts: Facts | None = None) -> list[str]:
+    """`cuda:0,cuda:1` as two names, and `cuda:all` as those of every card that this torch serves.
+
+    Raises:
+        DeviceError: `cuda:all` finds no card.
+        OptionError: several names and one of them no card, or twice the same.
+    """
+    if names == "cuda:all":
+        facts = facts or read_facts()
+        served = [f"cuda:{index}" for index, card in enumerate(facts.cards) if card.is_served]
+        if not served:
+            raise DeviceError("cuda:all was asked for, but there is no card that this torch serves; use the device cpu")
+        return served
+    devices = names.split(",")
+    if len(devices) > 1 and (len(set(devices)) < len(devices) or not all(d.startswith("cuda:") for d in devices)):
+        raise OptionError(f"several devices must be different cards such as cuda:0,cuda:1, got {names!r}")
+    return devices
+
+
 def _named_card(name: str, index: int, facts: Facts) -> torch.device:
     count = len(facts.cards)
     if count == 0:

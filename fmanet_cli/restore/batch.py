@@ -23,6 +23,7 @@ from fmanet_cli.restore.folder import FolderContent, search_folder
 from fmanet_cli.restore.job import RestoreJob, RestoreProgress, RestoreReport, RestoreSettings, deciding_options
 from fmanet_cli.restore.journal import remove_leftover, weights_digest
 from fmanet_cli.restore.records import UNRECORDED, Records
+from fmanet_cli.restore.workers import SpanPool
 from fmanet_cli.shots.detector import is_cut_list
 from fmanet_cli.verify.result import VerificationResult
 from fmanet_cli.video.write.containers import CONTAINERS
@@ -105,6 +106,7 @@ def run_batch(
     settings: RestoreSettings,
     model_name: str = "",
     records: Records | None = None,
+    pool: SpanPool | None = None,
 ) -> Generator[BatchEvent, None, None]:
     """Restores every item; yields the progress of each and its end.
 
@@ -116,6 +118,7 @@ def run_batch(
         settings: how each is read and written.
         model_name: what the reports call the weights.
         records: what is known of finished outputs, which are then skipped; None makes them an error.
+        pool: workers that share each video; None = this process does it.
 
     After a device is lost, nothing more is begun: each remaining item has failed.
 
@@ -124,7 +127,7 @@ def run_batch(
     """
     if len(items) > 1 and is_cut_list(settings.scene_detect):
         raise OptionError(f"the cuts in {settings.scene_detect} belong to one video, got {len(items)}")
-    batch = _Batch(restorer, settings, model_name, records)
+    batch = _Batch(restorer, settings, model_name, records, pool)
     for item in items:
         yield from batch.run(item)
     for item in tuple(batch.taken):
@@ -139,6 +142,7 @@ class _Batch:
     settings: RestoreSettings
     model_name: str
     records: Records | None
+    pool: SpanPool | None = None
     taken: list[BatchItem] = field(default_factory=list)
     lost: DeviceLostError | None = None
     """Why nothing more can be computed."""
@@ -147,7 +151,14 @@ class _Batch:
 
     def run(self, item: BatchItem, *, is_last: bool = False) -> Generator[BatchEvent, None, None]:
         """One video, its exceptions as its result."""
-        job = RestoreJob(item.source, item.target, self.restorer, settings=self.settings, model_name=self.model_name)
+        job = RestoreJob(
+            item.source,
+            item.target,
+            self.restorer,
+            settings=self.settings,
+            model_name=self.model_name,
+            pool=self.pool,
+        )
         try:
             if reason := item.skip_reason or self._reason_to_skip(item):
                 yield BatchEvent(item, result=BatchResult(replace(item, skip_reason=reason)))
