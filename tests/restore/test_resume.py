@@ -315,9 +315,9 @@ def test_image_sequences_are_written_without_segments(clip: Path, tmp_path: Path
 def test_a_source_that_reads_otherwise_than_before_is_refused(clip: Path) -> None:
     with VideoReader(clip) as reader:
         frames = list(reader)
-    seen = [frame.pts for frame in frames[:5]]
+    seen = {number: frame.pts for number, frame in enumerate(frames[:5])}
     assert list(agreeing(frames, seen)) == frames
     with pytest.raises(ResumeError, match=r"4 frames are read, the interrupted run had 5"):
         list(agreeing(frames[:4], seen))
     with pytest.raises(ResumeError, match=rf"frame 2 has pts {seen[2]}, the interrupted run saw 7"):
-        list(agreeing(frames, [*seen[:2], 7]))
+        list(agreeing(frames, seen | {2: 7}))
