@@ -31,7 +31,7 @@ from fmanet_cli.engine.device_errors import is_out_of_memory
 from fmanet_cli.engine.restorer import Restorer
 from fmanet_cli.errors import DeviceError
 from fmanet_cli.model.fmanet import FMANet
-from fmanet_cli.restore.job import RestoreJob
+from fmanet_cli.restore.job import RestoreJob, RestoreSettings
 from fmanet_cli.video.pixels.colour import Picture, PlaneFormat
 
 LEAST_PAIRS = 2
@@ -221,9 +221,12 @@ class SizeBench:
         return ModelSteps(restorer, images)
 
     def _run_whole(self, clip: Path, target: Path, restorer: Restorer) -> Iterator[str]:
-        """From file to file, as `fmanet restore` does it."""
+        """From file to file, as `fmanet restore` does it.
+
+        The finished file is not held against its source: pictures of a network that was never trained are not alike.
+        """
         target.unlink()
-        job = RestoreJob(clip, target, restorer)
+        job = RestoreJob(clip, target, restorer, settings=RestoreSettings(verify=False))
         for progress in job.run():
             if progress.frames_done < self._subject.frames:
                 yield f"file to file, frame {progress.frames_done + 1} of {self._subject.frames}"

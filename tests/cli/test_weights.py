@@ -61,7 +61,11 @@ def test_list_names_everything_and_marks_the_default() -> None:
     lines = _run("list").stdout.splitlines()
     assert lines[0].split() == ["NAME", "STATE", "SIZE", "COLOUR", "LICENCE", "FOR"]
     assert lines[1].startswith("lite *  embedded       1.9 MiB  rgb     MIT")
-    assert lines[2].startswith("reds    not installed  -        bgr     MIT (LICENSE file) or research")
+    reds = next(number for number, line in enumerate(lines) if line.startswith("reds"))
+    assert lines[reds].startswith("reds    not installed  -        bgr     MIT (LICENSE file)")
+    licence = " ".join(line[40:60].strip() for line in lines[reds:])
+    assert licence.strip() == "MIT (LICENSE file) or research and education only (README)"
+    assert max(map(len, lines)) <= 80
 
 
 def test_list_as_json() -> None:
