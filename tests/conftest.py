@@ -23,8 +23,8 @@ def _private_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest
 
 
 @pytest.fixture
-def tiny_model() -> FMANet:
-    """A network of a few thousand parameters that enlarges its frames, somehow."""
+def random_tiny_model() -> FMANet:
+    """A random network of a few thousand parameters."""
     from fmanet_cli.model.config import FMANetConfig
     from fmanet_cli.model.fmanet import random_model
 
@@ -41,9 +41,14 @@ def tiny_model() -> FMANet:
         degradation_kernel_size=4,
         restoration_kernel_size=3,
     )
-    model = random_model(config, seed=3)
-    _make_it_enlarge(model)
-    return model
+    return random_model(config, seed=3)
+
+
+@pytest.fixture
+def tiny_model(random_tiny_model: FMANet) -> FMANet:
+    """A network of a few thousand parameters that enlarges its frames, somehow."""
+    _make_it_enlarge(random_tiny_model)
+    return random_tiny_model
 
 
 def _make_it_enlarge(model: FMANet) -> None:

@@ -40,7 +40,7 @@ def command(
 ) -> None:
     """Measure frames per second, memory and multiply-adds on a clip made for it.
 
-    Every stage is timed alone, then the whole from file to file, without the check of the finished file. Sizes are those
+    Every stage is timed alone, then the whole from file to file without the check of the finished file. Sizes are those
     of the input.
 
     \b

@@ -34,14 +34,14 @@ def test_frames_timestamps_and_sizes_are_kept(tiny_model: FMANet, count: int) ->
         assert frame.image.max() <= 1
 
 
-def test_each_window_is_the_plain_network_on_its_frames(tiny_model: FMANet) -> None:
+def test_each_window_is_the_plain_network_on_its_frames(random_tiny_model: FMANet) -> None:
     frames = list(make_frames(4))
-    restored = list(Restorer(tiny_model, device="cpu", precision="fp32").restore(iter(frames)))
+    restored = list(Restorer(random_tiny_model, device="cpu", precision="fp32").restore(iter(frames)))
     order = [(1, 0, 1), (0, 1, 2), (1, 2, 3), (2, 3, 2)]
     for frame, indices in zip(restored, order, strict=True):
         window = np.stack([frames[index].image.transpose(2, 0, 1) for index in indices], axis=1)
         with torch.no_grad():
-            expected = tiny_model(torch.from_numpy(window)[None])[0].clamp(0, 1).permute(1, 2, 0).numpy()
+            expected = random_tiny_model(torch.from_numpy(window)[None])[0].clamp(0, 1).permute(1, 2, 0).numpy()
         np.testing.assert_allclose(frame.image, expected, atol=1e-5)
 
 
@@ -57,13 +57,13 @@ def test_going_on_in_the_middle_gives_the_same_pictures(tiny_model: FMANet, firs
         np.testing.assert_array_equal(frame.image, truth.image)
 
 
-def test_networks_trained_in_bgr_see_bgr(tiny_model: FMANet) -> None:
+def test_networks_trained_in_bgr_see_bgr(random_tiny_model: FMANet) -> None:
     (frame,) = make_frames(1)
     window = torch.from_numpy(frame.image[..., ::-1].transpose(2, 0, 1).copy())[:, None].expand(-1, 3, -1, -1)[None]
     with torch.no_grad():
-        expected = tiny_model(window)[0].clamp(0, 1).permute(1, 2, 0).numpy()[..., ::-1]
-    tiny_model.colour_order = "bgr"
-    (restored,) = Restorer(tiny_model, device="cpu", precision="fp32").restore([frame])
+        expected = random_tiny_model(window)[0].clamp(0, 1).permute(1, 2, 0).numpy()[..., ::-1]
+    random_tiny_model.colour_order = "bgr"
+    (restored,) = Restorer(random_tiny_model, device="cpu", precision="fp32").restore([frame])
     np.testing.assert_allclose(restored.image, expected, atol=1e-5)
 
 
