@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -29,7 +29,7 @@ pytestmark = pytest.mark.skipif(os.name != "posix", reason="signals as on POSIX 
 
 
 @pytest.fixture
-def folder(make_clip, tmp_path: Path, tiny_model: FMANet, monkeypatch: pytest.MonkeyPatch) -> Path:
+def folder(make_clip, tmp_path: Path, tiny_model: FMANet, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A clip and weights; the working folder, in which pieces have 8 frames."""
     make_clip("in/a.mp4", count=FRAMES, height=16, width=16)
     save_checkpoint(
@@ -37,7 +37,13 @@ def folder(make_clip, tmp_path: Path, tiny_model: FMANet, monkeypatch: pytest.Mo
     )
     monkeypatch.setattr("fmanet_cli.restore.job.RestoreSettings", functools.partial(RestoreSettings, segment_frames=8))
     monkeypatch.chdir(tmp_path)
-    return tmp_path
+    # Under nohup or as a background job the tests would inherit that signals are ignored, and so would the command.
+    before = {number: signal.getsignal(number) for number, _ in SIGNALS}
+    for number in before:
+        signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
+    yield tmp_path
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 def fmanet(*words: str) -> Result:

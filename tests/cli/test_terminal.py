@@ -70,7 +70,7 @@ def test_nothing_raw_is_drawn(capsys: pytest.CaptureFixture[str]) -> None:
 def test_names_in_errors(words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     name = STEERING.replace("\r", "") + ".mp4"
-    result = CliRunner().invoke(main, [*words, name, *(["b.mp4"] if "verify" in words else [])])
+    result = CliRunner().invoke(main, [*words, name, *([name] if "verify" in words else [])])
     assert result.exit_code in (2, 3, 4)
     assert r"\x1b]0;title\x07" in result.stderr
     assert RAW.search(result.output) is None

@@ -34,6 +34,9 @@ class AliveBytes(TorchDispatchMode):
 
     def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = function(*args, **(kwargs or {}))
+        if "conv" in function.overloadpacket.__name__ and result.device.type == "meta":
+            # As on every device; without values, torch forgets it.
+            result = result.contiguous(memory_format=torch.channels_last)
         for tensor in tree_leaves(result):
             if isinstance(tensor, torch.Tensor):
                 self._see(tensor)

@@ -60,11 +60,11 @@ NAN = float("nan")
         ({("fp16", True): NAN, ("fp16", False): RuntimeError("GET was unable to find an engine to execute this")}, 2),
     ],
 )
-def test_the_first_way_that_is_right_is_taken(tiny_model: FMANet, wrong: dict[Any, Any], ways: Any) -> None:
-    build = OnNoDevice(tiny_model, wrong)
+def test_the_first_way_that_is_right_is_taken(random_tiny_model: FMANet, wrong: dict[Any, Any], ways: Any) -> None:
+    build = OnNoDevice(random_tiny_model, wrong)
     every = [(precision, fused) for precision in ("fp16", "bf16", "fp32") for fused in (True, False)]
     expected = every[: ways + 1] if isinstance(ways, int) else ways
-    _, precision, trials = SelfCheck(tiny_model, CUDA, build=build).choose("fp16", is_free=True)
+    _, precision, trials = SelfCheck(random_tiny_model, CUDA, build=build).choose("fp16", is_free=True)
     assert build.built == expected
     assert [(trial.precision, trial.fused) for trial in trials] == expected
     assert [trial.is_passed for trial in trials] == [False] * (len(expected) - 1) + [True]
@@ -72,8 +72,8 @@ def test_the_first_way_that_is_right_is_taken(tiny_model: FMANet, wrong: dict[An
     assert bool(fallback_warnings(CUDA, trials)) == (len(expected) > 1)
 
 
-def test_a_doctor_tries_every_way(tiny_model: FMANet) -> None:
-    trials = SelfCheck(tiny_model, CUDA, build=OnNoDevice(tiny_model, {("fp32", True): 0.1})).every_way()
+def test_a_doctor_tries_every_way(random_tiny_model: FMANet) -> None:
+    trials = SelfCheck(random_tiny_model, CUDA, build=OnNoDevice(random_tiny_model, {("fp32", True): 0.1})).every_way()
     assert [(trial.precision, trial.fused, trial.is_passed) for trial in trials] == [
         (precision, fused, (precision, fused) != ("fp32", True))
         for precision in ("fp16", "bf16", "fp32")
@@ -89,40 +89,40 @@ def test_what_was_tried_is_said_in_one_line() -> None:
     )
 
 
-def test_a_precision_that_was_asked_for_is_not_replaced(tiny_model: FMANet) -> None:
-    build = OnNoDevice(tiny_model, {("fp16", True): 0.1, ("fp16", False): 0.1})
+def test_a_precision_that_was_asked_for_is_not_replaced(random_tiny_model: FMANet) -> None:
+    build = OnNoDevice(random_tiny_model, {("fp16", True): 0.1, ("fp16", False): 0.1})
     with pytest.raises(DeviceError, match=r"cuda:0 computes wrongly .*fp16 with fused kernels: 20\.0 dB, fp16: 20\.0"):
-        SelfCheck(tiny_model, CUDA, build=build).choose("fp16", is_free=False)
+        SelfCheck(random_tiny_model, CUDA, build=build).choose("fp16", is_free=False)
     assert build.built == [("fp16", True), ("fp16", False)]
 
 
-def test_memory_and_lost_devices_end_the_check(tiny_model: FMANet, monkeypatch: pytest.MonkeyPatch) -> None:
-    build = OnNoDevice(tiny_model, {("fp16", True): torch.OutOfMemoryError("CUDA out of memory")})
+def test_memory_and_lost_devices_end_the_check(random_tiny_model: FMANet, monkeypatch: pytest.MonkeyPatch) -> None:
+    build = OnNoDevice(random_tiny_model, {("fp16", True): torch.OutOfMemoryError("CUDA out of memory")})
     with pytest.raises(DeviceError, match="not enough memory on cuda:0 for the network"):
-        SelfCheck(tiny_model, CUDA, build=build).choose("fp16", is_free=True)
+        SelfCheck(random_tiny_model, CUDA, build=build).choose("fp16", is_free=True)
     monkeypatch.setattr(module, "is_lost", lambda _: True)
-    build = OnNoDevice(tiny_model, {("fp16", True): RuntimeError("CUDA error: misaligned address")})
+    build = OnNoDevice(random_tiny_model, {("fp16", True): RuntimeError("CUDA error: misaligned address")})
     with pytest.raises(DeviceLostError, match="cuda:0 is lost"):
-        SelfCheck(tiny_model, CUDA, build=build).choose("fp16", is_free=True)
+        SelfCheck(random_tiny_model, CUDA, build=build).choose("fp16", is_free=True)
 
 
-def test_weights_that_overflow_are_no_fault_of_the_device(tiny_model: FMANet) -> None:
+def test_weights_that_overflow_are_no_fault_of_the_device(random_tiny_model: FMANet) -> None:
     with torch.no_grad():
-        for parameter in tiny_model.parameters():
+        for parameter in random_tiny_model.parameters():
             parameter.mul_(1e30)
     with pytest.raises(WeightsError, match="its weights overflow"):
-        SelfCheck(tiny_model, CUDA, build=OnNoDevice(tiny_model, {})).choose("fp32", is_free=True)
+        SelfCheck(random_tiny_model, CUDA, build=OnNoDevice(random_tiny_model, {})).choose("fp32", is_free=True)
 
 
-def test_a_cpu_is_what_others_are_held_against(tiny_model: FMANet) -> None:
-    assert SelfCheck(tiny_model, CPU).choose("fp32", is_free=True)[1:] == ("fp32", ())
+def test_a_cpu_is_what_others_are_held_against(random_tiny_model: FMANet) -> None:
+    assert SelfCheck(random_tiny_model, CPU).choose("fp32", is_free=True)[1:] == ("fp32", ())
 
 
 def test_what_the_user_should_know_of_a_device_is_in_the_warnings_of_every_run(
-    tiny_model: FMANet, monkeypatch: pytest.MonkeyPatch
+    random_tiny_model: FMANet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(restorer_module, "device_warnings", lambda _: ("a card is not used",))
-    restorer = restorer_module.Restorer(tiny_model, device="cpu", precision="fp32")
+    restorer = restorer_module.Restorer(random_tiny_model, device="cpu", precision="fp32")
     assert restorer.start(8, 8).warnings == ("a card is not used",)
     monkeypatch.setattr(restorer_module, "why_not_fused", lambda *_: "Triton is not installed (pip install triton)")
     (warning,) = restorer_module._unfused_warnings(CUDA, "fp16")

@@ -70,8 +70,11 @@ def test_the_wide_network_computes_what_the_narrow_one_does(model, config):
     wide = widen(narrow, config, seed=7)
     assert wide.config == config
     assert wide.count_parameters() > 1.5 * narrow.count_parameters()
-    for mine, theirs in zip(outputs(wide), outputs(narrow), strict=True):
-        assert float((mine - theirs).abs().max()) < 1e-12 * max(1.0, float(theirs.abs().max()))
+    expected = outputs(narrow)
+    # Flows of several pixels and logits round more coarsely than pictures, which depend on them.
+    largest = max(float(output.abs().max()) for output in expected)
+    for mine, theirs in zip(outputs(wide), expected, strict=True):
+        assert float((mine - theirs).abs().max()) < 1e-12 * max(1.0, largest)
 
 
 def equal_channels(model: FMANet) -> list[str]:

@@ -125,11 +125,11 @@ def test_whatever_fails_the_pictures_are_those_of_the_plain_runner(
 
 
 def test_a_recording_that_computes_something_else_is_not_used(
-    tiny_model: FMANet, monkeypatch: pytest.MonkeyPatch
+    random_tiny_model: FMANet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    runner, frames = graphed(tiny_model), pictures(4, 12, 16)
+    runner, frames = graphed(random_tiny_model), pictures(4, 12, 16)
     monkeypatch.setattr(FakeRecording, "replay", lambda self: leaves(self.outputs)[-1].add_(0.1))
-    expected = windows(StreamingRunner(tiny_model, device=CPU, precision="fp32"), frames)
+    expected = windows(StreamingRunner(random_tiny_model, device=CPU, precision="fp32"), frames)
     torch.testing.assert_close(windows(runner, frames), expected, atol=1e-6, rtol=0)
     assert "a recording gives other values than the network" in (runner.problem or "")
 
