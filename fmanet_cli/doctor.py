@@ -95,7 +95,7 @@ def _torch(_: Path) -> Iterator[Finding]:
     remedy = ""
     if built_for == "CPUs only" and _has_nvidia_card():
         text += "; an NVIDIA card is in this machine"
-        remedy = "install the torch for CUDA that its own site names for this system, else the card stays unused"
+        remedy = "install the torch built for CUDA that its own site names here, else the card stays unused"
     yield Finding("torch", text, remedy, facts)
 
 
