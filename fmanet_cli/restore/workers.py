@@ -81,7 +81,8 @@ class ProcessWorker:
         self._connection.close()
         self._process.join(_END_SECONDS)
         if self._process.is_alive():
-            self._process.terminate()
+            self._process.kill()
+            self._process.join()
 
 
 def _serve(connection: Connection, setup: WorkerSetup) -> None:
@@ -95,7 +96,10 @@ def _serve(connection: Connection, setup: WorkerSetup) -> None:
             connection.recv()
             connection.send(error)
             return
-        while (task := connection.recv()) is not None:
+        while True:
+            # A word to stop that came when its span was done already means nothing for the next one.
+            if (task := connection.recv()) is None:
+                continue
             try:
                 answer: SpanResult | FmanetError = worker.run(
                     task, frame_done=lambda: connection.send(1), stops=connection.poll

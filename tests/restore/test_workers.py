@@ -187,3 +187,27 @@ def test_workers_stay_for_the_next_film(clip: Path, tmp_path: Path, tiny_model: 
                 pass
     assert len(begun) == 1
     assert_equal(tmp_path / "b.mp4", tmp_path / "a.mp4")
+
+
+def test_a_process_told_to_stop_takes_the_next_span(
+    clip: Path, tmp_path: Path, tiny_model: FMANet, setup: WorkerSetup
+) -> None:
+    restore(clip, tmp_path / "whole.mp4", tiny_model)
+    begun: list[ProcessWorker] = []
+
+    def start() -> Worker:
+        begun.append(ProcessWorker(setup))
+        return begun[-1]
+
+    restorer = Restorer(tiny_model, device="cpu", precision="fp32")
+    settings = RestoreSettings(segment_frames=SEGMENT_FRAMES)
+    with SpanPool([start]) as pool:
+        run = RestoreJob(clip, tmp_path / "a.mp4", restorer, settings=settings, pool=pool).run()
+        while next(run).frames_done < 3:
+            pass
+        with pytest.raises(KeyboardInterrupt):
+            run.throw(KeyboardInterrupt)
+        for _ in RestoreJob(clip, tmp_path / "b.mp4", restorer, settings=settings, pool=pool).run():
+            pass
+    assert len(begun) == 1
+    assert_equal(tmp_path / "b.mp4", tmp_path / "whole.mp4")
