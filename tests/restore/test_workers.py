@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable, Sequence
 from fractions import Fraction
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 
@@ -20,6 +21,8 @@ from fmanet_cli.restore.journal import kept_frames
 from fmanet_cli.restore.span_worker import SpanResult, SpanTask, SpanWorker, WorkerSetup
 from fmanet_cli.restore.workers import ProcessWorker, SpanPool, Worker, WorkerDiedError
 from support.clips import make_clip, packet_payloads, packet_times
+
+AnyWorker = TypeVar("AnyWorker", bound=Worker)
 
 COUNT = 45
 SEGMENT_FRAMES = 8
@@ -67,6 +70,17 @@ def restore(
     return job
 
 
+def noted_starts(start: Callable[[], AnyWorker]) -> tuple[list[AnyWorker], Callable[[], AnyWorker]]:
+    """A list that grows by each worker that is begun, and what begins them."""
+    begun: list[AnyWorker] = []
+
+    def noting() -> AnyWorker:
+        begun.append(start())
+        return begun[-1]
+
+    return begun, noting
+
+
 def assert_equal(target: Path, whole: Path) -> None:
     for kind in ("video", "audio"):
         assert packet_payloads(target, kind) == packet_payloads(whole, kind)
@@ -87,12 +101,7 @@ def test_a_killed_worker_costs_its_span_only(
     clip: Path, tmp_path: Path, tiny_model: FMANet, setup: WorkerSetup
 ) -> None:
     restore(clip, tmp_path / "whole.mp4", tiny_model)
-    begun: list[ProcessWorker] = []
-
-    def start() -> Worker:
-        begun.append(ProcessWorker(setup))
-        return begun[-1]
-
+    begun, start = noted_starts(lambda: ProcessWorker(setup))
     restorer = Restorer(tiny_model, device="cpu", precision="fp32")
     settings = RestoreSettings(segment_frames=SEGMENT_FRAMES)
     with SpanPool([start]) as pool:
@@ -173,12 +182,7 @@ def test_a_worker_that_cannot_begin_fails_the_film(clip: Path, tmp_path: Path, t
 
 
 def test_workers_stay_for_the_next_film(clip: Path, tmp_path: Path, tiny_model: FMANet, setup: WorkerSetup) -> None:
-    begun: list[Worker] = []
-
-    def start() -> Worker:
-        begun.append(LocalWorker(setup))
-        return begun[-1]
-
+    begun, start = noted_starts(lambda: LocalWorker(setup))
     restorer = Restorer(tiny_model, device="cpu", precision="fp32")
     settings = RestoreSettings(segment_frames=SEGMENT_FRAMES)
     with SpanPool([start]) as pool:
@@ -193,12 +197,7 @@ def test_a_process_told_to_stop_takes_the_next_span(
     clip: Path, tmp_path: Path, tiny_model: FMANet, setup: WorkerSetup
 ) -> None:
     restore(clip, tmp_path / "whole.mp4", tiny_model)
-    begun: list[ProcessWorker] = []
-
-    def start() -> Worker:
-        begun.append(ProcessWorker(setup))
-        return begun[-1]
-
+    begun, start = noted_starts(lambda: ProcessWorker(setup))
     restorer = Restorer(tiny_model, device="cpu", precision="fp32")
     settings = RestoreSettings(segment_frames=SEGMENT_FRAMES)
     with SpanPool([start]) as pool:

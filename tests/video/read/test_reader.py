@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import os
-import subprocess
 import sys
 import threading
 from fractions import Fraction
@@ -30,6 +29,7 @@ from support.clips import (
     number_of,
     numbered_frame,
 )
+from support.peak_memory import peak_kilobytes
 
 VARIABLE_PTS = [0, 3000, 6100, 9050, 15000, 15900, 24000, 27000, 30007, 40000, 41000, 60000]
 TICK = Fraction(1, 90000)
@@ -392,14 +392,11 @@ def test_memory_does_not_grow_with_length(tmp_path: Path) -> None:
 
 def _peak_kilobytes(path: Path) -> int:
     code = (
-        "import resource, sys\n"
         "from fmanet_cli.video.read.reader import VideoReader\n"
         "with VideoReader(sys.argv[1]) as reader:\n"
-        "    for frame in reader: pass\n"
-        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)\n"
+        "    for frame in reader: pass"
     )
-    done = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=True)
-    return int(done.stdout)
+    return peak_kilobytes(code, str(path))
 
 
 def test_the_maker_draws_what_it_says() -> None:

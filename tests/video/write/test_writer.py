@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 import threading
 from fractions import Fraction
@@ -22,6 +21,7 @@ from fmanet_cli.video.read.reader import VideoReader
 from fmanet_cli.video.write.codecs import EncoderOptions
 from fmanet_cli.video.write.writer import VideoWriter
 from support.clips import make_clip, number_of, packet_payloads, packet_times
+from support.peak_memory import peak_kilobytes
 
 VARIABLE_PTS = [0, 3000, 6100, 9050, 15000, 15900, 24000, 27000, 30007, 40000, 41000, 60000]
 TICK = Fraction(1, 90000)
@@ -512,16 +512,13 @@ def test_memory_does_not_grow_with_length(tmp_path: Path) -> None:
 
 def _peak_kilobytes(path: Path) -> int:
     code = (
-        "import resource, sys\n"
         "from fmanet_cli.video.read.reader import VideoReader\n"
         "from fmanet_cli.video.write.writer import VideoWriter\n"
         "with VideoReader(sys.argv[1]) as reader:\n"
         "    with VideoWriter(sys.argv[1] + '.mkv', like=reader.info, scale=1) as writer:\n"
-        "        for frame in reader: writer.write(frame)\n"
-        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)\n"
+        "        for frame in reader: writer.write(frame)"
     )
-    done = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=True)
-    return int(done.stdout)
+    return peak_kilobytes(code, str(path))
 
 
 @pytest.mark.parametrize("pix_fmt", ["yuv420p", "yuv422p10le", "yuv444p12le"])
