@@ -7,6 +7,7 @@ from collections.abc import Callable
 from functools import lru_cache
 
 import numpy as np
+import torch
 
 
 def _cubic(a: float) -> Callable[[np.ndarray], np.ndarray]:
@@ -40,12 +41,15 @@ def reduce_image(image: np.ndarray, size: tuple[int, int], kernel: str) -> np.nd
     *front, height, width, channels = image.shape
     if (height, width) == size:
         return image
-    rows = _weights(height, size[0], kernel) @ image.reshape(*front, height, width * channels)
-    return _weights(width, size[1], kernel) @ rows.reshape(*front, size[0], width, channels)
+    # By torch, whose threads each process sets: numpy's library takes all cores in each of several training processes,
+    # and its threads turn in circles while they wait for one another.
+    pixels = torch.from_numpy(np.ascontiguousarray(image)).reshape(*front, height, width * channels)
+    rows = (_weights(height, size[0], kernel) @ pixels).reshape(*front, size[0], width, channels)
+    return (_weights(width, size[1], kernel) @ rows).numpy()
 
 
 @lru_cache(maxsize=64)
-def _weights(length: int, reduced: int, kernel: str) -> np.ndarray:
+def _weights(length: int, reduced: int, kernel: str) -> torch.Tensor:
     """(reduced, length) float32 rows of sum 1."""
     if reduced > length:
         raise ValueError(f"a reduction cannot enlarge: got {length} to {reduced} pixels")
@@ -63,4 +67,4 @@ def _weights(length: int, reduced: int, kernel: str) -> np.ndarray:
             weights = weigh((taps - centre) / ratio)
         mirrored = taps % (2 * length)
         np.add.at(matrix[row], np.minimum(mirrored, 2 * length - 1 - mirrored), weights / weights.sum())
-    return matrix.astype(np.float32)
+    return torch.from_numpy(matrix.astype(np.float32))
