@@ -88,7 +88,7 @@ def keep_descriptors() -> None:
     for descriptor in range(3):
         try:
             os.fstat(descriptor)
-        except OSError:  # noqa: PERF203 - three times in all
+        except OSError:
             os.open(os.devnull, os.O_RDWR)
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from enum import Enum
+from enum import StrEnum
 from fractions import Fraction
 from typing import Any
 
 
-class Verdict(str, Enum):
+class Verdict(StrEnum):
     """How one thing of an output stands to its source."""
 
     SAME = "same"

@@ -7,7 +7,7 @@ import json
 import os
 import re
 from dataclasses import asdict, dataclass
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 
 from fmanet_cli.errors import ChecksumError, WeightsError
@@ -189,7 +189,7 @@ def remove_installed(name: str) -> Path:
 
 def utc_now() -> str:
     """The time, ISO 8601 to the second, UTC."""
-    return datetime.now(timezone.utc).isoformat(timespec="seconds")
+    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def _unknown(name: str, known: list[str]) -> WeightsError:
