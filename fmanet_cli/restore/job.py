@@ -42,6 +42,10 @@ SEGMENT_FRAMES = 120
 """Frames that a crash costs at most. Each segment begins with a key frame: at 60 files grew by up to a third, at 120 by
 up to a tenth."""
 
+WAITING_FOR_DECODER = "the network waiting for frames"
+WAITING_FOR_ENCODER = "the network waiting for the encoder"
+"""Two of the stages of `RestoreReport.stage_seconds`: which part of a run holds up the others."""
+
 _WITHOUT_EFFECT_ON_FRAMES = {"overwrite", "strict", "verify", "resume"}
 
 
@@ -152,6 +156,9 @@ class RestoreReport:
     """(width, height) in pixels."""
     seconds: float
     """Wall time from opening the input to the finished file."""
+    stage_seconds: dict[str, float] = field(default_factory=dict)
+    """Wall time in each stage by its name, and in waiting for another one; they run side by side. Those of workers
+    are not among them."""
     model: str
     """Name or path of the weights, empty if the caller did not say."""
     device: str
@@ -259,7 +266,8 @@ class RestoreJob:
             if journal is not None and partial is not None:
                 journal.note_whole(Path(partial))
         seconds = time.perf_counter() - began
-        self.report = self._report(reader, writer, marker, restoration, seconds, frames_resumed=kept)
+        stages = dict(clock.seconds)
+        self.report = self._report(reader, writer, marker, restoration, seconds, stages, frames_resumed=kept)
 
     def _by_workers(
         self,
@@ -373,6 +381,7 @@ class RestoreJob:
         marker: ShotMarker,
         restoration: RestorationRun,
         seconds: float,
+        stages: dict[str, float],
         *,
         frames_resumed: int,
     ) -> RestoreReport:
@@ -386,6 +395,7 @@ class RestoreJob:
             source_size=(reader.info.width, reader.info.height),
             target_size=(writer.width, writer.height),
             seconds=seconds,
+            stage_seconds=stages,
             model=self._model_name,
             device=str(self._restorer.device),
             precision=restoration.precision,
@@ -406,16 +416,18 @@ def _in_this_process(
     decoded = prefetched(frames, QUEUE_FRAMES)
     skips = journal.segments.holds if journal is not None else no_frame
     plane_format, size = writer.plane_format, (writer.height, writer.width)
-    restored = restored_frames(restoration, decoded, plane_format, size, skips=skips)
+    awaited = clock.timed(WAITING_FOR_DECODER, decoded)
+    restored = restored_frames(restoration, awaited, plane_format, size, skips=skips)
     with (
         contextlib.closing(decoded),
         contextlib.closing(restored),
         BackgroundConsumer(clock.timing("encoding", writer.write), depth=QUEUE_FRAMES) as encoder,
     ):
+        put = clock.timing(WAITING_FOR_ENCODER, encoder.put)
         for frame in clock.timed("the network, with its waiting for frames", restored):
             if journal is not None:
                 journal.note_tiling(restoration.tiling)
-            encoder.put(frame)
+            put(frame)
             yield
 
 

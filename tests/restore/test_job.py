@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,18 @@ from fmanet_cli.engine.restorer import Restorer
 from fmanet_cli.engine.run import RestorationRun
 from fmanet_cli.errors import OptionError, OutputExistsError, VideoReadError
 from fmanet_cli.model.fmanet import FMANet
-from fmanet_cli.restore.job import RestoreJob, RestoreSettings, restore_video
+from fmanet_cli.restore.job import (
+    WAITING_FOR_DECODER,
+    WAITING_FOR_ENCODER,
+    RestoreJob,
+    RestoreSettings,
+    restore_video,
+)
+from fmanet_cli.shots.detector import ShotMarker
 from fmanet_cli.video.read.reader import VideoReader
 from fmanet_cli.video.write.codecs import EncoderOptions
+from fmanet_cli.video.write.writer import VideoWriter
+from support.plain_upscaling import PlainUpscaling
 
 MakeClip = Callable[..., Path]
 
@@ -34,6 +44,32 @@ def test_every_frame_and_timestamp_is_kept(make_clip: MakeClip, tmp_path: Path, 
     assert report.as_dict()["frames_per_second"] == pytest.approx(7 / report.seconds)
     with VideoReader(target) as reader:
         assert (reader.info.width, reader.info.height) == (128, 96)
+
+
+@pytest.mark.parametrize("slow", [WAITING_FOR_DECODER, WAITING_FOR_ENCODER])
+def test_the_report_says_which_stage_the_network_waits_for(
+    make_clip: MakeClip, tmp_path: Path, tiny_model: FMANet, monkeypatch: pytest.MonkeyPatch, slow: str
+) -> None:
+    mark, write = ShotMarker.mark, VideoWriter.write
+
+    def slow_marks(marker: ShotMarker, frames: Any) -> Any:
+        for frame in mark(marker, frames):
+            time.sleep(0.1)
+            yield frame
+
+    def slow_write(writer: VideoWriter, frame: Any) -> None:
+        time.sleep(0.1)
+        write(writer, frame)
+
+    if slow == WAITING_FOR_DECODER:
+        monkeypatch.setattr(ShotMarker, "mark", slow_marks)
+    else:
+        monkeypatch.setattr(VideoWriter, "write", slow_write)
+    restorer = Restorer(tiny_model, device="cpu", precision="fp32", runner=PlainUpscaling())
+    stages = restore_video(make_clip(count=8), tmp_path / "sharp.mp4", restorer).stage_seconds
+    waits = {stages[stage]: stage for stage in (WAITING_FOR_DECODER, WAITING_FOR_ENCODER)}
+    assert waits[max(waits)] == slow
+    assert max(waits) > 0.2
 
 
 def test_output_is_the_networks_picture(make_clip: MakeClip, tmp_path: Path, tiny_model: FMANet) -> None:
