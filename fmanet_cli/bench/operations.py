@@ -46,15 +46,20 @@ class OperationCounter(TorchDispatchMode):
     def __init__(self) -> None:
         super().__init__()
         self.launches = self.traffic_bytes = 0
+        # Operations made of others are entered again.
+        self._depth = 0
 
     def __enter__(self) -> OperationCounter:
         triton_kernels.observer = self._see
+        self._depth += 1
         super().__enter__()
         return self
 
     def __exit__(self, *error: object) -> None:
-        triton_kernels.observer = None
         super().__exit__(*error)
+        self._depth -= 1
+        if self._depth == 0:
+            triton_kernels.observer = None
 
     def __torch_dispatch__(
         self, func: Any, types: Sequence[type], args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
