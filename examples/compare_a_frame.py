@@ -1,6 +1,7 @@
-"""Writes one frame before (bicubic) and after, side by side, as a PNG.
+"""Writes one frame before (bicubic) and after, side by side, as a PNG; of an area of it if one is given.
 
 python examples/compare_a_frame.py examples/street.mp4 sharp.mp4 12 comparison.png
+python examples/compare_a_frame.py examples/street.mp4 sharp.mp4 12 examples/before-after.png 30 0 380 340
 """
 
 from __future__ import annotations
@@ -22,4 +23,8 @@ def picture(path: str, index: int) -> np.ndarray:
 
 
 before, after = (picture(path, int(sys.argv[3])) for path in sys.argv[1:3])
-write_image(sys.argv[4], np.concatenate((resize_image(before, *after.shape[:2]), after), axis=1))
+sides = [resize_image(before, *after.shape[:2]), after]
+if len(sys.argv) > 5:
+    left, top, width, height = map(int, sys.argv[5:9])
+    sides = [side[top : top + height, left : left + width] for side in sides]
+write_image(sys.argv[4], np.concatenate(sides, axis=1))

@@ -33,6 +33,8 @@ def test_clip_restored_and_compared(tmp_path: Path) -> None:
         assert {stream.kind for stream in reader.info.streams} == {"video", "audio"}
     run("compare_a_frame.py", EXAMPLES / "street.mp4", sharp, 12, tmp_path / "both.png")
     assert read_image(tmp_path / "both.png").shape == (432, 1536, 3)
+    run("compare_a_frame.py", EXAMPLES / "street.mp4", sharp, 12, tmp_path / "area.png", 30, 0, 380, 340)
+    assert read_image(tmp_path / "area.png").shape == (340, 760, 3)
 
 
 def test_the_clip_can_be_made_again(tmp_path: Path) -> None:
