@@ -56,6 +56,12 @@ class DeviceLostError(DeviceError):
     """A device computes no more: whatever else this process would restore on it fails too."""
 
 
+class WorkerMismatchError(FmanetError):
+    """A worker has other software, other weights or other files than the run that it should work for."""
+
+    exit_code = 5
+
+
 class VerificationError(FmanetError):
     """An output differs from what its source promises."""
 

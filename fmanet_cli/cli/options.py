@@ -127,6 +127,13 @@ def writing_options(command: Command) -> Command:
         click.option(
             "--resume/--no-resume", default=True, help="Go on where an interrupted run of this command ended."
         ),
+        click.option(
+            "--segment-frames",
+            type=click.IntRange(min=0),
+            default=120,
+            metavar="N",
+            help="Frames that a crash costs at most, and that a worker takes at once; 0 = no pieces.",
+        ),
         click.option("--strict", is_flag=True, help="Refuse what the target cannot keep."),
         click.option("--verify/--no-verify", default=True, help="Hold the finished file against its source."),
         click.option("-y", "--overwrite", is_flag=True, help="Replace existing targets."),
@@ -173,6 +180,7 @@ def build_settings(options: dict[str, Any]) -> RestoreSettings:
                 "colour",
                 "on_error",
                 "resume",
+                "segment_frames",
                 "strict",
                 "verify",
                 "overwrite",

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from fmanet_cli.engine.restorer import Restorer
     from fmanet_cli.restore.batch import BatchItem, BatchResult
     from fmanet_cli.restore.job import RestoreSettings
-    from fmanet_cli.restore.workers import SpanPool
+    from fmanet_cli.restore.span_pool import SpanPool
 
 
 @click.command("restore")

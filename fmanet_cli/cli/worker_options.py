@@ -13,7 +13,8 @@ from fmanet_cli.errors import OptionError
 
 if TYPE_CHECKING:
     from fmanet_cli.engine.restorer import Restorer
-    from fmanet_cli.restore.workers import SpanPool, Worker
+    from fmanet_cli.restore.span_pool import SpanPool
+    from fmanet_cli.restore.workers import Worker
 
 _CORES_A_WORKER = 2
 """One process keeps two cores busy by itself: it computes two windows side by side."""
@@ -37,7 +38,8 @@ def build_pool(restorer: Restorer, devices: list[str], workers: str | None) -> S
         devices: names of the devices that were asked for.
         workers: a number, `auto`, or None for one a device.
     """
-    from fmanet_cli.restore.workers import ProcessWorker, SpanPool
+    from fmanet_cli.restore.span_pool import SpanPool
+    from fmanet_cli.restore.workers import ProcessWorker
 
     count = _count(restorer, devices, workers)
     if count == 1:

@@ -23,7 +23,7 @@ from fmanet_cli.restore.folder import FolderContent, search_folder
 from fmanet_cli.restore.job import RestoreJob, RestoreProgress, RestoreReport, RestoreSettings, deciding_options
 from fmanet_cli.restore.journal import remove_leftover, weights_digest
 from fmanet_cli.restore.records import UNRECORDED, Records
-from fmanet_cli.restore.workers import SpanPool
+from fmanet_cli.restore.span_pool import SpanPool
 from fmanet_cli.shots.detector import is_cut_list
 from fmanet_cli.verify.result import VerificationResult
 from fmanet_cli.video.write.containers import CONTAINERS

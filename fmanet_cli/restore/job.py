@@ -20,10 +20,10 @@ from fmanet_cli.errors import OptionError, VerificationError
 from fmanet_cli.model.fmanet import FMANet
 from fmanet_cli.restore.journal import Journal, OutputLock, agreeing, is_resumable, run_identity
 from fmanet_cli.restore.pipeline import BackgroundConsumer, prefetched
-from fmanet_cli.restore.span_worker import QUEUE_FRAMES, FilmTask, restored_frames
+from fmanet_cli.restore.span_pool import SpanPool
+from fmanet_cli.restore.span_worker import QUEUE_FRAMES, FilmTask, SpanResult, restored_frames
 from fmanet_cli.restore.spans import span_tasks
 from fmanet_cli.restore.stage_clock import StageClock
-from fmanet_cli.restore.workers import SpanPool
 from fmanet_cli.shots.detector import DEFAULT_THRESHOLD, ShotMarker, check_threshold, is_cut_list
 from fmanet_cli.verify.compare import Expectation, RunFacts, verify
 from fmanet_cli.verify.result import VerificationResult, summary
@@ -254,8 +254,8 @@ class RestoreJob:
                 else _in_this_process(frames, writer, restoration, journal, clock)
             )
             with contextlib.closing(steps):
-                for _ in steps:
-                    done += 1
+                for count in steps:
+                    done += count
                     yield RestoreProgress(done, reader.info.frame_count)
             log.debug("seconds: %s", ", ".join(f"{name} {spent:.1f}" for name, spent in clock.seconds.items()))
             log.debug("shots: %s; %s", "not looked for" if marker.shots is None else marker.shots, restoration.tiling)
@@ -276,8 +276,8 @@ class RestoreJob:
         writer: VideoWriter,
         restoration: RestorationRun,
         journal: Journal | None,
-    ) -> Generator[None, None, None]:
-        """Has the missing spans restored elsewhere; yields after each frame."""
+    ) -> Generator[int, None, None]:
+        """Has the missing spans restored elsewhere; yields how many more frames are done."""
         assert self._pool is not None
         if journal is None or not writer.is_segmented:
             raise OptionError(
@@ -294,10 +294,14 @@ class RestoreJob:
         )
         radius = self._restorer.model.config.centre
         tasks = span_tasks(frames, film, journal.segments, radius=radius)
-        with contextlib.closing(self._pool.map(tasks)) as results:
+
+        def check(result: SpanResult) -> str:
+            return journal.segments.take(result.first, result.frames)
+
+        with contextlib.closing(self._pool.map(tasks, check=check)) as results:
             for result in results:
-                if result is None:
-                    yield
+                if isinstance(result, int):
+                    yield result
                 else:
                     journal.note_tiling(result.tiling)
                     restoration.take_notes(result.warnings)
@@ -411,9 +415,9 @@ def _in_this_process(
     restoration: RestorationRun,
     journal: Journal | None,
     clock: StageClock,
-) -> Generator[None, None, None]:
-    """Restores every frame that is not in a closed segment yet; yields after each."""
-    decoded = prefetched(frames, QUEUE_FRAMES)
+) -> Generator[int, None, None]:
+    """Restores every frame that is not in a closed segment yet; yields 1 after each."""
+    decoded = prefetched(frames if journal is None else journal.segments.grid.noting(frames), QUEUE_FRAMES)
     skips = journal.segments.holds if journal is not None else no_frame
     plane_format, size = writer.plane_format, (writer.height, writer.width)
     awaited = clock.timed(WAITING_FOR_DECODER, decoded)
@@ -428,7 +432,7 @@ def _in_this_process(
             if journal is not None:
                 journal.note_tiling(restoration.tiling)
             put(frame)
-            yield
+            yield 1
 
 
 def restore_video(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from fmanet_cli.restore.span_worker import FilmTask, SpanTask
@@ -21,35 +21,46 @@ class _Seen:
     starts_shot: bool
 
 
-def span_tasks(frames: Iterable[Frame], film: FilmTask, segments: SegmentFolder, *, radius: int) -> Iterator[SpanTask]:
-    """Yields a task for every span without a segment, as soon as its neighbours are known.
+def span_tasks(
+    frames: Iterable[Frame],
+    film: FilmTask,
+    segments: SegmentFolder,
+    *,
+    radius: int,
+    chosen: Callable[[int], bool] = lambda _: True,
+) -> Iterator[SpanTask]:
+    """Yields a task for everything that no segment holds, span by span, as soon as its neighbours are known.
 
     Args:
         frames: of the whole film, with shots marked; only their times are kept.
         film: what all tasks share.
-        segments: what is closed already; spans are as long as its segments, shorter where a gap ends.
+        segments: what is closed already; its grid says where spans begin.
         radius: neighbours on each side that a window needs.
+        chosen: whether the span of a number, from 0, is looked at.
     """
     known: deque[_Seen] = deque()
-    first, last = _next_span(segments, 0)
-    number = 0
-    for number, frame in enumerate(frames, 1):
-        known.append(_Seen(number - 1, frame.pts, frame.duration, frame.starts_shot))
-        while number >= last + radius:
-            yield _task(film, known, first, last, radius)
-            first, last = _next_span(segments, last)
-        while known and known[0].number < first - radius:
+    ended: deque[tuple[int, int]] = deque()
+    spans = begin = 0
+
+    def tasks(passed: int | None) -> Iterator[SpanTask]:
+        """Of the ended spans whose neighbours are among the passed frames; None = all frames have passed."""
+        while ended and (passed is None or passed >= ended[0][1] + radius):
+            for first, last in segments.gaps(*ended.popleft()):
+                yield _task(film, known, first, last, radius)
+
+    for frame in segments.grid.noting(frames):
+        number = segments.grid.frames_passed - 1
+        if number and segments.grid.begins(number):
+            ended.extend([(begin, number)] if chosen(spans) else [])
+            spans, begin = spans + 1, number
+        known.append(_Seen(number, frame.pts, frame.duration, frame.starts_shot))
+        yield from tasks(number + 1)
+        oldest = (ended[0][0] if ended else begin) - radius
+        while known[0].number < oldest:
             known.popleft()
-    while first < number:
-        yield _task(film, known, first, min(last, number), radius)
-        first, last = _next_span(segments, last)
-
-
-def _next_span(segments: SegmentFolder, number: int) -> tuple[int, int]:
-    """The first frame from `number` on that no segment holds, and the end of the span that begins there."""
-    first, next_first = segments.gap(number)
-    last = first + segments.segment_frames
-    return first, last if next_first is None else min(last, next_first)
+    if chosen(spans):
+        ended.append((begin, segments.grid.frames_passed))
+    yield from tasks(None)
 
 
 def _task(film: FilmTask, known: Iterable[_Seen], first: int, last: int, radius: int) -> SpanTask:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import json
 import os
 import signal
@@ -17,7 +16,7 @@ from click.testing import CliRunner, Result
 
 from fmanet_cli.cli.main import main
 from fmanet_cli.model.fmanet import FMANet
-from fmanet_cli.restore.job import RestoreJob, RestoreSettings
+from fmanet_cli.restore.job import RestoreJob
 from fmanet_cli.weights.checkpoint import CheckpointMetadata, save_checkpoint
 
 FRAMES = 20
@@ -35,7 +34,8 @@ def folder(make_clip, tmp_path: Path, tiny_model: FMANet, monkeypatch: pytest.Mo
     save_checkpoint(
         tmp_path / "tiny.safetensors", tiny_model, metadata=CheckpointMetadata(licence="MIT", source="random")
     )
-    monkeypatch.setattr("fmanet_cli.restore.job.RestoreSettings", functools.partial(RestoreSettings, segment_frames=8))
+    monkeypatch.setenv("FMANET_RESTORE_SEGMENT_FRAMES", "8")
+    monkeypatch.setenv("FMANET_BATCH_SEGMENT_FRAMES", "8")
     monkeypatch.chdir(tmp_path)
     # Under nohup or as a background job the tests would inherit that signals are ignored, and so would the command.
     before = {number: signal.getsignal(number) for number, _ in SIGNALS}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +12,6 @@ from click.testing import CliRunner, Result
 from fmanet_cli.cli.main import main
 from fmanet_cli.engine.fast.network import StreamingRunner
 from fmanet_cli.model.fmanet import FMANet
-from fmanet_cli.restore.job import RestoreSettings
 from fmanet_cli.video.read.reader import VideoReader
 from fmanet_cli.weights.checkpoint import CheckpointMetadata, save_checkpoint
 
@@ -147,8 +145,7 @@ def test_ctrl_c_says_how_to_go_on(
             raise KeyboardInterrupt
         return window(self, states)
 
-    small = functools.partial(RestoreSettings, segment_frames=8)
-    monkeypatch.setattr("fmanet_cli.restore.job.RestoreSettings", small)
+    monkeypatch.setenv("FMANET_RESTORE_SEGMENT_FRAMES", "8")
     monkeypatch.setattr(StreamingRunner, "window", press_ctrl_c)
     result = fmanet(*words)
     assert result.exit_code == 130

@@ -7,6 +7,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import TypeVar
@@ -14,12 +15,15 @@ from typing import TypeVar
 import pytest
 
 from fmanet_cli.engine.restorer import Restorer
-from fmanet_cli.errors import DeviceError, OptionError, VideoReadError
+from fmanet_cli.errors import DeviceError, OptionError, VideoReadError, WorkerMismatchError
 from fmanet_cli.model.fmanet import FMANet
 from fmanet_cli.restore.job import RestoreJob, RestoreSettings
-from fmanet_cli.restore.journal import kept_frames
+from fmanet_cli.restore.journal import journal_folder, kept_frames
+from fmanet_cli.restore.span_pool import SpanPool
 from fmanet_cli.restore.span_worker import SpanResult, SpanTask, SpanWorker, WorkerSetup
-from fmanet_cli.restore.workers import ProcessWorker, SpanPool, Worker, WorkerDiedError
+from fmanet_cli.restore.worker_facts import WorkerFacts
+from fmanet_cli.restore.workers import NoRoomError, ProcessWorker, Worker, WorkerDiedError
+from fmanet_cli.video.write.segments import SegmentFolder
 from support.clips import make_clip, packet_payloads, packet_times
 
 AnyWorker = TypeVar("AnyWorker", bound=Worker)
@@ -146,6 +150,113 @@ def test_a_span_is_tried_three_times(clip: Path, tmp_path: Path, tiny_model: FMA
         restore(clip, tmp_path / "out.mp4", tiny_model, [lambda: LocalWorker(setup, fails)])
     assert len(tried) == 3
     assert kept_frames(tmp_path / "out.mp4") > 0
+
+
+def test_a_span_is_done_only_when_its_segment_is_whole(
+    clip: Path, tmp_path: Path, tiny_model: FMANet, setup: WorkerSetup
+) -> None:
+    restore(clip, tmp_path / "whole.mp4", tiny_model)
+    damaged: list[int] = []
+
+    class Careless(LocalWorker):
+        def run(self, task: SpanTask, frame_done: Callable[[], None], stops: threading.Event) -> SpanResult:
+            result = super().run(task, frame_done, stops)
+            if task.first == 16 and len(damaged) < 2:
+                damaged.append(task.first)
+                segment = task.film.folder / "000000016.segment"
+                segment.write_bytes(segment.read_bytes()[:-1] + b"?")
+            return result
+
+    job = restore(clip, tmp_path / "shared.mp4", tiny_model, [lambda: Careless(setup)])
+    assert len(damaged) == 2
+    assert job.report is not None
+    assert_equal(tmp_path / "shared.mp4", tmp_path / "whole.mp4")
+
+
+def test_progress_forgets_the_frames_of_a_span_that_is_begun_anew(
+    clip: Path, tmp_path: Path, tiny_model: FMANet, setup: WorkerSetup
+) -> None:
+    died: list[int] = []
+
+    class Mortal(LocalWorker):
+        def run(self, task: SpanTask, frame_done: Callable[[], None], stops: threading.Event) -> SpanResult:
+            result = super().run(task, frame_done, stops)
+            if not died:
+                died.append(task.first)
+                raise WorkerDiedError("killed at its last frame")
+            return result
+
+    restorer = Restorer(tiny_model, device="cpu", precision="fp32")
+    settings = RestoreSettings(segment_frames=SEGMENT_FRAMES)
+    with SpanPool([lambda: Mortal(setup)]) as pool:
+        run = RestoreJob(clip, tmp_path / "out.mp4", restorer, settings=settings, pool=pool).run()
+        done = [progress.frames_done for progress in run]
+    assert died == [0]
+    assert done[-1] == max(done) == COUNT
+
+
+def test_whoever_restores_them_spans_begin_at_cuts(
+    clip: Path, tmp_path: Path, tiny_model: FMANet, setup: WorkerSetup
+) -> None:
+    cuts = tmp_path / "cuts.txt"
+    cuts.write_text("2\n6\n20\n21\n")
+    begins = [0, 6, 14, 20, 28, 36, 44]
+
+    def fails(task: SpanTask) -> Exception | None:
+        return VideoReadError("no luck") if task.first == begins[-1] else None
+
+    kept = tmp_path / "shared.mp4", tmp_path / "alone.mp4"
+    with pytest.raises(VideoReadError, match="no luck"):
+        restore(clip, kept[0], tiny_model, [lambda: LocalWorker(setup, fails)], scene_detect=str(cuts))
+    run = RestoreJob(
+        clip,
+        kept[1],
+        Restorer(tiny_model, device="cpu", precision="fp32"),
+        settings=RestoreSettings(segment_frames=SEGMENT_FRAMES, scene_detect=str(cuts)),
+    ).run()
+    with pytest.raises(KeyboardInterrupt):
+        for progress in run:
+            if progress.frames_done == COUNT:
+                run.throw(KeyboardInterrupt)
+    for target in kept:
+        folder = SegmentFolder(journal_folder(target), frames=SEGMENT_FRAMES)
+        assert [segment.first for segment in folder.segments] == begins[:-1]
+    for target in kept:
+        restore(clip, target, tiny_model, scene_detect=str(cuts))
+    assert_equal(*kept)
+
+
+def test_a_worker_without_room_leaves_its_span_to_others(
+    clip: Path, tmp_path: Path, tiny_model: FMANet, setup: WorkerSetup, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fmanet_cli.restore.span_pool._SECONDS_BETWEEN_LOOKS", 0.01)
+    asked: list[int] = []
+
+    def start() -> Worker:
+        asked.append(0)
+        raise NoRoomError("its machine is gone")
+
+    job = restore(clip, tmp_path / "shared.mp4", tiny_model, [start, lambda: LocalWorker(setup)])
+    assert job.report is not None
+    assert job.report.frames == COUNT
+    assert asked
+    monkeypatch.setattr("fmanet_cli.restore.span_pool.ROOM_SECONDS", 0.1)
+    with pytest.raises(DeviceError, match=r"no worker could begin for \d+ s: its machine is gone"):
+        restore(clip, tmp_path / "none.mp4", tiny_model, [start, start])
+
+
+def test_a_process_with_other_software_or_weights_is_refused(
+    clip: Path, tmp_path: Path, tiny_model: FMANet, setup: WorkerSetup
+) -> None:
+    def start() -> Worker:
+        worker = ProcessWorker(setup)
+        worker.facts = replace(worker.facts, fmanet="0.0.1", weights="5" * 64)
+        return worker
+
+    with pytest.raises(WorkerMismatchError, match=r"fmanet .* instead of 0\.0\.1, weights \w+ instead of 555"):
+        restore(clip, tmp_path / "out.mp4", tiny_model, [start])
+    facts = WorkerFacts.here(tiny_model)
+    facts.check(replace(facts, weights=""), who="a worker that has none yet")
 
 
 def test_stopping_closes_the_running_spans(clip: Path, tmp_path: Path, tiny_model: FMANet, setup: WorkerSetup) -> None:

@@ -51,7 +51,9 @@ class SegmentedOutput:
         return self._settings
 
     def write(self, picture: Picture, *, pts: int, duration: int) -> None:
-        """Encode one picture; a segment that is full or old is closed."""
+        """Encode one picture; a segment that is full or old, or ends where this picture begins a span, is closed."""
+        if self._current is not None and self._segments.grid.begins(self._current.first + self._current.frame_count):
+            self._close_segment()
         if self._current is None:
             self._current = self._segments.begin(self._settings)
             self._current_since = time.monotonic()

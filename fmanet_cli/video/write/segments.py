@@ -8,6 +8,8 @@ import hashlib
 import json
 import re
 import secrets
+import threading
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,7 @@ from fmanet_cli.video.pixels.colour import Picture
 from fmanet_cli.video.write.codecs import VideoSettings, add_video_stream
 from fmanet_cli.video.write.encoder import VideoEncoder
 from fmanet_cli.video.write.partial_files import PART_SUFFIX, replace_durably, write_durably
+from fmanet_cli.video.write.span_grid import SpanGrid
 
 _SUFFIX = ".segment"
 _TABLE_SUFFIX = ".json"
@@ -74,14 +77,18 @@ class SegmentFolder:
             raise OptionError(f"a segment must have at least 1 frame, got {frames}")
         self.folder = folder
         self.segment_frames = frames
+        self.grid = SpanGrid(frames)
+        """Where a segment has to begin: told by the frames that pass through it, nowhere if none do."""
+        # Replaced, never changed: workers add while others look.
         self._closed: dict[int, Segment] = {}
+        self._adding = threading.Lock()
         self.look_again()
         self._remove_others()
 
     @property
     def segments(self) -> list[Segment]:
         """All of them, in the order of their frames."""
-        return [self._closed[first] for first in sorted(self._closed)]
+        return list(self._closed.values())
 
     @property
     def frame_count(self) -> int:
@@ -95,9 +102,10 @@ class SegmentFolder:
 
     def holds(self, number: int) -> bool:
         """Whether a frame is in a closed segment."""
-        firsts = sorted(self._closed)
+        closed = self._closed
+        firsts = list(closed)
         place = bisect.bisect_right(firsts, number) - 1
-        return place >= 0 and number < self._closed[firsts[place]].last
+        return place >= 0 and number < closed[firsts[place]].last
 
     def gap(self, number: int = 0) -> tuple[int, int | None]:
         """The first frame from `number` on that no segment holds, and where the next segment begins (None: nowhere).
@@ -110,6 +118,28 @@ class SegmentFolder:
             number = max(number, segment.last)
         return number, None
 
+    def gaps(self, first: int, last: int) -> Iterator[tuple[int, int]]:
+        """The parts of the span [first, last) that no segment holds, in order."""
+        while first < last:
+            first, next_first = self.gap(first)
+            if first < last:
+                end = last if next_first is None else min(last, next_first)
+                yield first, end
+                first = end
+
+    def take(self, first: int, count: int) -> str:
+        """Take in a segment that another one has closed, once it holds so many frames and its noted content.
+
+        Returns what is wrong with it; empty when it is taken in.
+        """
+        segment = _read_segment(_segment_path(self.folder, first))
+        if segment is None:
+            return f"the segment from frame {first} on is missing or damaged in {self.folder}"
+        if segment.frame_count != count:
+            return f"the segment from frame {first} on has {segment.frame_count} frames instead of {count}"
+        self.add(segment)
+        return ""
+
     def look_again(self) -> None:
         """Take in the segments that others have closed since the last look."""
         for path in sorted(self.folder.glob(f"*{_SUFFIX}")):
@@ -121,7 +151,9 @@ class SegmentFolder:
 
     def add(self, segment: Segment) -> None:
         """Take in a segment that was closed just now."""
-        self._closed[segment.first] = segment
+        with self._adding:
+            closed = self._closed | {segment.first: segment}
+            self._closed = dict(sorted(closed.items()))
 
     def begin(self, settings: VideoSettings) -> SegmentWriter:
         """The writer of the next segment: it begins at the first gap and ends where the gap or its length does."""
@@ -131,7 +163,7 @@ class SegmentFolder:
 
     def clear(self) -> None:
         """Remove every segment."""
-        self._closed.clear()
+        self._closed = {}
         self._remove_others()
 
     def _overlaps(self, segment: Segment) -> bool:

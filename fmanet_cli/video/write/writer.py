@@ -121,7 +121,6 @@ class VideoWriter:
     def take_segments(self) -> None:
         """Count the frames of segments that were closed elsewhere as written."""
         if self._segments is not None:
-            self._segments.look_again()
             self.frames_written = self._segments.frame_count
 
     @property
