@@ -66,6 +66,7 @@ def command(
     """
     from fmanet_cli.verify.compare import Expectation, verify
     from fmanet_cli.verify.result import summary
+    from fmanet_cli.video.write.codecs import EncoderOptions
 
     choices: dict[str, Any] = {"scale": scale, "size": size, "audio": audio, "stream": stream, "start": start}
     choices |= {"end": end, "colour": colour, "codec": codec, "pix_fmt": pix_fmt}
@@ -79,11 +80,9 @@ def command(
         start_seconds=choices["start"],
         end_seconds=choices["end"],
         colour=choices["colour"],
-        codec=choices["codec"],
-        pixel_format=choices["pix_fmt"],
-        decodes=not quick,
+        encoder=EncoderOptions(codec=choices["codec"], pix_fmt=choices["pix_fmt"]),
     )
-    result = verify(source, output, expectation=expectation)
+    result = verify(source, output, expectation=expectation, decodes=not quick)
     failures = result.failures(strict=strict)
     if as_json:
         echo(json.dumps(result.as_dict() | {"ok": not failures}, indent=1))

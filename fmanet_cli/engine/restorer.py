@@ -21,8 +21,8 @@ from fmanet_cli.engine.device import (
 )
 from fmanet_cli.engine.device_errors import device_errors
 from fmanet_cli.engine.fast.cuda_graphs import GraphedRunner, graphed
+from fmanet_cli.engine.fast.fused import why_not_fused
 from fmanet_cli.engine.fast.network import StreamingRunner
-from fmanet_cli.engine.fast.warping import why_not_fused
 from fmanet_cli.engine.memory import cap_device_memory
 from fmanet_cli.engine.planes import planar_codes
 from fmanet_cli.engine.run import RestorationRun, no_frame

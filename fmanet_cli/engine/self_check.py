@@ -12,8 +12,8 @@ from torch import Tensor
 
 from fmanet_cli.engine.device import DTYPES, Precision, longer_precisions
 from fmanet_cli.engine.device_errors import in_one_line, is_lost, is_out_of_memory
+from fmanet_cli.engine.fast.fused import why_not_fused
 from fmanet_cli.engine.fast.network import StreamingRunner
-from fmanet_cli.engine.fast.warping import why_not_fused
 from fmanet_cli.errors import DeviceError, DeviceLostError, WeightsError
 from fmanet_cli.model.fmanet import FMANet
 

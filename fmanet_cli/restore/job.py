@@ -25,7 +25,8 @@ from fmanet_cli.restore.span_worker import QUEUE_FRAMES, FilmTask, SpanResult, r
 from fmanet_cli.restore.spans import span_tasks
 from fmanet_cli.restore.stage_clock import StageClock
 from fmanet_cli.shots.detector import DEFAULT_THRESHOLD, ShotMarker, check_threshold, is_cut_list
-from fmanet_cli.verify.compare import Expectation, RunFacts, verify
+from fmanet_cli.verify.compare import RunFacts, prove
+from fmanet_cli.verify.pictures import Originals
 from fmanet_cli.verify.result import VerificationResult, summary
 from fmanet_cli.video.frames import Frame
 from fmanet_cli.video.read.rational import parse_frame_rate
@@ -33,6 +34,9 @@ from fmanet_cli.video.read.reader import VideoReader
 from fmanet_cli.video.read.timeline import TimelineRecorder
 from fmanet_cli.video.write.codecs import EncoderOptions
 from fmanet_cli.video.write.containers import named_container
+from fmanet_cli.video.write.plan import OutputPlan
+from fmanet_cli.video.write.planning import plan_output
+from fmanet_cli.video.write.side_packets import SidePackets, opened_side_packets
 from fmanet_cli.video.write.sizes import check_size, output_size
 from fmanet_cli.video.write.writer import VideoWriter
 
@@ -231,11 +235,31 @@ class RestoreJob:
     def _run(self) -> Iterator[RestoreProgress]:
         began = time.perf_counter()
         settings = self._settings
-        marker = ShotMarker(settings.scene_detect, threshold=settings.scene_threshold)
         with (
             VideoReader(self.source, **settings.reading) as reader,
-            self._journal() as journal,
-            self._writer(reader, journal) as writer,
+            opened_side_packets(reader.info) as side,
+        ):
+            plan = self._plan(reader, side)
+            yield from self._execute(plan, reader, side, began)
+
+    def _execute(
+        self, plan: OutputPlan, reader: VideoReader, side: SidePackets | None, began: float
+    ) -> Iterator[RestoreProgress]:
+        """Restores and writes as planned; `began`: when the job was begun, by `time.perf_counter`."""
+        settings = self._settings
+        marker = ShotMarker(settings.scene_detect, threshold=settings.scene_threshold)
+        with (
+            self._journal(plan) as journal,
+            VideoWriter(
+                self.target,
+                like=reader.info,
+                overwrite=settings.overwrite,
+                strict=settings.strict,
+                source=reader,
+                side=side,
+                plan=plan,
+                segments=journal.segments if journal is not None else None,
+            ) as writer,
         ):
             restoration = self._restorer.start(
                 reader.info.height, reader.info.width, tiling=journal.tiling if journal is not None else None
@@ -244,9 +268,10 @@ class RestoreJob:
             log.debug("free memory: %s", _memory_text(free_memory(self._restorer.device)))
             done = kept = writer.frames_written
             yield RestoreProgress(done, reader.info.frame_count)
-            recorder = TimelineRecorder(reader.info.time_base)
+            recorder, originals = TimelineRecorder(reader.info.time_base), Originals(plan)
+            seen = recorder.noting(originals.noting(reader) if settings.verify else reader)
             clock = StageClock()
-            frames = marker.mark(agreeing(recorder.noting(reader), journal.segments.pts if journal and kept else {}))
+            frames = marker.mark(agreeing(seen, journal.segments.pts if journal and kept else {}))
             frames = clock.timed("decoding and finding cuts", frames)
             steps = (
                 self._by_workers(frames, reader, writer, restoration, journal)
@@ -262,7 +287,13 @@ class RestoreJob:
             reader.check_unchanged()
             partial = writer.finish()
             if settings.verify and partial is not None:
-                self._verify(partial, reader, writer, recorder)
+                run = RunFacts(
+                    timeline=recorder.timeline(),
+                    originals=originals,
+                    shift_seconds=writer.shift_seconds,
+                    damaged=reader.problem_count,
+                )
+                self._verify(partial, reader, writer, run)
             if journal is not None and partial is not None:
                 journal.note_whole(Path(partial))
         seconds = time.perf_counter() - began
@@ -307,28 +338,10 @@ class RestoreJob:
                     restoration.take_notes(result.warnings)
         writer.take_segments()
 
-    def _verify(self, partial: str, reader: VideoReader, writer: VideoWriter, recorder: TimelineRecorder) -> None:
+    def _verify(self, partial: str, reader: VideoReader, writer: VideoWriter, run: RunFacts) -> None:
         """Compares the finished file while it still has its temporary name."""
-        settings = self._settings
-        expectation = Expectation(
-            scale=settings.scale,
-            size=settings.size,
-            audio=settings.audio,
-            start_seconds=settings.start_seconds,
-            end_seconds=settings.end_seconds,
-            colour=settings.colour,
-            codec=settings.encoder.codec,
-            pixel_format=settings.encoder.pix_fmt,
-        )
-        run = RunFacts(
-            info=reader.info,
-            timeline=recorder.timeline(),
-            shift_seconds=writer.shift_seconds,
-            damaged=reader.problem_count,
-            streams=writer.plan.streams,
-        )
         try:
-            found = verify(self.source, partial, expectation=expectation, run=run)
+            found = prove(writer.plan, partial, run)
         except Exception as error:
             reader.check_unchanged()
             # Whatever goes wrong here, hours of work are not thrown away.
@@ -343,7 +356,7 @@ class RestoreJob:
                 f"{self.target} is not what {self.source} promises: {summary(wrong)}; kept as {writer.set_aside()}"
             )
 
-    def _journal(self) -> contextlib.AbstractContextManager[Journal | None]:
+    def _journal(self, plan: OutputPlan) -> contextlib.AbstractContextManager[Journal | None]:
         settings = self._settings
         if self.target == "-":
             return contextlib.nullcontext()
@@ -351,15 +364,15 @@ class RestoreJob:
             return OutputLock(Path(self.target), overwrite=settings.overwrite)
         return Journal(
             Path(self.target),
-            run_identity(self.source, self._restorer, deciding_options(settings)),
+            run_identity(self.source, self._restorer, deciding_options(settings), plan),
             segment_frames=settings.segment_frames,
             resume=settings.resume,
             overwrite=settings.overwrite,
         )
 
-    def _writer(self, reader: VideoReader, journal: Journal | None) -> VideoWriter:
+    def _plan(self, reader: VideoReader, side: SidePackets | None) -> OutputPlan:
         settings, info = self._settings, reader.info
-        return VideoWriter(
+        return plan_output(
             self.target,
             like=info,
             size=output_size(
@@ -370,12 +383,10 @@ class RestoreJob:
                 aspect=info.sample_aspect_ratio,
             ),
             encoder=settings.encoder,
-            overwrite=settings.overwrite,
             audio=settings.audio,
-            strict=settings.strict,
             container=settings.container,
             source=reader,
-            segments=journal.segments if journal is not None else None,
+            side=side,
         )
 
     def _report(

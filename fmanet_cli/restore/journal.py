@@ -29,6 +29,7 @@ from fmanet_cli.video.frames import Frame
 from fmanet_cli.video.inspection import library_versions
 from fmanet_cli.video.read.sequence import is_sequence_pattern, sequence_name
 from fmanet_cli.video.write.partial_files import check_target, write_durably
+from fmanet_cli.video.write.plan import OutputPlan
 from fmanet_cli.video.write.segments import WHOLE_NAME, SegmentFolder, count_frames, remove_folder
 
 _VERSION = 1
@@ -239,13 +240,14 @@ def is_resumable(source: str, target: str) -> bool:
     return target != "-" and not is_sequence_pattern(target) and os.path.isfile(source)
 
 
-def run_identity(source: str, restorer: Restorer, options: Mapping[str, Any]) -> dict[str, Any]:
+def run_identity(source: str, restorer: Restorer, options: Mapping[str, Any], plan: OutputPlan) -> dict[str, Any]:
     """Everything that decides over the frames of a run; options are those of reading and writing."""
     facts = Path(source).stat()
     return {
         "source": {"name": Path(source).name, "size_bytes": facts.st_size, "changed_ns": facts.st_mtime_ns},
         "weights": {"sha256": weights_digest(restorer.model)},
         "options": dict(options),
+        "output": plan.identity(),
         "engine": {
             "device": restorer.device.type,
             "precision": restorer.precision,

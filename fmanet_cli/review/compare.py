@@ -15,7 +15,7 @@ from fmanet_cli.restore.resize import resize_image
 from fmanet_cli.verify.pictures import psnr
 from fmanet_cli.video.frames import VideoInfo
 from fmanet_cli.video.read.reader import VideoReader
-from fmanet_cli.video.read.sampled import sampled_pictures
+from fmanet_cli.video.read.sampled import sampled_images
 from fmanet_cli.video.read.timeline import decoded_timeline
 from fmanet_cli.video.write.codecs import EncoderOptions
 from fmanet_cli.video.write.writer import VideoWriter
@@ -89,15 +89,15 @@ class FilmPair:
 
     def pairs(self, numbers: list[int]) -> Iterator[FramePair]:
         """Yield both pictures of some frames, in order."""
-        before = sampled_pictures(self.source, numbers)
-        after = sampled_pictures(self.output, numbers)
+        before = sampled_images(self.source, numbers)
+        after = sampled_images(self.output, numbers)
         for (number, small), (_, large) in zip(before, after, strict=True):
             yield FramePair(number, self.seconds[number], resize_image(small, *large.shape[:2]), large)
 
     def changes(self) -> list[FrameChange]:
         """Measure evenly spread frames."""
         numbers = sorted({round(place * (self.count - 1) / (MEASURED - 1)) for place in range(MEASURED)})
-        truths = dict(sampled_pictures(self.truth, numbers)) if self.truth is not None else {}
+        truths = dict(sampled_images(self.truth, numbers)) if self.truth is not None else {}
         return [_change(pair, truths.get(pair.number)) for pair in self.pairs(numbers)]
 
     def clip_around(self, number: int) -> list[int]:

@@ -7,51 +7,36 @@ from fractions import Fraction
 
 from fmanet_cli.verify.result import Verdict, VerificationRow, row
 from fmanet_cli.video.frames import HdrMetadata, VideoInfo
-from fmanet_cli.video.inspection import IMAGE_SEQUENCE
-from fmanet_cli.video.pixels.formats import pixel_layout
-from fmanet_cli.video.write.codecs import CODECS, choose_pixel_format, find_codec
-from fmanet_cli.video.write.containers import Container
-from fmanet_cli.video.write.orientation import is_right_angled, swaps_sides
+from fmanet_cli.video.write.codecs import CODECS
+from fmanet_cli.video.write.containers import IMAGE_SEQUENCE, Container
+from fmanet_cli.video.write.orientation import swaps_sides
+from fmanet_cli.video.write.plan import OutputPlan
 
 _HDR_TOLERANCE = Fraction(1, 10_000)
-_SMALLEST_ASPECT_STEP = 65535
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VideoPair:
     """Facts of two videos that are compared."""
 
-    source: VideoInfo
-    """What was restored."""
     output: VideoInfo
     """The restored copy."""
+    plan: OutputPlan
+    """What it was to become."""
     container: Container
-    """Of the output."""
-    height: int
-    """Promised, before rotation, in pixels."""
-    width: int
-    """Promised, before rotation, in pixels."""
-    asked_codec: str | None = None
-    """Encoder that the user chose; None = nothing."""
-    asked_pixel_format: str | None = None
-    """What the user chose; None = nothing."""
+    """Of the output, as it was found."""
 
     @property
-    def turns_pixels(self) -> bool:
-        """Whether the rotation is to be found in the pixels, because the container cannot hold it."""
-        matrix = self.source.display_matrix
-        return matrix is not None and not self.container.holds_rotation and is_right_angled(matrix)
-
-    @property
-    def swaps_sides(self) -> bool:
-        """Whether turned pixels change height and width."""
-        matrix = self.source.display_matrix
-        return self.turns_pixels and matrix is not None and swaps_sides(matrix)
+    def source(self) -> VideoInfo:
+        """What was restored."""
+        return self.plan.like
 
 
 def video_rows(pair: VideoPair) -> list[VerificationRow]:
     """Rows on size, pixel shape, rotation, depth and colours."""
     rows = [_size_row(pair), _aspect_row(pair), _rotation_row(pair), _depth_row(pair), *_colour_rows(pair)]
+    if pair.plan.settings is not None:
+        rows.insert(0, row("codec", pair.plan.settings.codec.family, pair.output.codec))
     found = pair.output.marks.named()
     rows.extend(
         row(name, value, found.get(name, "none"), otherwise=Verdict.LOST)
@@ -63,8 +48,11 @@ def video_rows(pair: VideoPair) -> list[VerificationRow]:
 
 
 def _size_row(pair: VideoPair) -> VerificationRow:
-    height, width = (pair.width, pair.height) if pair.swaps_sides else (pair.height, pair.width)
-    factor = f", {pair.width / pair.source.width:g} times {pair.source.width}x{pair.source.height}"
+    plan = pair.plan
+    height, width = plan.height, plan.width
+    if plan.baked_matrix is not None and swaps_sides(plan.baked_matrix):
+        height, width = width, height
+    factor = f", {plan.width / pair.source.width:g} times {pair.source.width}x{pair.source.height}"
     found = f"{pair.output.width}x{pair.output.height}"
     promised = f"{width}x{height}"
     verdict = Verdict.SAME if found == promised else Verdict.DIFFERS
@@ -72,49 +60,33 @@ def _size_row(pair: VideoPair) -> VerificationRow:
 
 
 def _aspect_row(pair: VideoPair) -> VerificationRow:
-    source, output = pair.source, pair.output
-    aspect = source.sample_aspect_ratio * Fraction(source.width * pair.height, pair.width * source.height)
-    if pair.swaps_sides:
-        aspect = 1 / aspect
-    aspect = aspect.limit_denominator(_SMALLEST_ASPECT_STEP)
-    holds = output.codec in pair.container.aspect_families or not pair.container.families
-    held = holds and pair.container is not IMAGE_SEQUENCE
+    output, settings = pair.output, pair.plan.settings
+    aspect = pair.source.sample_aspect_ratio if settings is None else settings.sample_aspect_ratio
+    held = output.codec in pair.container.aspect_families
     return row("pixel shape", aspect, output.sample_aspect_ratio, otherwise=Verdict.DIFFERS if held else Verdict.LOST)
 
 
 def _rotation_row(pair: VideoPair) -> VerificationRow:
     before, after = pair.source.display_matrix, pair.output.display_matrix
     texts = ["none" if matrix is None else " ".join(map(str, matrix)) for matrix in (before, after)]
-    if pair.turns_pixels and after is None:
+    if after is not None or pair.plan.display_matrix is not None:
+        return row("rotation", *texts)
+    if pair.plan.baked_matrix is not None:
         return VerificationRow("rotation", texts[0], "applied to the pixels", Verdict.CONVERTED)
-    lost = before is not None and after is None and not pair.container.holds_rotation
-    return row("rotation", *texts, otherwise=Verdict.LOST if lost else Verdict.DIFFERS)
+    return row("rotation", *texts, otherwise=Verdict.LOST)
 
 
 def _depth_row(pair: VideoPair) -> VerificationRow:
     before, after = pair.source.bit_depth, pair.output.bit_depth
     if after == before:
         verdict = Verdict.SAME
-    elif after not in _expected_depths(pair):
+    elif after != pair.plan.bit_depth:
         verdict = Verdict.DIFFERS
     else:
-        verdict = Verdict.CONVERTED if after > before or pair.asked_pixel_format else Verdict.LOST
+        settings = pair.plan.settings
+        is_requested = settings is not None and settings.asked.pix_fmt is not None
+        verdict = Verdict.CONVERTED if after > before or is_requested else Verdict.LOST
     return VerificationRow("bit depth", str(before), str(after), verdict)
-
-
-def _expected_depths(pair: VideoPair) -> set[int]:
-    """What the writer's choice of pixel format can give for this codec."""
-    if pair.asked_pixel_format:
-        return {pixel_layout(pair.asked_pixel_format).bits}
-    if pair.container is IMAGE_SEQUENCE:
-        return {16 if pair.source.bit_depth > 8 else 8}
-    asked = find_codec(pair.asked_codec or pair.container.default_codec)
-    codecs = [codec for codec in CODECS.values() if codec.family == pair.output.codec]
-    formats = [
-        choose_pixel_format(codec, None, bit_depth=pair.source.bit_depth, height=pair.height, width=pair.width)
-        for codec in ([asked] if asked in codecs else codecs)
-    ]
-    return {pixel_layout(name).bits for name in formats}
 
 
 def _colour_rows(pair: VideoPair) -> list[VerificationRow]:

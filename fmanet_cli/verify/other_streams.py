@@ -43,8 +43,6 @@ class StreamsPair:
     """Of the output."""
     shift_seconds: Fraction
     """By how much every timestamp is moved."""
-    leaves_out_sound: bool = False
-    """Whether sound was not wanted."""
     sound_starts: Mapping[int, Fraction] = field(default_factory=dict)
     """By index of converted sound: when decoding gives its first samples, in the source's time."""
 
@@ -119,7 +117,7 @@ def _kind(track: Track) -> str:
 
 
 def _missing_row(track: Track, pair: StreamsPair, *, is_planned: bool) -> VerificationRow:
-    if track.kind == "audio" and pair.leaves_out_sound:
+    if track.kind == "audio" and pair.plan.leaves_out_sound:
         return VerificationRow(str(track), "there", "left out, as asked", Verdict.CONVERTED)
     if is_planned and track.packets is not None and not track.packets.count:
         return VerificationRow(str(track), "no packet in this part", "not there", Verdict.SAME)

@@ -7,19 +7,21 @@ that were made green or black, tiled, pixelated, moved by 2 to 8 pixels, or take
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 
 from fmanet_cli.verify.result import Verdict, VerificationRow
-from fmanet_cli.video.frames import DisplayMatrix, VideoInfo
-from fmanet_cli.video.read.sampled import sampled_pictures
+from fmanet_cli.video.frames import Frame
+from fmanet_cli.video.read.sampled import sampled_images
 from fmanet_cli.video.write.orientation import oriented
+from fmanet_cli.video.write.plan import OutputPlan
 
 SAMPLES = 12
-"""Places of the film that are looked at, each with the frames before and after."""
+"""Most places of the film, beside its end, that are looked at, each with the frames before and after."""
 
 PSNR_FLOOR = 20.0
 """Least PSNR in dB of the coarse pictures. Measured: perfect restorations 21.8 and more, those of `lite` 32.0."""
@@ -75,59 +77,107 @@ class Likeness:
         return f"frame {self.number} without {1 - self.detail:.0%} of the detail" if self.detail < DETAIL_FLOOR else ""
 
 
-def picture_row(
-    source: VideoInfo, output: VideoInfo, count: int, *, colour: str = "auto", turned: DisplayMatrix | None = None
-) -> VerificationRow | None:
-    """Look at some frames of both files.
+class Originals:
+    """Images of a source at some places of the film, each with those before and after, to hold an output against.
 
-    Args:
-        source: facts of the source, with the asked part.
-        output: facts of the restored copy.
-        count: frames of both.
-        colour: how the source's pixels were read.
-        turned: the rotation that the output's pixels have and the source's have not.
-
-    Returns:
-        A row with the worst PSNR or the first fault; None where the source cannot be read a second time.
+    They are kept as its frames pass, however many there will be: every frame is a place while there are at most
+    `SAMPLES`, then every second, every fourth and so on, and at the end the last frame too. With 30 frames those are 0,
+    4, 8 up to 28, and 29. An image takes three bytes for a pixel, so all of them stay far below what the network needs.
     """
-    if source.is_pipe or not count:
-        return None
-    likenesses = list(compare_pictures(source, output, count, colour=colour, turned=turned))
-    if not likenesses:
-        return None
-    faults = [likeness.fault for likeness in likenesses if likeness.fault]
-    promised = f"alike in {len(likenesses)} frames, {PSNR_FLOOR:g} dB or more when scaled back"
-    if faults:
-        more = f" and {len(faults) - 1} more" if len(faults) > 1 else ""
-        return VerificationRow("pictures", promised, faults[0] + more, Verdict.DIFFERS)
-    worst = min(likeness.psnr for likeness in likenesses)
-    return VerificationRow("pictures", promised, f"{worst:.1f} dB at least", Verdict.SAME)
+
+    def __init__(self, plan: OutputPlan) -> None:
+        self._plan = plan
+        source = plan.like
+        self._height, self._width = min((source.height, source.width), (plan.height, plan.width))
+        self._images: dict[int, np.ndarray] = {}
+        self._latest: deque[tuple[int, np.ndarray]] = deque(maxlen=2)
+        self._step = 1
+        self.count = 0
+        """Frames that have passed."""
+
+    def noting(self, frames: Iterable[Frame]) -> Iterator[Frame]:
+        """The same frames; all of the source have to pass, in order."""
+        for frame in frames:
+            self._note(self.count, frame.image)
+            self.count += 1
+            yield frame
+
+    def keep(self, number: int, image: np.ndarray) -> None:
+        """Keep the (H, W, 3) float32 RGB image of a frame."""
+        image = cv2.resize(image, (self._width, self._height), interpolation=cv2.INTER_AREA)
+        if self._plan.baked_matrix is not None:
+            image = np.ascontiguousarray(oriented(image, self._plan.baked_matrix))
+        self._images[number] = np.rint(image * 255).astype(np.uint8)
+
+    def read_again(self, count: int, *, colour: str) -> None:
+        """Keep images of a source that has `count` frames, read as `colour` says."""
+        self.count, self._step = count, _step_of(count)
+        for number, image in sampled_images(self._plan.like, self._around(self.places()), colour=colour):
+            self.keep(number, image)
+
+    def places(self) -> list[int]:
+        """Numbers of the frames of an output to look at."""
+        for number, image in self._latest:
+            if number not in self._images:
+                self.keep(number, image)
+        self._latest.clear()
+        return sorted({*range(0, self.count, self._step), self.count - 1}) if self.count else []
+
+    def near(self, number: int) -> dict[int, np.ndarray]:
+        """The (h, w, 3) float32 RGB images of a frame and its neighbours, by number, as far as they are kept."""
+        kept = [other for other in (number - 1, number, number + 1) if other in self._images]
+        return {other: self._images[other].astype(np.float32) / 255 for other in kept}
+
+    def _note(self, number: int, image: np.ndarray) -> None:
+        if (step := _step_of(number + 1)) != self._step:
+            self._step = step
+            self._images = {kept: self._images[kept] for kept in self._images if self._is_near(kept)}
+        if self._is_near(number):
+            self.keep(number, image)
+        self._latest.append((number, image))
+
+    def _is_near(self, number: int) -> bool:
+        return min(number % self._step, -number % self._step) <= 1
+
+    def _around(self, places: Iterable[int]) -> set[int]:
+        return {near for number in places for near in (number - 1, number, number + 1) if 0 <= near < self.count}
 
 
-def compare_pictures(
-    source: VideoInfo, output: VideoInfo, count: int, *, colour: str = "auto", turned: DisplayMatrix | None = None
-) -> Iterator[Likeness]:
-    """Yield how each sampled frame stands to the source; arguments as of `picture_row`."""
-    asked = sampled_frames(count)
-    around = {near for number in asked for near in (number - 1, number, number + 1) if 0 <= near < count}
-    height, width = min((source.height, source.width), (output.height, output.width))
-    if turned is not None and oriented(np.empty((2, 1, 3), np.float32), turned).shape[:2] != (2, 1):
-        height, width = min((source.height, source.width), (output.width, output.height))
-    originals = {}
-    for number, image in sampled_pictures(source, around, colour=colour):
-        originals[number] = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
-        if turned is not None:
-            originals[number] = np.ascontiguousarray(oriented(originals[number], turned))
-    for number, image in sampled_pictures(output, asked):
-        near = {other: originals[other] for other in (number - 1, number, number + 1) if other in originals}
+def _step_of(count: int) -> int:
+    """The distance between places, a power of two, that gives at most `SAMPLES`."""
+    step = 1
+    while -(-count // step) > SAMPLES:
+        step *= 2
+    return step
+
+
+class PictureComparison:
+    """Looks at frames of an output as they are decoded."""
+
+    def __init__(self, originals: Originals) -> None:
+        self._originals = originals
+        self.places = frozenset(originals.places())
+        """Numbers of the frames that are wanted."""
+        self._found: list[Likeness] = []
+
+    def look(self, number: int, image: np.ndarray) -> None:
+        """Hold the (H, W, 3) float32 RGB image of a frame against the source's."""
+        near = self._originals.near(number)
         if number in near:
             size = near[number].shape[1::-1]
-            yield likeness(number, cv2.resize(image, size, interpolation=cv2.INTER_AREA), near)
+            self._found.append(likeness(number, cv2.resize(image, size, interpolation=cv2.INTER_AREA), near))
 
-
-def sampled_frames(count: int) -> list[int]:
-    """Numbers of the frames looked at: the first, the last and some between, evenly."""
-    return sorted({round(place * (count - 1) / (SAMPLES - 1)) for place in range(SAMPLES)})
+    def row(self) -> VerificationRow | None:
+        """The worst PSNR or the first fault; None where nothing was looked at."""
+        if not self._found:
+            return None
+        faults = [likeness.fault for likeness in self._found if likeness.fault]
+        promised = f"alike in {len(self._found)} frames, {PSNR_FLOOR:g} dB or more when scaled back"
+        if faults:
+            more = f" and {len(faults) - 1} more" if len(faults) > 1 else ""
+            return VerificationRow("pictures", promised, faults[0] + more, Verdict.DIFFERS)
+        worst = min(likeness.psnr for likeness in self._found)
+        return VerificationRow("pictures", promised, f"{worst:.1f} dB at least", Verdict.SAME)
 
 
 def likeness(number: int, output: np.ndarray, originals: dict[int, np.ndarray]) -> Likeness:

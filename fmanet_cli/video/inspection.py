@@ -20,22 +20,10 @@ from fmanet_cli.video.read.packets import FilePackets, Span, StreamPackets, pack
 from fmanet_cli.video.read.rational import to_fraction
 from fmanet_cli.video.read.reader import VideoReader
 from fmanet_cli.video.read.sequence import is_sequence_pattern
-from fmanet_cli.video.write.containers import CONTAINERS, Container, container_of
+from fmanet_cli.video.write.codecs import CODECS
+from fmanet_cli.video.write.containers import CONTAINERS, IMAGE_SEQUENCE, Container, container_of
 from fmanet_cli.video.write.planning import plan_output
-from fmanet_cli.video.write.stream_plan import StreamPlan, plan_streams
-
-IMAGE_SEQUENCE = Container(
-    "an image sequence",
-    (".png",),
-    (),
-    holds_colour_tags=False,
-    holds_metadata=False,
-    holds_titles=False,
-    held_flags=frozenset(),
-    holds_last_duration=False,
-    has_timestamps=False,
-)
-"""Numbered PNG files, which hold pictures and nothing else."""
+from fmanet_cli.video.write.stream_plan import StreamPlan
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,10 +98,12 @@ def container_of_file(info: VideoInfo) -> Container:
         return named
     if fitting:
         return fitting[0]
+    families = tuple(sorted({codec.family for codec in CODECS.values()}))
     return Container(
         names[0],
         (),
-        (),
+        families,
+        aspect_families=families,
         holds_rotation=True,
         holds_chapters=True,
         holds_attachments=True,
@@ -130,43 +120,23 @@ class Inspection:
     """Of every stream."""
     tracks: tuple[Track, ...]
     """Every stream, the main video too."""
-    plan: StreamPlan = field(default_factory=StreamPlan)
-    """What the writer would do with the other streams in the asked container."""
     sound_starts: Mapping[int, Fraction] = field(default_factory=dict)
     """By index of sound that the plan converts: when decoding gives its first samples, in seconds."""
 
 
-def inspect(
-    info: VideoInfo,
-    *,
-    span: Span | None = None,
-    target: Container | None = None,
-    audio: str = "copy",
-    plan: StreamPlan | None = None,
-) -> Inspection:
-    """Read every packet of a file, and plan what becomes of its streams.
+def inspect(info: VideoInfo, *, span: Span | None = None, plan: StreamPlan | None = None) -> Inspection:
+    """Read every packet of a file.
 
     Args:
         info: facts of the video, as a reader gives them.
         span: part of the other streams that counts.
-        target: container for which the other streams are planned; None = they are not.
-        audio: `copy`, `aac` or `none`.
-        plan: of a run, which then holds instead of target and audio.
+        plan: what becomes of its streams.
     """
     with open_input(info.path) as container:
         packets = packets_of(container, video_index=info.stream_index, span=span)
-        if plan is None and target is not None and target is not IMAGE_SEQUENCE and len(info.streams) > 1:
-            plan = plan_streams(
-                container.streams,
-                main_index=info.stream_index,
-                container=target,
-                audio=audio,
-                sample_packets=packets.samples,
-            )
         return Inspection(
             packets=packets,
             tracks=_tracks(container, info, packets),
-            plan=plan or StreamPlan(),
             sound_starts=_sound_starts(plan or StreamPlan(), packets),
         )
 

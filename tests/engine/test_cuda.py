@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from fmanet_cli.engine.device import Precision, read_facts
-from fmanet_cli.engine.fast import triton_kernels as kernels
+from fmanet_cli.engine.fast import fused
 from fmanet_cli.engine.fast.network import StreamingRunner
 from fmanet_cli.engine.restorer import Restorer
 from fmanet_cli.engine.runner import ReferenceRunner, WindowRunner
@@ -55,7 +55,7 @@ def window_of(runner: WindowRunner, frames: torch.Tensor) -> torch.Tensor:
 def test_the_fused_kernels_run_here() -> None:
     pytest.importorskip("triton")
     for dtype in (torch.float16, torch.float32):
-        assert kernels.why_not(CUDA, dtype) is None
+        assert fused.why_not(CUDA, dtype) is None
 
 
 @pytest.mark.parametrize("fused", [True, False], ids=["fused", "plain"])

@@ -51,14 +51,14 @@ def test_a_source_that_changes_during_the_run_is_refused(
     record(source, sound="aac", sound_seconds=0.4)
     act, message = CHANGES[change]
     if when == "check":
-        verify = job_module.verify
+        prove = job_module.prove
 
         def changing(*args: object, **options: object) -> object:
-            found = verify(*args, **options)
+            found = prove(*args, **options)
             act(source)
             return found
 
-        monkeypatch.setattr(job_module, "verify", changing)
+        monkeypatch.setattr(job_module, "prove", changing)
     job = RestoreJob(source, target, plain_restorer(), settings=SETTINGS)
     with pytest.raises(VideoReadError, match=message):
         for progress in job.run():

@@ -19,7 +19,7 @@ from fmanet_cli.model.fmanet import FMANet, random_model
 from fmanet_cli.restore.job import RestoreJob, RestoreReport, RestoreSettings
 from fmanet_cli.restore.journal import agreeing, journal_folder, kept_frames
 from fmanet_cli.video.read.reader import VideoReader
-from fmanet_cli.video.write import segments
+from fmanet_cli.video.write import planning, segments
 from fmanet_cli.video.write.codecs import EncoderOptions
 from fmanet_cli.weights.checkpoint import CheckpointMetadata, save_checkpoint
 from support.clips import make_clip, packet_payloads, packet_times
@@ -229,6 +229,16 @@ def test_another_run_than_the_interrupted_one_is_refused(clip: Path, tmp_path: P
     assert names_in(tmp_path) == ["clip.mp4", "sharp.mp4"]
 
 
+def test_a_run_that_would_be_written_otherwise_than_the_interrupted_one_is_refused(
+    clip: Path, tmp_path: Path, restorer: Restorer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    interrupt(clip, tmp_path / "sharp.mp4", restorer, after_frames=14)
+    # The same options, but another plan comes of them, as where an encoder has lost a pixel format.
+    monkeypatch.setattr(planning, "choose_pixel_format", lambda *_, **__: "yuv444p")
+    with pytest.raises(ResumeError, match=r"sharp\.mp4 .* output\.video\.pix_fmt was yuv420p and is yuv444p"):
+        finish(clip, tmp_path / "sharp.mp4", restorer)
+
+
 def test_a_second_run_on_one_output_is_refused(clip: Path, tmp_path: Path, restorer: Restorer) -> None:
     target = tmp_path / "sharp.mp4"
     run = RestoreJob(clip, target, restorer, settings=settings()).run()
@@ -281,7 +291,7 @@ def test_a_rejected_file_is_all_that_is_kept(
     def reject(*_: object, **__: object) -> None:
         raise ValueError("unlike its source")
 
-    monkeypatch.setattr("fmanet_cli.restore.job.verify", reject)
+    monkeypatch.setattr("fmanet_cli.restore.job.prove", reject)
     with pytest.raises(VerificationError, match=r"unlike its source; kept as .*sharp\.rejected\.mp4"):
         finish(clip, tmp_path / "sharp.mp4", restorer)
     assert names_in(tmp_path) == ["clip.mp4", "sharp.rejected.mp4"]

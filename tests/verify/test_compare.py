@@ -21,6 +21,7 @@ from fmanet_cli.restore.job import RestoreJob, RestoreSettings, restore_video
 from fmanet_cli.verify.compare import Expectation, verify
 from fmanet_cli.verify.result import Verdict, VerificationResult
 from fmanet_cli.video.frames import Frame
+from fmanet_cli.video.write.codecs import EncoderOptions
 from fmanet_cli.video.write.writer import VideoWriter
 from fmanet_cli.weights.checkpoint import load_model
 from support.clips import damage, make_clip, make_interlaced
@@ -142,8 +143,8 @@ def test_a_lost_bit_depth_is_found(tmp_path: Path) -> None:
     enlarged_copy(tmp_path / "a.mkv", tmp_path / "b.mp4", like={"bit_depth": 8})
     result = verify(tmp_path / "a.mkv", tmp_path / "b.mp4", expectation=DOUBLE)
     assert wrong(result) == {"bit depth": ("10", "8")}
-    asked = verify(tmp_path / "a.mkv", tmp_path / "b.mp4", expectation=replace(DOUBLE, pixel_format="yuv420p"))
-    assert wrong(asked) == {}
+    eight = replace(DOUBLE, encoder=EncoderOptions(pix_fmt="yuv420p"))
+    assert wrong(verify(tmp_path / "a.mkv", tmp_path / "b.mp4", expectation=eight)) == {}
 
 
 def changed_byte(packet: av.Packet) -> av.Packet:
@@ -240,7 +241,7 @@ def test_damaged_pictures_of_the_output_are_found_by_decoding(tmp_path: Path) ->
     enlarged_copy(source, good)
     damage(good, bad, at=0.6, length=900)
     assert "damaged places" in wrong(verify(source, bad, expectation=DOUBLE))
-    quick = verify(source, bad, expectation=replace(DOUBLE, decodes=False))
+    quick = verify(source, bad, expectation=DOUBLE, decodes=False)
     assert quick.output_times == "packets"
     assert "damaged places" not in wrong(quick)
 

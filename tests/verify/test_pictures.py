@@ -14,13 +14,14 @@ from click.testing import CliRunner
 
 from fmanet_cli.cli.main import main
 from fmanet_cli.verify.compare import Expectation, verify
-from fmanet_cli.verify.pictures import PSNR_FLOOR, likeness, sampled_frames
+from fmanet_cli.verify.pictures import PSNR_FLOOR, SAMPLES, Originals, likeness
 from fmanet_cli.verify.result import Verdict
 from fmanet_cli.video.frames import Frame, VideoInfo
 from fmanet_cli.video.pixels.colour import Colour
 from fmanet_cli.video.read.reader import VideoReader
-from fmanet_cli.video.read.sampled import sampled_pictures
+from fmanet_cli.video.read.sampled import sampled_images
 from fmanet_cli.video.write.codecs import EncoderOptions
+from fmanet_cli.video.write.planning import plan_output
 from fmanet_cli.video.write.writer import VideoWriter
 from support.tampering import enlarged_copy
 
@@ -114,7 +115,7 @@ def test_chance_does_not_decide_in_flat_pictures() -> None:
 
 
 def test_one_broken_frame_is_named(clip: Path) -> None:
-    number = sampled_frames(COUNT)[3]
+    number = passed(clip, COUNT).places()[3]
     change = lambda frames: [replace(f, image=f.image * (i != number)) for i, f in enumerate(frames)]  # noqa: E731
     found, said = verdict(clip, change)
     assert (found, said.split(" at ")[0]) == (Verdict.DIFFERS, f"frame {number}")
@@ -129,16 +130,36 @@ def test_the_command_refuses_a_green_film(clip: Path) -> None:
     assert quick.exit_code == 0
 
 
-def test_places_that_are_looked_at() -> None:
-    assert sampled_frames(1) == [0]
-    assert sampled_frames(5) == [0, 1, 2, 3, 4]
-    long = sampled_frames(1000)
-    assert (long[0], long[-1], len(long)) == (0, 999, 12)
+@pytest.mark.parametrize(("count", "places"), [(1, [0]), (5, [0, 1, 2, 3, 4]), (30, [*range(0, 29, 4), 29])])
+def test_places_that_are_looked_at(clip: Path, count: int, places: list[int]) -> None:
+    originals = passed(clip, count)
+    assert originals.places() == places
+    near = {number: list(originals.near(number)) for number in places}
+    assert near == {n: [other for other in (n - 1, n, n + 1) if 0 <= other < count] for n in places}
 
 
-def test_sampled_pictures_are_the_readers(clip: Path) -> None:
+def test_a_long_film_is_kept_in_few_images(clip: Path) -> None:
+    originals = passed(clip, 1000)
+    assert originals.places() == [*range(0, 1000, 128), 999]
+    kept = {other: image for number in range(1000) for other, image in originals.near(number).items()}
+    assert len(kept) <= 3 * SAMPLES + 3
+    assert all(round(float(image[0, 0, 0]) * 255) == number % 256 for number, image in kept.items())
+
+
+def passed(clip: Path, count: int) -> Originals:
+    """What is kept when frames pass that are as bright as their numbers say."""
+    with VideoReader(clip) as reader:
+        like = reader.info
+    originals = Originals(plan_output(clip.with_name("b.mkv"), like=like, scale=1))
+    shades = (np.full((HEIGHT, WIDTH, 3), number % 256 / 255, np.float32) for number in range(count))
+    frames = (Frame(shade, pts=number, time_base=like.time_base) for number, shade in enumerate(shades))
+    assert sum(1 for _ in originals.noting(frames)) == count
+    return originals
+
+
+def test_sampled_images_are_the_readers(clip: Path) -> None:
     with VideoReader(clip) as reader:
         images = [frame.image for frame in reader]
-        found = dict(sampled_pictures(reader.info, [3, 0, 13, 99]))
+        found = dict(sampled_images(reader.info, [3, 0, 13, 99]))
     assert list(found) == [0, 3, 13]
     assert all(np.array_equal(image, images[number]) for number, image in found.items())

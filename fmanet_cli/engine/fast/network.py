@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from fmanet_cli.engine.device import DTYPES, Precision, exact_float32
+from fmanet_cli.engine.fast.fused import why_not_fused
 from fmanet_cli.engine.fast.layers import (
     DenseBlock,
     DenseChain,
@@ -24,7 +25,7 @@ from fmanet_cli.engine.fast.layers import (
     pixels,
     strips,
 )
-from fmanet_cli.engine.fast.warping import upsample_into, upsample_source, warp_into, warp_source, why_not_fused
+from fmanet_cli.engine.fast.warping import upsample_into, upsample_source, warp_into, warp_source
 from fmanet_cli.engine.memory import STRIP_BYTES, multiple_of
 from fmanet_cli.model.config import IMAGE_CHANNELS
 from fmanet_cli.model.fmanet import FMANet

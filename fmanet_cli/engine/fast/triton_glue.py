@@ -1,6 +1,6 @@
 """Triton kernels for what lies between the network's convolutions: each reads and writes memory once.
 
-The plain code beside them is in `layers`; `triton_kernels.why_not` says where Triton cannot be used.
+The plain code beside them is in `layers`; `fused` says where Triton cannot be used.
 """
 
 from __future__ import annotations

@@ -1,16 +1,13 @@
-"""Fused Triton kernels for multi-flow warping and dynamic upsampling; `why_not` says where they cannot run."""
+"""Fused Triton kernels for multi-flow warping and dynamic upsampling; `fused` says where they cannot run."""
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 
-from fmanet_cli.engine.device_errors import in_one_line, is_out_of_memory
-from fmanet_cli.engine.fast import warping as plain
 from fmanet_cli.model.config import FLOW_MASK_CHANNELS, IMAGE_CHANNELS
 
 try:
@@ -18,9 +15,6 @@ try:
     from triton import language as tl
 except ImportError:
     triton = None
-
-_LARGEST_ERROR = 0.01
-"""Half a step of bfloat16 below 4 and some; what is no number is not below it either."""
 
 observer: Callable[[Sequence[Tensor], Sequence[Tensor]], None] | None = None
 """Is told the inputs and outputs of every launch; for counting."""
@@ -31,51 +25,6 @@ WARP_BLOCK = 256
 """Vectors of channels that one program warps."""
 UPSAMPLE_BLOCK = 64
 """Low-resolution pixels of a row that one program upsamples."""
-
-
-@functools.cache
-def why_not(device: torch.device, dtype: torch.dtype) -> str | None:
-    """Why the fused kernels cannot be used for pictures of this type on this device; None = they can.
-
-    Both kernels run on small pictures and are held against the plain code: Triton may be missing, the device too old,
-    the machine without the C compiler that Triton starts kernels with, or the compiler wrong.
-    """
-    if triton is None:
-        return "Triton is not installed (pip install triton)"
-    try:
-        errors = _warp_error(device, dtype), _upsample_error(device, dtype)
-    except Exception as error:  # Whatever a compiler or driver reports, there is another way to compute this.
-        if is_out_of_memory(error):
-            raise
-        return f"Triton does not work here ({in_one_line(error)})"
-    if all(error <= _LARGEST_ERROR for error in errors):
-        return None
-    return f"Triton's kernels compute wrongly here (by {errors[0]:.2g} and {errors[1]:.2g})"
-
-
-def _warp_error(device: torch.device, dtype: torch.dtype) -> float:
-    generator = torch.Generator().manual_seed(1)
-    features = (
-        torch.rand(1, 8, 5, 7, generator=generator).to(device, dtype).contiguous(memory_format=torch.channels_last)
-    )
-    flow_masks = torch.randn(1, 6, 5, 7, generator=generator).to(device)
-    found, expected = torch.empty_like(features), torch.empty_like(features)
-    warp_into(found, features, flow_masks)
-    plain.warp_into(expected, features, flow_masks)
-    return float((found.float() - expected.float()).abs().max())
-
-
-def _upsample_error(device: torch.device, dtype: torch.dtype) -> float:
-    generator = torch.Generator().manual_seed(2)
-    frames = torch.rand(3, IMAGE_CHANNELS, 5, 7, generator=generator).to(device)
-    values = torch.randn(3, 16 * 9, 5, 7, generator=generator).mul(0.1).to(device, dtype)
-    kernels = values.contiguous(memory_format=torch.channels_last).unflatten(1, (16, 9))
-    residual = torch.rand(IMAGE_CHANNELS, 20, 28, generator=generator).to(device)
-    found, expected = torch.empty_like(residual), torch.empty_like(residual)
-    dynamic_upsample_into(found, frames, kernels, residual=residual)
-    source = plain.upsample_source(frames, 9)
-    plain.upsample_into(expected, source, kernels, first_row=0, residual=residual)
-    return float((found - expected).abs().max())
 
 
 def warp_into(target: Tensor, features: Tensor, flow_masks: Tensor) -> None:

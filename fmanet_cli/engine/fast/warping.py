@@ -102,13 +102,6 @@ def upsample_into(
     torch.add(_upsampled_rows(near, kernels.flatten(1, 2), math.isqrt(subpixels)), residual, out=target)
 
 
-def why_not_fused(device: torch.device, dtype: torch.dtype) -> str | None:
-    """Why the Triton kernels cannot be used; None = they can."""
-    if device.type != "cuda":
-        return f"there are no fused kernels for {device.type}"
-    return _kernels().why_not(device, dtype)
-
-
 def _kernels() -> ModuleType:
     """Imported where they run: elsewhere not even Triton is."""
     from fmanet_cli.engine.fast import triton_kernels as kernels

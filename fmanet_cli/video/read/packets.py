@@ -81,8 +81,6 @@ class FilePackets:
     """Why reading stopped early; empty when it did not."""
     declared_end_seconds: Fraction | None = None
     """When the main video ends by the container's word; None = it does not say."""
-    samples: dict[int, list[av.Packet]] = field(default_factory=dict)
-    """The first packets of the other streams, for a rehearsal."""
     first_in_span: dict[int, list[av.Packet]] = field(default_factory=dict)
     """The first packets of sound that belong to the span, to be decoded."""
 
@@ -99,13 +97,12 @@ def read_packets(path: str | Path, *, video_index: int, span: Span | None = None
 
 def packets_of(container: av.container.InputContainer, *, video_index: int, span: Span | None = None) -> FilePackets:
     """As ``read_packets``, of a container that is open and at its start."""
-    problem, others = "", 0
+    problem = ""
     declared_end = stream_end_seconds(container.streams[video_index])
     wanted = [stream for stream in container.streams if stream.type not in ("attachment", None)]
     collectors = {
         stream.index: _Collector(stream, Span() if stream.index == video_index else span or Span()) for stream in wanted
     }
-    samples: dict[int, list[av.Packet]] = {}
     heard: dict[int, list[av.Packet]] = {}
     packets = container.demux(*wanted) if wanted else iter(())
     while True:
@@ -117,19 +114,14 @@ def packets_of(container: av.container.InputContainer, *, video_index: int, span
         if packet is None:
             break
         index = packet.stream.index
-        is_other = index != video_index
         if packet.size:
-            is_inside = collectors[index].add(packet, hashed=is_other)
-            if is_other and others <= SCANNED_PACKETS:
-                _keep_first(samples, packet, REHEARSED_PACKETS)
+            is_inside = collectors[index].add(packet, hashed=index != video_index)
             if is_inside and packet.stream.type == "audio":
                 _keep_first(heard, packet, _DECODED_PACKETS)
-        others += is_other
     return FilePackets(
         streams={number: collector.result() for number, collector in collectors.items()},
         problem=problem,
         declared_end_seconds=declared_end,
-        samples=samples,
         first_in_span=heard,
     )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import pairwise
@@ -105,32 +105,50 @@ def packet_timeline(info: VideoInfo, found: FilePackets) -> Timeline | None:
 
 def decoded_timeline(info: VideoInfo) -> Timeline:
     """Times of the frames that a reader of ``info`` gives, by decoding them; damage is counted and passed over."""
+    with again(info, deinterlace="off") as reader:
+        return reader.timeline()
+
+
+def again(info: VideoInfo, *, deinterlace: str = "auto", colour: str = "auto") -> SamplingReader:
+    """A second reading of the part of a video that `info` tells of; damage is passed over."""
     start, end = info.trim_start_seconds, info.trim_end_seconds
-    reader = TimesReader(
+    return SamplingReader(
         info.path,
         start_seconds=None if start is None else float(start),
         end_seconds=None if end is None else float(end),
         on_error="continue",
-        deinterlace="off",
+        deinterlace=deinterlace,
+        colour=colour,
         stream=None if info.container == "image2" else info.stream_index,
         dolby_vision="ignore",
     )
-    with reader:
-        return reader.timeline()
 
 
-class TimesReader(VideoReader):
-    """A reader that does not turn frames into RGB."""
+class SamplingReader(VideoReader):
+    """A reader that decodes every frame and turns only the wanted ones into RGB; the others have an empty image."""
 
-    def timeline(self) -> Timeline:
-        """Decode everything; the times of all frames."""
+    wanted: Collection[int] = frozenset()
+    """Numbers of the frames, from 0."""
+
+    def __enter__(self) -> SamplingReader:
+        return self
+
+    def timeline(self, look: Callable[[int, np.ndarray], None] = lambda *_: None) -> Timeline:
+        """Decode everything; the times of all frames.
+
+        Args:
+            look: called with the number and the (H, W, 3) float32 RGB image of each wanted frame.
+        """
         recorder = TimelineRecorder(self.info.time_base)
-        for _ in recorder.noting(self):
-            pass
+        for number, frame in enumerate(recorder.noting(self)):
+            if number in self.wanted:
+                look(number, frame.image)
         found = recorder.timeline()
         return Timeline(found.time_base, found.pts, found.last_duration, "decoded", self.problem_count)
 
-    def _as_frame(self, pts: int, picture: av.VideoFrame, *, duration: int) -> Frame:  # noqa: ARG002
+    def _as_frame(self, pts: int, picture: av.VideoFrame, *, duration: int) -> Frame:
+        if self.frames_read in self.wanted:
+            return super()._as_frame(pts, picture, duration=duration)
         return Frame(_NO_IMAGE, pts=pts, time_base=self.info.time_base, duration=max(0, duration))
 
 

@@ -158,6 +158,19 @@ CONTAINERS = (
 
 _SHORT_NAMES = {"mkv": "matroska", "y4m": "yuv4mpegpipe", "ts": "mpegts", "m4v": "mp4"}
 
+IMAGE_SEQUENCE = Container(
+    "an image sequence",
+    (".png",),
+    (),
+    holds_colour_tags=False,
+    holds_metadata=False,
+    holds_titles=False,
+    held_flags=frozenset(),
+    holds_last_duration=False,
+    has_timestamps=False,
+)
+"""Numbered PNG files, which hold pictures and nothing else."""
+
 
 def container_of(path: Path) -> Container:
     """The container that a file name asks for. Raises OptionError for another suffix."""

@@ -9,6 +9,7 @@ from typing import Any
 
 from fmanet_cli.video.frames import DisplayMatrix, Frame, PlanarFrame, VideoInfo
 from fmanet_cli.video.pixels.colour import Picture, PlaneFormat
+from fmanet_cli.video.pixels.formats import pixel_layout
 from fmanet_cli.video.write.codecs import VideoSettings
 from fmanet_cli.video.write.containers import Container
 from fmanet_cli.video.write.orientation import oriented
@@ -48,9 +49,11 @@ class OutputPlan:
     """What is lost or changed, one sentence each."""
 
     @property
-    def image_bit_depth(self) -> int:
-        """Bits of every colour component in an image sequence."""
-        return 16 if self.like.bit_depth > 8 else 8
+    def bit_depth(self) -> int:
+        """Bits of every colour component that is written."""
+        if self.settings is None:
+            return 16 if self.like.bit_depth > 8 else 8
+        return pixel_layout(self.settings.pix_fmt).bits
 
     def as_encoded(self, frame: Frame | PlanarFrame) -> Picture:
         """The picture of a restored frame as the encoder takes it, turned where the container cannot say it."""

@@ -26,11 +26,11 @@ from fmanet_cli.video.write.codecs import (
     encoder_settings_options,
     find_codec,
 )
-from fmanet_cli.video.write.containers import Container, container_of, named_container
+from fmanet_cli.video.write.containers import IMAGE_SEQUENCE, Container, container_of, named_container
 from fmanet_cli.video.write.orientation import is_right_angled, swaps_sides
 from fmanet_cli.video.write.plan import OutputPlan
 from fmanet_cli.video.write.rehearsal import rehearse
-from fmanet_cli.video.write.side_packets import SidePackets
+from fmanet_cli.video.write.side_packets import SidePackets, opened_side_packets
 from fmanet_cli.video.write.stream_plan import StreamPlan, plan_streams
 from fmanet_cli.video.write.tags import kept_tags, unusual_tags
 
@@ -49,9 +49,10 @@ def plan_output(
     size: tuple[int, int] | None = None,
     encoder: EncoderOptions | None = None,
     audio: str = "copy",
-    container: str | None = None,
+    container: str | Container | None = None,
     source: VideoReader | None = None,
     side: SidePackets | None = None,
+    rehearses: bool = True,
 ) -> OutputPlan:
     """Decide everything of an output, and write one frame of it into memory to see that it can be done.
 
@@ -62,9 +63,10 @@ def plan_output(
         size: (height, width) in pixels instead.
         encoder: what is asked of the encoder.
         audio: `copy`, `aac` or `none`.
-        container: FFmpeg's or a short name; None = what the suffix says, and Matroska for standard output.
+        container: itself, FFmpeg's or a short name; None = what the suffix says, and Matroska for standard output.
         source: the reader, needed for the other streams of standard input.
         side: the source opened for its other streams; None = it is opened for as long as planning takes.
+        rehearses: False = the frame is not written: the output is there already.
 
     Raises:
         OptionError: something cannot be honoured.
@@ -74,10 +76,10 @@ def plan_output(
     _check_size(height, width)
     draft = _Draft(like, height, width)
     if name != "-" and is_sequence_pattern(name):
-        return draft.sequence(Path(name), asked, container)
+        return draft.sequence(Path(name), asked, None if container is IMAGE_SEQUENCE else container)
     is_pipe = name == "-"
     if container is not None:
-        chosen = named_container(container)
+        chosen = container if isinstance(container, Container) else named_container(container)
     else:
         chosen = named_container(_DEFAULT_PIPE_CONTAINER) if is_pipe else container_of(Path(name))
     if is_pipe and chosen.name not in _PIPED_CONTAINERS:
@@ -95,15 +97,8 @@ def plan_output(
         baked_matrix=draft.baked_matrix,
         losses=tuple(draft.losses),
     )
-    with contextlib.ExitStack() as opened:
-        if side is None and not like.is_pipe and (indices := other_streams(like)):
-            side = opened.enter_context(contextlib.closing(SidePackets(like.path, indices)))
-        return _with_streams(plan, chosen, audio, source, side)
-
-
-def other_streams(like: VideoInfo) -> set[int]:
-    """Indices of the streams beside the main video."""
-    return {info.index for info in like.streams if info.index != like.stream_index}
+    with opened_side_packets(like) if side is None else contextlib.nullcontext(side) as opened:
+        return _with_streams(plan, chosen, audio, source, opened, rehearses=rehearses)
 
 
 class _Draft:
@@ -114,7 +109,7 @@ class _Draft:
         self.losses: list[str] = list(like.marks.losses())
         self.baked_matrix: DisplayMatrix | None = None
 
-    def sequence(self, pattern: Path, asked: EncoderOptions, container: str | None) -> OutputPlan:
+    def sequence(self, pattern: Path, asked: EncoderOptions, container: object) -> OutputPlan:
         """Numbered images."""
         if container is not None:
             raise OptionError(f"an image sequence has no container, got {container!r}; leave it out")
@@ -208,7 +203,13 @@ def _default_codec(asked: EncoderOptions, container: Container, *, is_pipe: bool
 
 
 def _with_streams(
-    plan: OutputPlan, container: Container, audio: str, source: VideoReader | None, side: SidePackets | None
+    plan: OutputPlan,
+    container: Container,
+    audio: str,
+    source: VideoReader | None,
+    side: SidePackets | None,
+    *,
+    rehearses: bool,
 ) -> OutputPlan:
     """The plan with the other streams, after a rehearsal."""
     like, losses = plan.like, list(plan.losses)
@@ -218,17 +219,18 @@ def _with_streams(
         opened, samples = source.source.container, source.source.sample_packets()
     elif side is not None:
         opened, samples = side.container, side.samples()
-    elif other_streams(like):
+    elif len(like.streams) > 1:
         losses.append("sound and other streams of standard input are not copied: no reader was given")
     streams = plan_streams(
-        opened.streams if opened is not None and other_streams(like) else (),
+        opened.streams if opened is not None and len(like.streams) > 1 else (),
         main_index=like.stream_index,
         container=container,
         audio=audio,
         sample_packets=samples,
     )
     plan = replace(plan, streams=streams)
-    rehearse(plan, opened, samples)
+    if rehearses:
+        rehearse(plan, opened, samples)
     if opened is not None:
         tags = unusual_tags(like) if container.name in ("mp4", "mov") else []
         if tags and any(is_cover(opened.streams[planned.index]) for planned in streams.streams):

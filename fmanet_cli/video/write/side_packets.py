@@ -10,10 +10,17 @@ from itertools import chain
 
 import av
 
+from fmanet_cli.video.frames import VideoInfo
 from fmanet_cli.video.read.opening import open_input
 from fmanet_cli.video.read.packets import REHEARSED_PACKETS, SCANNED_PACKETS
 
 _SEEK_MARGIN_SECONDS = 30
+
+
+def opened_side_packets(info: VideoInfo) -> contextlib.AbstractContextManager[SidePackets | None]:
+    """The other streams of a source, closed at the end of the block; None where there are none, or it is a pipe."""
+    indices = {stream.index for stream in info.streams if stream.index != info.stream_index}
+    return SidePackets(info.path, indices) if indices and not info.is_pipe else contextlib.nullcontext()
 
 
 class SidePackets:
@@ -26,6 +33,12 @@ class SidePackets:
         self._demuxed = self._demux()
         self._scanned: deque[av.Packet] = deque()
         self._failure: av.error.FFmpegError | None = None
+
+    def __enter__(self) -> SidePackets:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def samples(self) -> dict[int, list[av.Packet]]:
         """The first packets of each stream, as far as they come among the first of all."""

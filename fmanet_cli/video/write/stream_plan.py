@@ -62,6 +62,8 @@ class StreamPlan:
     """Fonts, covers and the like."""
     warnings: tuple[str, ...] = ()
     """What is lost or changed, one sentence each."""
+    leaves_out_sound: bool = False
+    """Whether sound was not wanted."""
 
 
 def plan_streams(
@@ -103,7 +105,7 @@ def plan_streams(
             warnings.append(warning)
         if isinstance(how, PlannedStream) and (marks := _lost_marks(stream, container)):
             warnings.append(f"{describe(stream)} loses its {marks}: {container.name} cannot hold them")
-    return StreamPlan(tuple(planned), tuple(attachments), tuple(warnings))
+    return StreamPlan(tuple(planned), tuple(attachments), tuple(warnings), leaves_out_sound=audio == "none")
 
 
 def describe(stream: Any) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from fractions import Fraction
 from pathlib import Path
@@ -21,10 +22,10 @@ from fmanet_cli.video.write.codecs import EncoderOptions
 from fmanet_cli.video.write.muxer import ContainerOutput
 from fmanet_cli.video.write.partial_files import PartialSequence
 from fmanet_cli.video.write.plan import OutputPlan
-from fmanet_cli.video.write.planning import other_streams, plan_output
+from fmanet_cli.video.write.planning import plan_output
 from fmanet_cli.video.write.segmented import SegmentedOutput
 from fmanet_cli.video.write.segments import SegmentFolder
-from fmanet_cli.video.write.side_packets import SidePackets
+from fmanet_cli.video.write.side_packets import SidePackets, opened_side_packets
 
 
 class VideoWriter:
@@ -66,9 +67,9 @@ class VideoWriter:
         """
         self.path = str(path)
         _refuse_same_file(self.path, like)
-        if side is None and not like.is_pipe and (indices := other_streams(like)):
-            side = SidePackets(like.path, indices)
-        try:
+        with contextlib.ExitStack() as opened:
+            if side is None:
+                side = opened.enter_context(opened_side_packets(like))
             self.plan = plan or plan_output(
                 path,
                 like=like,
@@ -96,10 +97,7 @@ class VideoWriter:
             self._is_finished = False
             self._is_closed = False
             self._output: _Output = self._opened_output(source, side, segments, overwrite=overwrite)
-        except BaseException:
-            if side is not None:
-                side.close()
-            raise
+            opened.pop_all()
 
     def __enter__(self) -> VideoWriter:
         return self
@@ -213,7 +211,7 @@ class VideoWriter:
     ) -> _Output:
         plan = self.plan
         if plan.container is None or plan.settings is None:
-            return _SequenceOutput(Path(self.path), overwrite=overwrite, bit_depth=plan.image_bit_depth)
+            return _SequenceOutput(Path(self.path), overwrite=overwrite, bit_depth=plan.bit_depth)
         if not plan.container.has_timestamps or not plan.settings.codec.segments_in:
             segments = None
         output = ContainerOutput(

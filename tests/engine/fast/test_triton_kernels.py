@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from fmanet_cli.engine.fast import fused, warping
 from fmanet_cli.engine.fast import triton_kernels as kernels
-from fmanet_cli.engine.fast import warping
 from support import kernel_cases
 
 CPU = torch.device("cpu")
@@ -106,14 +106,14 @@ def test_shapes_that_do_not_belong_together_are_refused() -> None:
 @pytest.fixture
 def _forgotten() -> Iterator[None]:
     """What is known of a device is asked for again."""
-    kernels.why_not.cache_clear()
+    fused.why_not.cache_clear()
     yield
-    kernels.why_not.cache_clear()
+    fused.why_not.cache_clear()
 
 
-def plain_upsampling(target, frames, values, *, residual):
+def plain_upsampling(target, frames, values, *, first_row, residual):
     taps = values.shape[2]
-    warping.upsample_into(target, warping.upsample_source(frames, taps), values, first_row=0, residual=residual)
+    warping.upsample_into(target, warping.upsample_source(frames, taps), values, first_row=first_row, residual=residual)
 
 
 @pytest.mark.usefixtures("_forgotten")
@@ -147,7 +147,7 @@ def test_kernels_are_used_where_they_compute_what_the_plain_code_does(
     monkeypatch.setattr(kernels, "dynamic_upsample_into", plain_upsampling)
     if reason is not None:
         monkeypatch.setattr(kernels, name, failing if wrong else None)
-    found = kernels.why_not(CPU, dtype)
+    found = fused.why_not(CPU, dtype)
     assert found is None if reason is None else re.search(reason, found or "")
 
 
@@ -160,13 +160,13 @@ def test_memory_that_ran_out_says_nothing_of_triton(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(kernels, "warp_into", warp_into)
     for _ in range(2):
         with pytest.raises(RuntimeError, match="out of memory"):
-            kernels.why_not(CPU, torch.float16)
+            fused.why_not(CPU, torch.float16)
 
 
 def test_the_module_imports_without_triton() -> None:
     code = (
         "import sys; sys.modules['triton'] = None\n"
-        "import torch; from fmanet_cli.engine.fast.triton_kernels import why_not\n"
+        "import torch; from fmanet_cli.engine.fast.fused import why_not\n"
         "print(why_not(torch.device('cuda'), torch.float16))"
     )
     process = python("-c", code)

@@ -79,7 +79,8 @@ def test_a_pair_keeps_what_the_tables_claim(
     folder.mkdir()
     before, pieces = restored(sources["upright"], target, codec, container, folder)
     assert (pieces > 0) == (container.has_timestamps and codec.family != "rawvideo"), "a crash would lose everything"
-    result = verify(sources["upright"], target, expectation=Expectation(scale=1, codec=codec.name))
+    expectation = Expectation(scale=1, encoder=EncoderOptions(codec=codec.name))
+    result = verify(sources["upright"], target, expectation=expectation)
     assert not [row for row in result.rows if row.verdict is Verdict.DIFFERS]
     with VideoReader(target) as reader:
         frames, after = list(reader), reader.info
@@ -96,7 +97,7 @@ def test_a_pair_keeps_what_the_tables_claim(
     assert (kinds["audio"] == 1) == bool(container.audio_codec)
     assert (kinds["subtitle"] == 1) == bool(container.text_codec)
     if container.name in ("mp4", "mov", "matroska", "webm"):
-        counted = verify(sources["upright"], target, expectation=Expectation(scale=1, codec=codec.name, decodes=False))
+        counted = verify(sources["upright"], target, expectation=expectation, decodes=False)
         assert counted.output_times == "packets", "one packet of this codec is not known to be one frame"
 
 
