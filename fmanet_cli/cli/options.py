@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from fmanet_cli.cli.number_types import FINITE, SECONDS
+from fmanet_cli.cli.number_types import FINITE, SECONDS, FiniteRange
 from fmanet_cli.errors import OptionError
 
 if TYPE_CHECKING:
@@ -62,6 +62,16 @@ def engine_options(command: Command) -> Command:
     )
 
 
+def strength_option(command: Command) -> Command:
+    """--strength."""
+    return click.option(
+        "--strength",
+        type=FiniteRange(0, 1),
+        default=1.0,
+        help="Share of the network's picture; the rest is the source, enlarged.",
+    )(command)
+
+
 def writing_options(command: Command) -> Command:
     """Everything of `RestoreSettings`."""
     return _decorated(
@@ -79,6 +89,7 @@ def writing_options(command: Command) -> Command:
         ),
         click.option("-s", "--scale", type=click.Choice(["4", "2", "1"]), default="4", help="1 = deblur only."),
         click.option("--size", metavar="WxH|1080p", help="Output size instead of --scale; 1080p = the shorter side."),
+        strength_option,
         click.option(
             "--audio", type=click.Choice(["copy", "aac", "none"]), default="copy", help="What becomes of sound."
         ),
@@ -171,6 +182,7 @@ def build_settings(options: dict[str, Any]) -> RestoreSettings:
             name: options.pop(name)
             for name in (
                 "size",
+                "strength",
                 "audio",
                 "stream",
                 "dolby_vision",

@@ -135,6 +135,7 @@ def print_summary(report: RestoreReport) -> None:
         **({} if report.shots is None else {"shots": str(report.shots)}),
         "time": f"{report.seconds:.1f} s, {report.frames_per_second:.2f} frames/s",
         "model": report.model,
+        **({} if report.strength == 1 else {"strength": f"{report.strength:g}, the rest is the enlarged source"}),
         "device": f"{report.device}, {report.precision}, {report.tiling}",
         **({} if report.verification is None else {"verified": _verified_text(report.verification)}),
     }

@@ -102,15 +102,19 @@ class Restorer:
         """Output size over input size."""
         return self.model.config.scale
 
-    def start(self, height: int, width: int, *, tiling: Tiling | None = None) -> RestorationRun:
+    def start(self, height: int, width: int, *, tiling: Tiling | None = None, strength: float = 1.0) -> RestorationRun:
         """A run for one film of frames of this size.
 
         Args:
             height: of its frames, in pixels.
             width: of its frames, in pixels.
             tiling: how an earlier part of the film was restored; None = decided by the memory that is free now.
+            strength: share of the network's picture in each frame, in [0, 1]; the rest is the enlarged source.
+
+        Raises:
+            OptionError: the strength lies outside [0, 1].
         """
-        return RestorationRun(self, height, width, tiling=tiling)
+        return RestorationRun(self, height, width, tiling=tiling, strength=strength)
 
     def restore(
         self, frames: Iterable[Frame], *, skips: Callable[[int], bool] = no_frame

@@ -29,6 +29,7 @@ from fmanet_cli.engine.schedule import (
     windows_at_once,
     windows_in_a_pass,
 )
+from fmanet_cli.engine.strength import blended, check_strength
 from fmanet_cli.engine.tiling import MIN_TILE, TileBlender, Tiling, plan_tiles
 from fmanet_cli.engine.windows import sliding_windows
 from fmanet_cli.errors import DeviceError, WeightsError
@@ -59,8 +60,21 @@ class RestorationRun:
     computed again in the next longer precision, and so is the rest of the film.
     """
 
-    def __init__(self, restorer: PreparedNetwork, height: int, width: int, *, tiling: Tiling | None = None) -> None:
-        """`tiling`: how an earlier part of the film was restored; None = decided by the memory that is free now."""
+    def __init__(
+        self,
+        restorer: PreparedNetwork,
+        height: int,
+        width: int,
+        *,
+        tiling: Tiling | None = None,
+        strength: float = 1.0,
+    ) -> None:
+        """`tiling`: how an earlier part of the film was restored; None = decided by the memory that is free now.
+
+        `strength`: share of the network's picture in each frame, the rest is the enlarged source; in [0, 1].
+        """
+        check_strength(strength)
+        self._strength = strength
         self._restorer, self._height, self._width = restorer, height, width
         self._warnings: list[str] = []
         self._runner = restorer.runner
@@ -313,7 +327,8 @@ class RestorationRun:
         """Begins the way of a restored picture to the host, with a flag that says whether it holds numbers only."""
         # What is no number spreads into a sum, which needs no picture of flags as `isfinite` does.
         flag = restored.sum().isfinite()
-        arrival = self._restorer.transfer.to_host([*made(restored), flag])
+        picture = blended(restored, _centre(window).tensor, self._strength)
+        arrival = self._restorer.transfer.to_host([*made(picture), flag])
         return _Begun(tuple(replace(item, state=_NO_STATE) for item in window), self.precision, arrival)
 
     def _shrink_tiles(self, tried: int, reason: str) -> None:

@@ -31,6 +31,7 @@ def restore_frames(
     device: str = "auto",
     precision: str = "auto",
     scene_detect: str = "off",
+    strength: float = 1.0,
 ) -> Frames:
     """Restore the frames of one array, each with its true neighbours.
 
@@ -41,13 +42,14 @@ def restore_frames(
         device: `auto`, `cpu`, `cuda`, `cuda:N` or `mps`: where the network runs.
         precision: `auto`, `fp32`, `fp16` or `bf16`: what it computes in.
         scene_detect: `off` takes the frames as one shot; `auto` finds cuts; or the path of a list of them.
+        strength: share of the network's picture in each frame, in [0, 1]; the rest is the enlarged source.
 
     Returns:
         (T, 4H, 4W, 3) of the same library, dtype and device, in [0, 255] or [0, 1]: one frame for each, the first and
         the last too. `frames` is not changed.
 
     Raises:
-        OptionError: the array has another layout or dtype, or holds values outside its range.
+        OptionError: the array has another layout or dtype, or holds values outside its range, or the strength does.
         DeviceError: the device or precision is not available, or memory does not suffice.
     """
     _check(frames)
@@ -59,7 +61,8 @@ def restore_frames(
         restorer = Restorer(model, device=device, precision=precision)
     count, height, width, _ = frames.shape
     shape = (count, height * restorer.scale, width * restorer.scale, 3)
-    restored = restorer.restore(ShotMarker(scene_detect).mark(_as_frames(frames)))
+    run = restorer.start(height, width, strength=strength)
+    restored = run.restore(ShotMarker(scene_detect).mark(_as_frames(frames)))
     if isinstance(frames, np.ndarray):
         target = np.empty(shape, frames.dtype)
         for index, frame in enumerate(restored):

@@ -15,6 +15,7 @@ from fmanet_cli.engine.device_errors import device_errors
 from fmanet_cli.engine.memory import free_memory
 from fmanet_cli.engine.restorer import Restorer
 from fmanet_cli.engine.run import RestorationRun, no_frame
+from fmanet_cli.engine.strength import check_strength
 from fmanet_cli.engine.tiling import Tiling
 from fmanet_cli.errors import OptionError, VerificationError
 from fmanet_cli.model.fmanet import FMANet
@@ -65,6 +66,9 @@ class RestoreSettings:
     """Output size over input size: 4, 2 or 1 (deblurring only). The network runs at 4."""
     size: str | None = None
     """Output size instead of `scale`: `WxH`, or a shorter side such as `1080p` with the other that keeps the shape."""
+    strength: float = 1.0
+    """Share of the network's picture in each frame, in [0, 1]; the rest is the source enlarged by bicubic
+    interpolation."""
     audio: str = "copy"
     """`copy`, `aac` or `none`."""
     strict: bool = False
@@ -124,6 +128,7 @@ class RestoreSettings:
         if self.scale not in (1, 2, 4):
             raise OptionError(f"scale must be 4, 2 or 1, got {self.scale}")
         check_size(self.size)
+        check_strength(self.strength)
         if self.frame_rate is not None:
             parse_frame_rate(self.frame_rate)
         if self.container is not None:
@@ -171,6 +176,8 @@ class RestoreReport:
     """`fp32`, `fp16` or `bf16`, at the end of the run."""
     tiling: Tiling
     """How pictures were cut at the end of the run."""
+    strength: float = 1.0
+    """Share of the network's picture in each frame."""
     warnings: tuple[str, ...]
     """What was lost, guessed or changed on the way."""
     verification: VerificationResult | None = None
@@ -262,7 +269,10 @@ class RestoreJob:
             ) as writer,
         ):
             restoration = self._restorer.start(
-                reader.info.height, reader.info.width, tiling=journal.tiling if journal is not None else None
+                reader.info.height,
+                reader.info.width,
+                tiling=journal.tiling if journal is not None else None,
+                strength=settings.strength,
             )
             log.debug("%s: %s", self.source, restoration.tiling)
             log.debug("free memory: %s", _memory_text(free_memory(self._restorer.device)))
@@ -322,6 +332,7 @@ class RestoreJob:
             folder=journal.segments.folder,
             plan=writer.plan,
             tiling=restoration.tiling,
+            strength=self._settings.strength,
         )
         radius = self._restorer.model.config.centre
         tasks = span_tasks(frames, film, journal.segments, radius=radius)
@@ -415,6 +426,7 @@ class RestoreJob:
             device=str(self._restorer.device),
             precision=restoration.precision,
             tiling=restoration.tiling,
+            strength=self._settings.strength,
             warnings=tuple(warning for part in parts for warning in part),
             verification=self.verification,
         )

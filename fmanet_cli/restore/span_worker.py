@@ -43,6 +43,8 @@ class FilmTask:
     """How they are made."""
     tiling: Tiling
     """How pictures are computed."""
+    strength: float = 1.0
+    """Share of the network's picture in each frame."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,7 +135,7 @@ class SpanWorker:
         """
         film = task.film
         reader = self._opened(film)
-        run = self._restorer.start(*film.source_size, tiling=film.tiling)
+        run = self._restorer.start(*film.source_size, tiling=film.tiling, strength=film.strength)
         frames = prefetched(self._frames(task, reader), QUEUE_FRAMES)
 
         def skips(number: int) -> bool:

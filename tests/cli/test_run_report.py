@@ -30,7 +30,8 @@ def weights(tmp_path: Path, tiny_model: FMANet) -> Path:
 @pytest.fixture
 def reported(make_clip: MakeClip, tmp_path: Path, weights: Path) -> dict[str, Any]:
     words = ("-o", tmp_path / "out.mp4", "--model", weights, "--precision", "fp32", "--crf", 21, "-e", "tune=film")
-    result = fmanet("restore", make_clip(count=3), *words, "--scale", 2, "--report", tmp_path / "run.json")
+    more = ("--scale", 2, "--strength", 0.75, "--report", tmp_path / "run.json")
+    result = fmanet("restore", make_clip(count=3), *words, *more)
     assert result.exit_code == 0, result.output
     return json.loads((tmp_path / "run.json").read_text())
 
@@ -67,6 +68,7 @@ def test_a_report_tells_everything_of_a_run(reported: dict[str, Any], tmp_path: 
     assert {"fmanet", "python", "torch", "av", "numpy", "ffmpeg"} <= set(reported["versions"])
     assert reported["engine"]["precision"] == "fp32"
     assert (reported["options"]["crf"], reported["options"]["scale"]) == (21, "2")
+    assert reported["options"]["strength"] == file["run"]["strength"] == 0.75
     assert "overwrite" not in reported["options"]
     assert file["run"]["verification"]["ok"] is True
     assert {"what": "frames", "source": "3", "output": "3", "verdict": "same"} in file["run"]["verification"]["rows"]

@@ -52,6 +52,13 @@ def test_views_that_are_not_contiguous_and_single_frames(tiny_model: FMANet) -> 
     assert restore_frames(FRAMES[:, :1, :1], restorer).shape == (4, 4, 4, 3)
 
 
+def test_a_share_of_the_networks_picture(tiny_model: FMANet) -> None:
+    frames, restorer = FRAMES / np.float32(255), on_cpu(tiny_model)
+    full, none, half = (restore_frames(frames, restorer, strength=strength) for strength in (1, 0, 0.5))
+    assert np.abs(half - (full + none) / 2).max() < 1e-5
+    assert np.abs(full - none).max() > 0.02
+
+
 def test_cuts_keep_frames_apart(tiny_model: FMANet, tmp_path) -> None:
     (tmp_path / "cuts.txt").write_text("2\n")
     restorer = on_cpu(tiny_model)

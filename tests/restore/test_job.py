@@ -206,7 +206,11 @@ def test_text_is_no_video(tmp_path: Path, tiny_model: FMANet) -> None:
 
 @pytest.mark.parametrize(
     ("options", "text"),
-    [({"scale": 3}, "scale must be 4, 2 or 1, got 3"), ({"size": "large"}, "size must be WIDTHxHEIGHT .* got 'large'")],
+    [
+        ({"scale": 3}, "scale must be 4, 2 or 1, got 3"),
+        ({"size": "large"}, "size must be WIDTHxHEIGHT .* got 'large'"),
+        ({"strength": 1.5}, "strength must be from 0 .* got 1.5"),
+    ],
 )
 def test_impossible_settings_are_refused(options: dict[str, object], text: str) -> None:
     with pytest.raises(OptionError, match=text):

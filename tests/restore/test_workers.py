@@ -92,8 +92,9 @@ def assert_equal(target: Path, whole: Path) -> None:
 
 
 def test_two_processes_make_the_file_of_one(clip: Path, tmp_path: Path, tiny_model: FMANet, setup: WorkerSetup) -> None:
-    restore(clip, tmp_path / "whole.mp4", tiny_model)
-    job = restore(clip, tmp_path / "shared.mp4", tiny_model, [functools.partial(ProcessWorker, setup)] * 2)
+    restore(clip, tmp_path / "whole.mp4", tiny_model, strength=0.5)
+    starters = [functools.partial(ProcessWorker, setup)] * 2
+    job = restore(clip, tmp_path / "shared.mp4", tiny_model, starters, strength=0.5)
     assert job.report is not None
     assert job.report.frames == COUNT
     assert job.report.verification is not None
