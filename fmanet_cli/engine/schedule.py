@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
-import queue
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future
-from types import TracebackType
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Generic, TypeVar
 
 import torch
 
 from fmanet_cli.engine.device import Precision
 from fmanet_cli.engine.memory import USABLE_SHARE, WORK_IN_A_PASS, bytes_per_pixel, fits, free_memory
+from fmanet_cli.engine.stopping import stop_on
 from fmanet_cli.model.config import FMANetConfig
 
 Value = TypeVar("Value")
@@ -159,78 +157,38 @@ class Turns:
             self._is_alone = True
 
 
-class _StoppedError(BaseException):
-    """Ends a worker in the middle of its work."""
-
-
 class Workers:
     """Threads that compute side by side, each with its share of torch's threads; a context manager.
 
-    Leaving the block stops the work at the next operation, and waits until the threads are gone.
+    Leaving the block stops the work at its next step, and waits until the threads are gone.
     """
 
     def __init__(self, count: int) -> None:
-        self._tasks: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
-        self._lock = threading.Lock()
-        self._busy: set[int] = set()
-        self._set_up = threading.Barrier(count + 1)
-        # Beside a process that is told to end, a window may still take minutes.
-        self._threads = [threading.Thread(target=self._work, name="window", daemon=True) for _ in range(count)]
+        self._count = count
+        self._stops = threading.Event()
         self._share = max(1, torch.get_num_threads() // count)
+        self._pool = ThreadPoolExecutor(count, thread_name_prefix="window", initializer=self._begin)
 
     def __enter__(self) -> Workers:
         total = torch.get_num_threads()
-        for thread in self._threads:
-            thread.start()
-        self._set_up.wait()
+        all_began = threading.Barrier(self._count + 1)
+        for _ in range(self._count):
+            self._pool.submit(all_began.wait)
+        all_began.wait()
         # torch keeps the number of threads for each thread, and gives new ones what was set last: set it back.
         torch.set_num_threads(total)
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        with contextlib.suppress(queue.Empty):
-            while True:
-                self._tasks.get_nowait()
-        for _ in self._threads:
-            self._tasks.put(None)
-        with self._lock:
-            for identifier in self._busy:
-                ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(identifier), ctypes.py_object(_StoppedError))
-        for thread in self._threads:
-            thread.join()
+    def __exit__(self, *_: object) -> None:
+        self._stops.set()
+        self._pool.shutdown(cancel_futures=True)
 
     def submit(self, compute: Callable[[], Value]) -> Callable[[], Value]:
         """Hands work to the next free thread; the function given back waits for its result or raises its exception."""
-        future: Future[Value] = Future()
+        return self._pool.submit(compute).result
 
-        def task() -> None:
-            try:
-                future.set_result(compute())
-            except BaseException as error:
-                future.set_exception(error)
-
-        self._tasks.put(task)
-        return future.result
-
-    def _work(self) -> None:
+    def _begin(self) -> None:
+        stop_on(self._stops)
         # A new thread takes the process's number when it first asks, and would do so later and lose its own.
         torch.get_num_threads()
         torch.set_num_threads(self._share)
-        self._set_up.wait()
-        with contextlib.suppress(_StoppedError):
-            while (task := self._tasks.get()) is not None:
-                self._run(task)
-                del task
-
-    def _run(self, task: Callable[[], None]) -> None:
-        """An exception that stops it comes before it is no longer noted as busy, or right after."""
-        identifier = threading.get_ident()
-        with self._lock:
-            self._busy.add(identifier)
-        try:
-            task()
-        finally:
-            with self._lock:
-                self._busy.discard(identifier)

@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from fmanet_cli.engine.memory import channels_laid_out
+from fmanet_cli.engine.stopping import check
 from fmanet_cli.model.activation import NEGATIVE_SLOPE
 from fmanet_cli.model.attention import LAYER_NORM_EPSILON
 
@@ -138,6 +139,7 @@ def strips(height: int, rows: int, halo: int) -> Iterator[Strip]:
     count = max(1, -(-height // rows))
     borders = [round(index * height / count) for index in range(count + 1)]
     for start, stop in pairwise(borders):
+        check()
         top, bottom = max(0, start - halo), min(height, stop + halo)
         yield Strip(start, stop, top, bottom, (top == 0, bottom == height))
 

@@ -27,6 +27,7 @@ from fmanet_cli.engine.fast.layers import (
 )
 from fmanet_cli.engine.fast.warping import upsample_into, upsample_source, warp_into, warp_source
 from fmanet_cli.engine.memory import STRIP_BYTES, multiple_of
+from fmanet_cli.engine.stopping import check
 from fmanet_cli.model.config import IMAGE_CHANNELS
 from fmanet_cli.model.fmanet import FMANet
 
@@ -280,6 +281,7 @@ class Refinement:
         if flow_masks is not None:
             joined = _empty_picture(centre, self._rest.shape[1], used=dim + flow_masks.shape[1])
         for index, picture in enumerate(features):
+            check()
             # Both warps sample the same float32 copy, made once.
             wide = warp_source(picture[:, :dim], fused=self._fused)
             mine = slice(index * windows, (index + 1) * windows)
