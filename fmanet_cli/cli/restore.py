@@ -10,6 +10,7 @@ import click
 
 from fmanet_cli.cli.names import check_items, plan_inputs
 from fmanet_cli.cli.options import build_restorer, build_settings, engine_options, writing_options
+from fmanet_cli.cli.part_run import run_part
 from fmanet_cli.cli.progress import print_batch_table, print_summary, show_batch
 from fmanet_cli.cli.progress_lines import errors_as_lines, say, stream_batch
 from fmanet_cli.cli.run_report import ReportWriter, load_report, weights_file
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 @click.option(
     "--from-report", type=click.Path(path_type=Path), metavar="FILE", help="Repeat a run; options given here win."
 )
+@click.option("--part", metavar="K/N", help="Only every N-th span, beginning with the K-th; then 'fmanet join'.")
 @click.option("--progress", type=click.Choice(["bar", "json", "none"]), default="bar", help="On standard error.")
 @click.option("-q", "--quiet", is_flag=True, help="Errors only.")
 @click.option("-v", "--verbose", is_flag=True, help="Say more.")
@@ -46,6 +48,7 @@ def command(
     suffix: str,
     report_path: Path | None,
     from_report: Path | None,
+    part: str | None,
     progress: str,
     quiet: bool,
     verbose: bool,
@@ -71,6 +74,8 @@ def command(
         else:
             items = plan_inputs(inputs, output, suffix, overwrite=options["overwrite"])
         check_items(items, overwrite=options["overwrite"])
+        if part is not None:
+            _refuse_with_part(items, report_path, progress)
         report = None
         if report_path is not None:
             read = (from_report, options["scene_detect"], weights_file(options["model"]))
@@ -81,12 +86,22 @@ def command(
             report.begin(items, model_name)
         pool = build_pool(restorer, options["devices"], options["workers"])
         with pool or contextlib.nullcontext():
+            if part is not None:
+                run_part(items[0], restorer, settings, model_name, pool, part, quiet=quiet, bars=progress == "bar")
+                return
             results = _run(
                 items, restorer, settings, model_name, pool, progress="none" if quiet else progress, quiet=quiet
             )
         if report is not None:
             report.end(results, restorer)
         _conclude(results, quiet=quiet or progress == "json", raises=progress != "json")
+
+
+def _refuse_with_part(items: list[BatchItem], report_path: Path | None, progress: str) -> None:
+    if len(items) != 1:
+        raise click.UsageError(f"--part is of one video, got {len(items)}")
+    if report_path is not None or progress == "json":
+        raise click.UsageError("--part has no --report and no --progress json: the film is finished by 'fmanet join'")
 
 
 def _run(

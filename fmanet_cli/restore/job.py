@@ -6,7 +6,7 @@ import contextlib
 import hashlib
 import logging
 import time
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -257,16 +257,7 @@ class RestoreJob:
         marker = ShotMarker(settings.scene_detect, threshold=settings.scene_threshold)
         with (
             self._journal(plan) as journal,
-            VideoWriter(
-                self.target,
-                like=reader.info,
-                overwrite=settings.overwrite,
-                strict=settings.strict,
-                source=reader,
-                side=side,
-                plan=plan,
-                segments=journal.segments if journal is not None else None,
-            ) as writer,
+            self._writer(plan, reader, side, journal) as writer,
         ):
             restoration = self._restorer.start(
                 reader.info.height,
@@ -284,7 +275,7 @@ class RestoreJob:
             frames = marker.mark(agreeing(seen, journal.segments.pts if journal and kept else {}))
             frames = clock.timed("decoding and finding cuts", frames)
             steps = (
-                self._by_workers(frames, reader, writer, restoration, journal)
+                self._by_workers(self._pool, frames, reader, writer, restoration, journal)
                 if self._pool is not None
                 else _in_this_process(frames, writer, restoration, journal, clock)
             )
@@ -312,17 +303,18 @@ class RestoreJob:
 
     def _by_workers(
         self,
+        pool: SpanPool,
         frames: Iterable[Frame],
         reader: VideoReader,
         writer: VideoWriter,
         restoration: RestorationRun,
         journal: Journal | None,
+        chosen: Callable[[int], bool] = lambda _: True,
     ) -> Generator[int, None, None]:
-        """Has the missing spans restored elsewhere; yields how many more frames are done."""
-        assert self._pool is not None
+        """Has the chosen spans restored elsewhere as far as they are missing; yields how many more frames are done."""
         if journal is None or not writer.is_segmented:
             raise OptionError(
-                f"{self.target} is written in one piece, which several workers cannot share; "
+                f"{self.target} is written in one piece, which cannot be shared; "
                 "use one worker, or a file with a codec other than raw video"
             )
         film = FilmTask(
@@ -335,12 +327,12 @@ class RestoreJob:
             strength=self._settings.strength,
         )
         radius = self._restorer.model.config.centre
-        tasks = span_tasks(frames, film, journal.segments, radius=radius)
+        tasks = span_tasks(frames, film, journal.segments, radius=radius, chosen=chosen)
 
         def check(result: SpanResult) -> str:
             return journal.segments.take(result.first, result.frames)
 
-        with contextlib.closing(self._pool.map(tasks, check=check)) as results:
+        with contextlib.closing(pool.map(tasks, check=check)) as results:
             for result in results:
                 if isinstance(result, int):
                     yield result
@@ -379,6 +371,20 @@ class RestoreJob:
             segment_frames=settings.segment_frames,
             resume=settings.resume,
             overwrite=settings.overwrite,
+        )
+
+    def _writer(
+        self, plan: OutputPlan, reader: VideoReader, side: SidePackets | None, journal: Journal | None
+    ) -> VideoWriter:
+        return VideoWriter(
+            self.target,
+            like=reader.info,
+            overwrite=self._settings.overwrite,
+            strict=self._settings.strict,
+            source=reader,
+            side=side,
+            plan=plan,
+            segments=journal.segments if journal is not None else None,
         )
 
     def _plan(self, reader: VideoReader, side: SidePackets | None) -> OutputPlan:

@@ -78,7 +78,8 @@ class OutputLock:
             return
         check_target(self._target, overwrite=self._overwrite)
 
-    def _acquire(self) -> None:
+    def _acquire(self, *, seconds: float = 0, among_parts: bool = False) -> None:
+        """seconds: how long to wait. among_parts: those who restore parts of the output may be at work."""
         if self._folder.is_symlink():
             raise VideoWriteError(f"{self._folder} is a symbolic link, which is not followed; remove it")
         try:
@@ -87,12 +88,26 @@ class OutputLock:
                 self._folder.mkdir(exist_ok=True)
                 # A run that ends takes its folder away between these two.
                 with contextlib.suppress(FileNotFoundError, Timeout):
-                    self._lock.acquire(timeout=0)
+                    self._lock.acquire(timeout=seconds)
+                    if not among_parts and (names := self._parts_at_work()):
+                        self._lock.release()
+                        raise OutputBusyError(f"{names[0]} of {self._target} is at work; wait until it ends or stop it")
                     return
             _refuse_without_locks(self._folder / _LOCK_NAME)
             raise OutputBusyError(f"another run is writing {self._target}; wait until it ends or stop it")
         except OSError as error:
             raise VideoWriteError(f"{self._folder} cannot be locked or written: {error.strerror or error}") from error
+
+    def _parts_at_work(self, *, but: FileLock | None = None) -> list[str]:
+        """The parts of the output that are being restored; but: one whose lock is not tried."""
+        names = []
+        for path in sorted(self._folder.glob("part-*.lock")):
+            if but is None or path != Path(but.lock_file):
+                try:
+                    FileLock(path).acquire(timeout=0).lock.release()
+                except Timeout:
+                    names.append(path.stem)
+        return names
 
     def _make_parent(self) -> bool:
         """The folder of an image sequence is made by the run."""
@@ -173,15 +188,18 @@ class Journal(OutputLock):
         is_same = found == self._identity
         if self._resume and has_frames and found is not None and not is_same:
             raise ResumeError(
-                f"an interrupted run for {self._target.name} was another one: {_differences(found, self._identity)}; "
+                f"an interrupted run for {self._target.name} was another one: {differences(found, self._identity)}; "
                 "repeat its command to go on, or begin anew",
                 remedy="--no-resume",
             )
         self.segments = SegmentFolder(self._folder, frames=self._segment_frames)
         if not self._resume or not is_same:
             self.segments.clear()
-        self.tiling = _read_tiling(head) if self.segments.segments else None
+        self._take_tiling()
         self._write_head()
+
+    def _take_tiling(self) -> None:
+        self.tiling = _read_tiling(self._folder / _HEAD_NAME) if self.segments.segments else None
 
     def note_tiling(self, tiling: Tiling) -> None:
         """Writes down how frames are cut from now on, so that a later part of the film is cut as this one."""
@@ -304,7 +322,13 @@ def _read_tiling(path: Path) -> Tiling | None:
         return None
 
 
-def _differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
+def head_of(folder: Path) -> dict[str, Any] | None:
+    """The identity of the run whose journal a folder is; None when that cannot be told."""
+    return _read_head(folder / _HEAD_NAME)
+
+
+def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
+    """What differs between the identities of two runs: ``options.crf was 18 and is 20``."""
     before, now = _flat(old), _flat(new)
     names = [name for name in sorted(before.keys() | now.keys()) if before.get(name) != now.get(name)]
     shown = [f"{name} was {before.get(name)} and is {now.get(name)}" for name in names[:_DIFFERENCES_SHOWN]]

@@ -99,20 +99,24 @@ class WorkerSetup:
     threads: int
     """Of torch's; 0 = as many as it takes by itself."""
 
+    def restorer(self) -> Restorer:
+        """The network made ready here; sets the threads of this process."""
+        if self.threads:
+            torch.set_num_threads(self.threads)
+        return Restorer(
+            self.model,
+            device=self.device,
+            precision=self.precision,
+            tile=self.tile,
+            tile_overlap=self.tile_overlap,
+        )
+
 
 class SpanWorker:
     """Restores spans, one after the other, with one network and one opened film."""
 
-    def __init__(self, setup: WorkerSetup) -> None:
-        if setup.threads:
-            torch.set_num_threads(setup.threads)
-        self._restorer = Restorer(
-            setup.model,
-            device=setup.device,
-            precision=setup.precision,
-            tile=setup.tile,
-            tile_overlap=setup.tile_overlap,
-        )
+    def __init__(self, restorer: Restorer) -> None:
+        self._restorer = restorer
         self._reader: SpanReader | None = None
         self._film: FilmTask | None = None
 

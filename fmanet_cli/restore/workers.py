@@ -10,6 +10,7 @@ from collections.abc import Callable
 from multiprocessing.connection import Connection
 from typing import Protocol
 
+from fmanet_cli.engine.restorer import Restorer
 from fmanet_cli.errors import FmanetError
 from fmanet_cli.restore.span_worker import SpanResult, SpanTask, SpanWorker, WorkerSetup
 from fmanet_cli.restore.worker_facts import WorkerFacts
@@ -39,6 +40,21 @@ class Worker(Protocol):
     def close(self) -> None:
         """End it; harmless when it is gone."""
         ...
+
+
+class LocalWorker:
+    """A worker in this process, with a network that is there already (a `Worker`)."""
+
+    def __init__(self, restorer: Restorer) -> None:
+        self._worker = SpanWorker(restorer)
+
+    def run(self, task: SpanTask, frame_done: Callable[[], None], stops: threading.Event) -> SpanResult:
+        """As `Worker.run`."""
+        return self._worker.run(task, frame_done=frame_done, stops=stops.is_set)
+
+    def close(self) -> None:
+        """As `Worker.close`."""
+        self._worker.close()
 
 
 class ProcessWorker:
@@ -105,7 +121,7 @@ def _serve(connection: Connection, setup: WorkerSetup) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     with contextlib.suppress(EOFError, OSError):
         try:
-            worker = SpanWorker(setup)
+            worker = SpanWorker(setup.restorer())
         except FmanetError as error:
             connection.send(error)
             return

@@ -47,7 +47,7 @@ class LocalWorker:
     """A worker in this process, which fails as it is told."""
 
     def __init__(self, setup: WorkerSetup, fails: Callable[[SpanTask], Exception | None] = lambda _: None) -> None:
-        self._worker, self._fails = SpanWorker(setup), fails
+        self._worker, self._fails = SpanWorker(setup.restorer()), fails
 
     def run(self, task: SpanTask, frame_done: Callable[[], None], stops: threading.Event) -> SpanResult:
         if (error := self._fails(task)) is not None:
@@ -281,7 +281,7 @@ def test_stopping_closes_the_running_spans(clip: Path, tmp_path: Path, tiny_mode
 def test_several_workers_need_an_output_in_pieces(
     clip: Path, tmp_path: Path, tiny_model: FMANet, setup: WorkerSetup
 ) -> None:
-    with pytest.raises(OptionError, match="in one piece, which several workers cannot share"):
+    with pytest.raises(OptionError, match="in one piece, which cannot be shared"):
         restore(clip, tmp_path / "out.mp4", tiny_model, [lambda: LocalWorker(setup)], segment_frames=0)
 
 

@@ -32,6 +32,7 @@ WHOLE_NAME = "whole.json"
 
 _OWN_NAME = re.compile(
     rf"\d{{{_NAME_DIGITS}}}\.(segment|json)(\.[0-9a-f]{{8}})?(\.part)?|(journal|whole)\.json(\.part)?|lock|\.whole\..*"
+    r"|part-\d{5}-of-\d{5}\.(lock|json)(\.part)?|shared\.[0-9a-f]{8}\.token"
 )
 """Everything that is ever written into a folder of segments."""
 
@@ -68,8 +69,10 @@ class Segment:
 class SegmentFolder:
     """The closed segments of one output, spans of frames in any order and whoever made them; whole ones are kept."""
 
-    def __init__(self, folder: Path, *, frames: int):
+    def __init__(self, folder: Path, *, frames: int, is_shared: bool = False):
         """frames: at most in each segment. What is damaged or holds the frames of another segment is removed.
+
+        is_shared: others are at work in the folder; nothing is removed.
 
         Raises VideoWriteError when the folder cannot be cleared.
         """
@@ -83,7 +86,8 @@ class SegmentFolder:
         self._closed: dict[int, Segment] = {}
         self._adding = threading.Lock()
         self.look_again()
-        self._remove_others()
+        if not is_shared:
+            self._remove_others()
 
     @property
     def segments(self) -> list[Segment]:
@@ -239,6 +243,11 @@ class SegmentWriter:
         # Ranks instead of times: containers round and shift times, each in its own way.
         packet.pts, packet.dts, packet.duration, packet.time_base = rank + _LEAD_TICKS, number, 1, self._tick
         self._output.mux(packet)
+
+
+def part_name(number: int, count: int, suffix: str) -> str:
+    """Name of a file that belongs to one of several parts of a film."""
+    return f"part-{number:05d}-of-{count:05d}.{suffix}"
 
 
 def count_frames(folder: Path) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from itertools import pairwise
 
 from fmanet_cli.video.frames import Frame
 
@@ -39,6 +40,11 @@ class SpanGrid:
         for frame in frames:
             self.add(starts_shot=frame.starts_shot)
             yield frame
+
+    def spans(self) -> list[tuple[int, int]]:
+        """First frame and end of every span of the frames that have passed."""
+        begins = [*sorted(self._begins), self.frames_passed]
+        return list(pairwise(begins))
 
     def begins(self, number: int) -> bool:
         """Whether a span begins with a frame that has passed."""

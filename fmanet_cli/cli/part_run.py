@@ -1,0 +1,73 @@
+"""What is said while one part of a film is restored, or all are joined."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from typing import TYPE_CHECKING
+
+from fmanet_cli.cli.progress import clock_text, print_summary, show_batch
+from fmanet_cli.cli.terminal import echo
+
+if TYPE_CHECKING:
+    from fmanet_cli.engine.restorer import Restorer
+    from fmanet_cli.restore.batch import BatchEvent, BatchItem
+    from fmanet_cli.restore.job import RestoreJob, RestoreSettings
+    from fmanet_cli.restore.part_job import JoinJob
+    from fmanet_cli.restore.span_pool import SpanPool
+
+
+def run_part(
+    item: BatchItem,
+    restorer: Restorer,
+    settings: RestoreSettings,
+    model_name: str,
+    pool: SpanPool | None,
+    part: str,
+    *,
+    quiet: bool,
+    bars: bool,
+) -> None:
+    """Restores one part, given as `K/N`, and says how to go on."""
+    from fmanet_cli.restore.part_job import PartJob
+    from fmanet_cli.restore.parts import Part
+
+    job = PartJob(
+        item.source,
+        item.target,
+        restorer,
+        part=Part.parse(part),
+        settings=settings,
+        model_name=model_name,
+        pool=pool,
+    )
+    if not quiet:
+        echo(f"model {model_name} on {restorer.device}, {restorer.precision}, part {part}", err=True)
+    show_batch(_events(item, job), quiet=quiet, count=1, bars=bars)
+    report = job.part_report
+    if report is None or quiet:
+        return
+    for warning in report.warnings:
+        echo(f"warning: {warning}", err=True)
+    resumed = f", {report.frames_resumed} of them were there" if report.frames_resumed else ""
+    echo(
+        f"part {report.part} is done: {report.frames} frames{resumed}, {clock_text(report.seconds)}; "
+        f"after all parts: fmanet join {item.target}",
+        err=True,
+    )
+
+
+def run_join(item: BatchItem, job: JoinJob, *, quiet: bool) -> None:
+    """Joins the parts and prints the summary."""
+    show_batch(_events(item, job), quiet=quiet, count=1)
+    assert job.report is not None
+    if not quiet:
+        for warning in job.report.warnings:
+            echo(f"warning: {warning}", err=True)
+        print_summary(job.report)
+
+
+def _events(item: BatchItem, job: RestoreJob) -> Generator[BatchEvent, None, None]:
+    from fmanet_cli.restore.batch import BatchEvent
+
+    for progress in job.run():
+        yield BatchEvent(item, progress=progress)
