@@ -18,6 +18,7 @@ from fmanet_cli.engine.fast.cuda_graphs import GraphedRunner
 from fmanet_cli.engine.memory import largest_tile
 from fmanet_cli.engine.planes import planar_codes
 from fmanet_cli.engine.prepared import PreparedNetwork
+from fmanet_cli.engine.repeats import shows_the_same
 from fmanet_cli.engine.runner import BatchRunner, WindowRunner
 from fmanet_cli.engine.schedule import (
     WINDOWS_AT_ONCE,
@@ -114,8 +115,9 @@ class RestorationRun:
                 elsewhere.
 
         Returns:
-            Frames whose image is (4H, 4W, 3) float32 RGB in [0, 1]. An exception of `frames` comes after all windows
-            that were complete before it.
+            Frames whose image is (4H, 4W, 3) float32 RGB in [0, 1]; where a window shows what the one before shows
+            both have one image, so copy what you change. An exception of `frames` comes after all windows that were
+            complete before it.
 
         Raises:
             DeviceError: memory does not even suffice for the smallest tile, or the asked precision holds no result.
@@ -149,47 +151,73 @@ class RestorationRun:
         finish: Callable[[Frame, list[np.ndarray]], Finished],
     ) -> Generator[Finished, None, None]:
         """`made`: a restored picture as it goes to the host, on the device; `finish`: what becomes of it there."""
-        items = itertools.starmap(self._item, enumerate(frames))
-        windows = sliding_windows(
-            items,
-            self._restorer.model.config.centre,
-            starts_run=lambda item: item.frame.starts_shot,
-        )
-        wanted = (window for window in windows if not skips(_centre(window).index))
+        wanted = self._wanted(frames, skips)
 
-        def completed(begun: _Begun) -> Finished:
+        def completed(begun: _Begun) -> _Result:
             arrays = begun.arrival()
             # The flag came with the picture: to ask the device for it would stop it.
             while not arrays.pop().all():
                 self._lengthen_precision(begun.precision, _centre(begun.window).index)
                 begun = self._again(begun.window, made)
                 arrays = begun.arrival()
-            return finish(_centre(begun.window).frame, arrays)
+            return _centre(begun.window).frame, arrays
 
-        def completion(begun: _Begun) -> Callable[[], Finished]:
+        def completion(begun: _Begun) -> Callable[[], _Result]:
             return lambda: completed(begun)
+
+        def finished(results: Iterator[_Result]) -> Iterator[Finished]:
+            before: list[np.ndarray] = []
+            for frame, arrays in results:
+                before = before if arrays is None else arrays
+                yield finish(frame, before)
 
         count = self._windows_at_once()
         if count == 1:
 
-            def started() -> Iterator[Callable[[], Finished]]:
+            def started() -> Iterator[Callable[[], _Result]]:
                 for group in in_groups(wanted, lambda: self.pass_size):
+                    repeats = [frame if window is None else None for frame, window in group]
+                    windows = [window for _, window in group if window is not None]
+                    group.clear()
                     # No name for what is begun: it would stay while the next window is computed.
-                    yield from map(completion, self._begun_group(group, made))
+                    begun = map(completion, self._begun_group(windows, made))
+                    yield from (next(begun) if frame is None else _repeat(frame) for frame in repeats)
 
-            yield from in_order(started(), limit=2 if self._restorer.device.type == "cuda" else 1)
+            yield from finished(in_order(started(), limit=2 if self._restorer.device.type == "cuda" else 1))
             return
         with Workers(count) as workers:
 
-            def submitted(window: Sequence[_Item]) -> Callable[[], Finished]:
+            def submitted(frame: Frame, window: _Window | None) -> Callable[[], _Result]:
+                if window is None:
+                    return _repeat(frame)
                 return workers.submit(lambda: completed(self._begun(window, made)))
 
             # One more than are computed, so that no worker waits while a finished frame is taken away.
-            yield from in_order(map(submitted, wanted), limit=MAX_PENDING)
+            yield from finished(in_order(itertools.starmap(submitted, wanted), limit=MAX_PENDING))
+
+    def _wanted(self, frames: Iterable[Frame], skips: Callable[[int], bool]) -> Iterator[tuple[Frame, _Window | None]]:
+        """Every frame that is not skipped with its window; None where that shows what the wanted one before shows."""
+        shown: tuple[int, ...] | None = None
+        for window in sliding_windows(
+            self._items(frames), self._restorer.model.config.centre, starts_run=lambda item: item.frame.starts_shot
+        ):
+            if skips(_centre(window).index):
+                continue
+            before, shown = shown, tuple(item.first for item in window)
+            yield _centre(window).frame, None if shown == before else window
+
+    def _items(self, frames: Iterable[Frame]) -> Iterator[_Item]:
+        before: _Item | None = None
+        for index, frame in enumerate(frames):
+            if before is not None and shows_the_same(frame.image, before.frame.image):
+                before = replace(before, index=index, frame=frame)
+            else:
+                before = self._item(index, frame)
+            yield before
 
     def _item(self, index: int, frame: Frame) -> _Item:
         tensor = self._with_less_memory(lambda _: self._restorer.upload(frame.image))
-        return _Item(index, tensor, frame, Once(lambda runner: runner.frame_state(tensor)))
+        return _Item(index, index, tensor, frame, Once(lambda runner: runner.frame_state(tensor)))
 
     def _first_tiling(self) -> Tiling:
         asked = self._restorer.tiling
@@ -236,9 +264,7 @@ class RestorationRun:
             precision=self.precision,
         )
 
-    def _begun_group(
-        self, group: list[tuple[_Item, ...]], made: Callable[[Tensor], Sequence[Tensor]]
-    ) -> Iterator[_Begun]:
+    def _begun_group(self, group: list[_Window], made: Callable[[Tensor], Sequence[Tensor]]) -> Iterator[_Begun]:
         """Several windows in one pass where the network can; out of memory, fewer in a pass from then on.
 
         The list is emptied on the way: a name for a window would keep its oldest frame's state while the next one is
@@ -382,6 +408,8 @@ class _Item:
 
     index: int
     """Number of the frame."""
+    first: int
+    """Number of the first frame of those in a row that show the same; they share tensor and state."""
     tensor: Tensor
     """(3, H, W) on the device."""
     frame: Frame
@@ -391,6 +419,11 @@ class _Item:
 
 
 _NO_STATE: Once[WindowRunner, Any] = Once(lambda _: None)
+
+
+_Window = tuple[_Item, ...]
+_Result = tuple[Frame, list[np.ndarray] | None]
+"""A frame as it was read and the arrays of its restored picture; None = those of the frame before."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -403,6 +436,10 @@ class _Begun:
     """What it was computed in."""
     arrival: Callable[[], list[np.ndarray]]
     """Waits for its arrays, the last of which says whether all its values are numbers."""
+
+
+def _repeat(frame: Frame) -> Callable[[], _Result]:
+    return lambda: (frame, None)
 
 
 def _centre(window: Sequence[_Item]) -> _Item:

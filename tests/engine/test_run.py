@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import weakref
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,10 +13,12 @@ import torch
 
 from fmanet_cli.engine import memory
 from fmanet_cli.engine import run as run_module
+from fmanet_cli.engine.repeats import shows_the_same
 from fmanet_cli.engine.restorer import Restorer
 from fmanet_cli.engine.tiling import Tiling
 from fmanet_cli.errors import DeviceError, OptionError, WeightsError
 from fmanet_cli.model.fmanet import FMANet
+from fmanet_cli.video.frames import Frame
 from support.moving_frames import make_frames
 
 
@@ -189,3 +192,74 @@ def test_weights_that_overflow_are_an_error(tiny_model: FMANet, factor: float) -
 def test_a_restorer_does_not_change_when_it_is_asked_wrongly(tiny_model: FMANet) -> None:
     with pytest.raises(OptionError, match="tile must be auto"):
         restorer(tiny_model, None, tile="large")
+
+
+def doubled(frames: Sequence[Frame], times: Sequence[int]) -> list[Frame]:
+    """Each frame so many times, as copies, with timestamps of their own."""
+    repeated = [frame for frame, count in zip(frames, times, strict=True) for _ in range(count)]
+    return [replace(frame, image=frame.image.copy(), pts=10 * number) for number, frame in enumerate(repeated)]
+
+
+def without_repeats(restorer: Restorer, frames: Sequence[Frame], monkeypatch: pytest.MonkeyPatch) -> list[Frame]:
+    with monkeypatch.context() as patched:
+        patched.setattr(run_module, "shows_the_same", lambda *_: False)
+        return list(restorer.restore(frames))
+
+
+@pytest.mark.parametrize(("at_once", "in_a_pass"), [(1, 1), (1, 3), (2, 1)])
+def test_equal_windows_are_computed_once(
+    tiny_model: FMANet, monkeypatch: pytest.MonkeyPatch, at_once: int, in_a_pass: int
+) -> None:
+    monkeypatch.setattr(run_module, "windows_in_a_pass", lambda *_, **__: in_a_pass)
+    monkeypatch.setattr(run_module, "windows_at_once", lambda *_, **__: at_once)
+    frames = doubled(list(make_frames(4, 12, 16)), [5, 1, 2, 4])
+    frames[8] = replace(frames[8], starts_shot=True)
+    runner = Enlarging()
+    engine = restorer(tiny_model, runner)
+    found = list(engine.restore(frames))
+    assert [frame.pts for frame in found] == [frame.pts for frame in frames]
+    # AAA (four times) AAB ABC BCC CCC | DDD (four times): a window that equals the one before is not computed.
+    assert sum(size[0] for size in runner.sizes) == 6
+    every = without_repeats(engine, frames, monkeypatch)
+    assert sum(size[0] for size in runner.sizes) == 6 + 12
+    for one, other in zip(found, every, strict=True):
+        np.testing.assert_array_equal(one.image, other.image)
+
+
+def test_a_repeated_frame_is_exactly_what_the_network_gives(
+    tiny_model: FMANet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    frames = doubled(list(make_frames(2, 8, 8)), [3, 2])
+    engine = Restorer(tiny_model, device="cpu", precision="fp32")
+    for one, other in zip(engine.restore(frames), without_repeats(engine, frames, monkeypatch), strict=True):
+        np.testing.assert_array_equal(one.image, other.image)
+
+
+def test_what_is_computed_of_a_frame_alone_is_shared_by_those_that_show_the_same(tiny_model: FMANet) -> None:
+    states = []
+
+    class Counting(Enlarging):
+        def frame_state(self, frame: torch.Tensor) -> torch.Tensor:
+            states.append(1)
+            return super().frame_state(frame)
+
+    frames = doubled(list(make_frames(3, 12, 16)), [2, 2, 2])
+    assert len(list(restorer(tiny_model, Counting()).restore(frames))) == 6
+    assert len(states) == 3
+
+
+def test_a_frame_after_skipped_ones_is_computed(tiny_model: FMANet) -> None:
+    runner = Enlarging()
+    frames = doubled(list(make_frames(1, 12, 16)), [6])
+    found = restorer(tiny_model, runner).restore(frames, skips=lambda number: number not in (3, 4))
+    assert [frame.pts for frame in found] == [30, 40]
+    assert sum(size[0] for size in runner.sizes) == 1
+
+
+def test_pictures_that_differ_in_one_value_are_no_repeats() -> None:
+    image = np.zeros((70, 9, 3), np.float32)
+    for row in (0, 31, 69):
+        other = image.copy()
+        other[row, 8, 2] = 1e-7
+        assert not shows_the_same(other, image)
+    assert shows_the_same(image.copy(), image)
