@@ -139,7 +139,7 @@ class RestorationRun:
 
         def planar(source: Frame, arrays: list[np.ndarray]) -> PlanarFrame:
             luma, blue, red = arrays
-            return PlanarFrame((luma, blue, red), source.pts, source.time_base, source.duration)
+            return PlanarFrame((luma, blue, red), source.pts, source.time_base, source.duration, source.captioned)
 
         return self._restored(frames, skips, made, planar)
 

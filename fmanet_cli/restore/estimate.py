@@ -148,7 +148,13 @@ def estimate(
         info.height, info.width, scale=settings.scale, size=settings.size, aspect=info.sample_aspect_ratio
     )
     plan = plan_output(
-        target, like=info, size=size, encoder=settings.encoder, audio=settings.audio, container=settings.container
+        target,
+        like=info,
+        size=size,
+        encoder=settings.encoder,
+        audio=settings.audio,
+        container=settings.container,
+        in_segments=settings.segment_frames > 0,
     )
     how = EXTRAPOLATED
     if samples.seconds_left > 0 and _is_unknown(samples, info, size, restorer):

@@ -404,6 +404,7 @@ class RestoreJob:
             container=settings.container,
             source=reader,
             side=side,
+            in_segments=settings.segment_frames > 0,
         )
 
     def _report(
@@ -417,7 +418,8 @@ class RestoreJob:
         *,
         frames_resumed: int,
     ) -> RestoreReport:
-        parts = reader.warnings, reader.problems, marker.warnings, writer.warnings, restoration.warnings
+        late = writer.plan.late_losses(reader.late_marks)
+        parts = reader.warnings, late, reader.problems, marker.warnings, writer.warnings, restoration.warnings
         return RestoreReport(
             source=self.source,
             target=self.target,

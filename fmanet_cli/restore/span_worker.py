@@ -149,7 +149,7 @@ class SpanWorker:
         restored = restored_frames(run, frames, plan.plane_format, (plan.height, plan.width), skips=skips)
 
         def encode(frame: Frame | PlanarFrame) -> None:
-            writer.write(plan.as_encoded(frame), pts=frame.pts, duration=frame.duration)
+            writer.write(plan.as_encoded(frame), pts=frame.pts, duration=frame.duration, captioned=frame.captioned)
 
         assert plan.settings is not None
         writer = SegmentWriter(film.folder, plan.settings, first=task.first, room=task.count)

@@ -15,7 +15,7 @@ from fmanet_cli.verify.pictures import Originals, PictureComparison
 from fmanet_cli.verify.result import Verdict, VerificationResult, VerificationRow
 from fmanet_cli.verify.tags import chapter_rows, tag_rows
 from fmanet_cli.verify.times import start_row, timeline_rows
-from fmanet_cli.video.frames import VideoInfo
+from fmanet_cli.video.frames import NO_MARKS, VideoInfo
 from fmanet_cli.video.inspection import IMAGE_SEQUENCE, Inspection, Track, container_of_file, inspect
 from fmanet_cli.video.read.packets import Span
 from fmanet_cli.video.read.reader import VideoReader
@@ -269,7 +269,9 @@ class _Comparison:
         rows = timeline_rows(source.timeline, output.timeline, output.container, shift_seconds=shift)
         if output.container.has_timestamps:
             rows.insert(1, start)
-        rows.extend(video_rows(VideoPair(output=output.info, plan=self._plan, container=output.container)))
+        promised = self._plan.marks if self._run is not None else NO_MARKS
+        pair = VideoPair(output=output.info, plan=self._plan, container=output.container, promised=promised)
+        rows.extend(video_rows(pair))
         if self._pictures is not None:
             rows.append(self._pictures)
         if source.video is not None and output.video is not None:

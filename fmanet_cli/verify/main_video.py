@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from fmanet_cli.verify.result import Verdict, VerificationRow, row
-from fmanet_cli.video.frames import HdrMetadata, VideoInfo
+from fmanet_cli.video.frames import NO_MARKS, HdrMetadata, VideoInfo, VideoMarks
 from fmanet_cli.video.write.codecs import CODECS
 from fmanet_cli.video.write.containers import IMAGE_SEQUENCE, Container
 from fmanet_cli.video.write.orientation import swaps_sides
@@ -25,6 +25,8 @@ class VideoPair:
     """What it was to become."""
     container: Container
     """Of the output, as it was found."""
+    promised: VideoMarks = NO_MARKS
+    """What the run promised to carry of captions, 360 degree and stereo marks."""
 
     @property
     def source(self) -> VideoInfo:
@@ -37,9 +39,9 @@ def video_rows(pair: VideoPair) -> list[VerificationRow]:
     rows = [_size_row(pair), _aspect_row(pair), _rotation_row(pair), _depth_row(pair), *_colour_rows(pair)]
     if pair.plan.settings is not None:
         rows.insert(0, row("codec", pair.plan.settings.codec.family, pair.output.codec))
-    found = pair.output.marks.named()
+    found, promised = pair.output.marks.named(), pair.promised.named()
     rows.extend(
-        row(name, value, found.get(name, "none"), otherwise=Verdict.LOST)
+        row(name, value, found.get(name, "none"), otherwise=Verdict.DIFFERS if name in promised else Verdict.LOST)
         for name, value in pair.source.marks.named().items()
     )
     if pair.source.hdr is not None:

@@ -5,9 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from fractions import Fraction
 
+import av
 import numpy as np
 
 from fmanet_cli.video.pixels.colour import Colour, Planes
+
+CAPTIONS = "closed captions"
+"""Their name in warnings and tables."""
 
 DisplayMatrix = tuple[int, int, int, int, int, int, int, int, int]
 """Nine fixed-point numbers as in MP4 (16.16, the third column 2.30)."""
@@ -27,6 +31,8 @@ class Frame:
     """How long it is shown, in ticks of ``time_base``; 0 = unknown."""
     starts_shot: bool = False
     """Whether a cut lies before it, so that nothing may be mixed with the frames before."""
+    captioned: av.VideoFrame | None = None
+    """The decoded picture, where it carries closed captions, for an encoder that writes them; None = none."""
 
     def __post_init__(self) -> None:
         if self.image.ndim != 3 or self.image.shape[2] != 3 or self.image.dtype != np.float32:
@@ -62,6 +68,8 @@ class PlanarFrame:
     """Seconds per tick."""
     duration: int = 0
     """How long it is shown, in ticks of ``time_base``; 0 = unknown."""
+    captioned: av.VideoFrame | None = None
+    """As of `Frame`."""
 
     @property
     def size(self) -> tuple[int, int]:
@@ -122,6 +130,9 @@ class VideoMarks:
     """Profile and compatibility such as ``8.4``; ``unknown`` where only the pictures carry it; empty = none."""
     spherical: str = ""
     """Projection of a 360 degree video such as ``equirectangular``; empty = none."""
+    mapping: tuple[int, ...] = ()
+    """Of a 360 degree video, as FFmpeg counts: number of the projection, yaw, pitch and roll in 1/65536 degree, left,
+    top, right and bottom bound in 1/2^32 of the sphere, padding in pixels; empty = not known."""
     stereo: str = ""
     """How two views lie in a picture, such as ``side by side``; empty = one view."""
 
@@ -129,7 +140,7 @@ class VideoMarks:
         """What there is: name -> value, in the words of warnings and tables."""
         captions, dynamic = ("there" if known else "" for known in (self.captions, self.hdr10_plus))
         marks = {
-            "closed captions": captions,
+            CAPTIONS: captions,
             "HDR10+ metadata": dynamic,
             "Dolby Vision metadata": self.dolby_vision and f"profile {self.dolby_vision}",
             "360 degree marks": self.spherical,
@@ -137,12 +148,18 @@ class VideoMarks:
         }
         return {name: value for name, value in marks.items() if value}
 
-    def losses(self) -> list[str]:
-        """One sentence for each, for an output that carries none of them."""
+    def losses(self, carried: VideoMarks) -> list[str]:
+        """One sentence for each that is not among what an output carries."""
+        kept = carried.named()
         return [
             f"{name} are lost" if value == "there" else f"{name} are lost: {value}"
             for name, value in self.named().items()
+            if kept.get(name) != value
         ]
+
+
+NO_MARKS = VideoMarks()
+"""Of a plain recording."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,7 +254,7 @@ class VideoInfo:
     """FFmpeg's flags of the video stream, such as 1 = default."""
     stated: StatedColour = StatedColour()
     """Colour tags that the file itself carries."""
-    marks: VideoMarks = VideoMarks()
+    marks: VideoMarks = NO_MARKS
     """Captions, dynamic HDR, 360 degree and stereo marks."""
     crop: Crop | None = None
     """What was cut off the coded picture, because the container says that it is not shown; None = nothing."""

@@ -181,10 +181,15 @@ def clean_aperture(width: int, height: int, right: int, down: int) -> bytes:
     return box(b"clap", struct.pack(">4IiIiI", width, 1, height, 1, right, 1, down, 1))
 
 
-def spherical(stereo: int = 0) -> bytes:
-    """Marks of an equirectangular 360 degree video; stereo 1 = top and bottom, 2 = side by side."""
+def spherical(stereo: int = 0, *, kind: str = "equirectangular", pose: Sequence[int] = (0, 0, 0)) -> bytes:
+    """Marks of a 360 degree video; stereo 1 = top and bottom, 2 = side by side. pose: in 1/65536 degree."""
     header = box(b"svhd", bytes(4) + b"tests\0")
-    projection = box(b"proj", box(b"prhd", bytes(16)) + box(b"equi", bytes(20)))
+    shape = {
+        "equirectangular": box(b"equi", bytes(20)),
+        "tiled": box(b"equi", struct.pack(">5I", 0, 1 << 30, 1 << 29, 1 << 28, 3 << 28)),
+        "cubemap": box(b"cbmp", bytes(12)),
+    }[kind]
+    projection = box(b"proj", box(b"prhd", bytes(4) + struct.pack(">3i", *pose)) + shape)
     views = box(b"st3d", bytes(4) + bytes([stereo])) if stereo else b""
     return views + box(b"sv3d", header + projection)
 
@@ -197,23 +202,40 @@ HDR10_PLUS = bytes.fromhex("b5003c00010401") + int(_WINDOW, 2).to_bytes(15, "big
 """Dynamic metadata of one window without distribution and curves."""
 
 
-def record_with_sei(path: Path, payload: bytes, *, codec: str = "libx264", count: int = 6, first: int = 0) -> None:
+def numbered_captions(number: int) -> bytes:
+    """Closed captions that differ from picture to picture."""
+    return CAPTIONS[:-3] + bytes([0x80 | number, 0x20, 0xFF])
+
+
+def record_with_sei(
+    path: Path,
+    payload: bytes | Callable[[int], bytes],
+    *,
+    codec: str = "libx264",
+    count: int = 6,
+    first: int = 0,
+    size: tuple[int, int] = (48, 64),
+) -> None:
     """A clip whose pictures from number ``first`` on carry registered user data in their bitstream."""
     head = b"\x06" if codec == "libx264" else b"\x4e\x01"
+
+    def unit(number: int) -> bytes:
+        content = payload if isinstance(payload, bytes) else payload(number)
+        escaped = content.replace(b"\0\0\0", b"\0\0\3\0").replace(b"\0\0\1", b"\0\0\3\1")
+        return b"\0\0\0\1" + head + bytes([4, len(content)]) + escaped + b"\x80"
+
     options = {"bf": "0"} if codec == "libx264" else {"x265-params": "log-level=none:bframes=0"}
-    escaped = payload.replace(b"\0\0\0", b"\0\0\3\0").replace(b"\0\0\1", b"\0\0\3\1")
-    unit = b"\0\0\0\1" + head + bytes([4, len(payload)]) + escaped + b"\x80"
     with av.open(str(path), "w") as output:
         video: Any = output.add_stream(codec, rate=25, options=options)
-        video.height, video.width, video.pix_fmt = 48, 64, "yuv420p"
+        video.height, video.width, video.pix_fmt = *size, "yuv420p"
         video.codec_context.time_base = Fraction(1, 25)
         packets = []
         for number in range(count):
-            frame = numbered_frame(number, 48, 64, "yuv420p")
+            frame = numbered_frame(number, *size, "yuv420p")
             frame.pts, frame.time_base = number, Fraction(1, 25)
             packets += video.encode(frame)
         for number, packet in enumerate([*packets, *video.encode(None)]):
-            marked = av.Packet((unit if number >= first else b"") + bytes(packet))
+            marked = av.Packet((unit(number) if number >= first else b"") + bytes(packet))
             marked.pts, marked.dts, marked.time_base = packet.pts, packet.dts, packet.time_base
             marked.is_keyframe, marked.stream = packet.is_keyframe, video
             output.mux(marked)

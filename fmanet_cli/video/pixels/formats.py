@@ -108,8 +108,12 @@ def smallest_alpha(frame: av.VideoFrame) -> float:
     return float(frame.reformat(format="rgba", threads=1).to_ndarray()[..., 3].min()) / 255
 
 
-def rgb_to_frame(rgb: np.ndarray, format_name: str, colour: Colour) -> av.VideoFrame:
+def rgb_to_frame(
+    rgb: np.ndarray, format_name: str, colour: Colour, *, into: av.VideoFrame | None = None
+) -> av.VideoFrame:
     """Turn (H, W, 3) float32 RGB into a frame of a pixel format that the writer offers; values are clipped to [0, 1].
+
+    into: a writable frame of that size and format, whose pixels are written over; None = a new one.
 
     Raises OptionError for a pixel format that cannot be made here.
     """
@@ -122,14 +126,14 @@ def rgb_to_frame(rgb: np.ndarray, format_name: str, colour: Colour) -> av.VideoF
             horizontal_shift=plane_format.horizontal_shift,
             vertical_shift=plane_format.vertical_shift,
         )
-        return planes_to_frame(planes, format_name, colour)
+        return planes_to_frame(planes, format_name, colour, into=into)
     if match := _PLANAR_RGB.match(format_name):
         codes = _rgb_codes(rgb, int(match[1] or 8))
-        return _filled_frame([codes[..., channel] for channel in (1, 2, 0)], format_name, colour)
+        return _filled_frame([codes[..., channel] for channel in (1, 2, 0)], format_name, colour, into=into)
     if format_name in ("rgb24", "rgb48be", "rgb48le"):
         codes = _rgb_codes(rgb, 8 if format_name == "rgb24" else 16).reshape(rgb.shape[0], -1)
         codes = codes.astype(">u2") if format_name.endswith("be") else codes
-        return _filled_frame([codes], format_name, colour, width=rgb.shape[1])
+        return _filled_frame([codes], format_name, colour, width=rgb.shape[1], into=into)
     raise OptionError(f"pixel format {format_name} cannot be written; use for example yuv420p or yuv420p10le")
 
 
@@ -146,22 +150,29 @@ def plane_format_of(format_name: str, colour: Colour) -> PlaneFormat | None:
     return PlaneFormat(colour, layout.bits, layout.horizontal_shift, layout.vertical_shift)
 
 
-def planes_to_frame(planes: Planes, format_name: str, colour: Colour) -> av.VideoFrame:
-    """Put planes as `plane_format_of` asks for them into a frame."""
+def planes_to_frame(
+    planes: Planes, format_name: str, colour: Colour, *, into: av.VideoFrame | None = None
+) -> av.VideoFrame:
+    """Put planes as `plane_format_of` asks for them into a frame; into: as of `rgb_to_frame`."""
     luma, *chroma = planes
     if not _SEMI_PLANAR.match(format_name):
-        return _filled_frame(planes, format_name, colour)
+        return _filled_frame(planes, format_name, colour, into=into)
     packed = np.stack(chroma, axis=-1).reshape(chroma[0].shape[0], -1)
     # P010 has its ten bits in the upper part of sixteen.
     shifted = [luma, packed] if luma.dtype == np.uint8 else [luma << 6, packed << 6]
-    return _filled_frame(shifted, format_name, colour)
+    return _filled_frame(shifted, format_name, colour, into=into)
 
 
 def _filled_frame(
-    planes: Sequence[np.ndarray], format_name: str, colour: Colour, *, width: int | None = None
+    planes: Sequence[np.ndarray],
+    format_name: str,
+    colour: Colour,
+    *,
+    into: av.VideoFrame | None,
+    width: int | None = None,
 ) -> av.VideoFrame:
     """`width`: of the picture, where the first plane has several components for each pixel."""
-    frame = av.VideoFrame(width or planes[0].shape[1], planes[0].shape[0], format_name)
+    frame = into or av.VideoFrame(width or planes[0].shape[1], planes[0].shape[0], format_name)
     for number, plane in enumerate(planes):
         target = frame.planes[number]
         rows = np.frombuffer(cast(Any, target), np.uint8).reshape(-1, abs(target.line_size))

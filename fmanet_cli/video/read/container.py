@@ -291,12 +291,12 @@ class ContainerSource:
             )
 
     def _note_late_marks(self, frame: av.VideoFrame) -> None:
-        """Warn of marks that the first frames do not carry, once of each kind."""
+        """Note marks that the first frames do not carry, once of each kind."""
         if not self._is_described:
             return
         found = with_frame_marks(self._marks, [frame])
         for name in found.named().keys() - self._marks.named().keys():
-            self.faults.warnings.append(f"{name} begin{_frame_place(frame)} and are lost")
+            self.faults.late_marks[name] = _frame_place(frame).strip()
         self._marks = found
 
     def _corruption(self, packet: av.Packet) -> str:

@@ -15,6 +15,7 @@ class FaultLog:
         self.stops = stops
         self.count = 0
         self.warnings: list[str] = []
+        self.late_marks: dict[str, str] = {}
         self._first: dict[str, str] = {}
         self._counts: dict[str, int] = {}
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+import struct
 from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any, cast
@@ -17,6 +18,14 @@ from fmanet_cli.video.frames import Crop, VideoMarks
 DOLBY_VISION_WAYS = ("refuse", "ignore")
 """What becomes of a Dolby Vision stream whose base layer has no usual colours."""
 
+_STEREO_NAMES = (
+    "", "side by side", "top and bottom", "frame alternate", "checkerboard", "side by side (quincunx subsampling)",
+    "interleaved lines", "interleaved columns", "unspecified",
+)  # fmt: skip
+"""FFmpeg's names by its numbers; one view is no mark."""
+
+_MAPPING = struct.Struct("=9i")
+_STEREO = struct.Struct("=Ii")
 _STREAM = re.compile(r"\s*Stream #\d+:(\d+)")
 _DOLBY_VISION = re.compile(r"profile: (\d+).*compatibility id: (\d+)")
 
@@ -45,10 +54,11 @@ def declared_side_data(container: av.container.InputContainer, index: int) -> di
 def declared_marks(side_data: dict[str, str]) -> VideoMarks:
     """Marks in the words of ``declared_side_data``."""
     vision = _DOLBY_VISION.search(side_data.get("dovi configuration record", ""))
+    stereo = re.sub(r"^2D.*", "", side_data.get("stereo 3d", ""))
     return VideoMarks(
         dolby_vision=f"{vision[1]}.{vision[2]}" if vision else "",
         spherical=side_data.get("spherical mapping", "").split(" ")[0],
-        stereo=side_data.get("stereo 3d", "").split(",")[0],
+        stereo=stereo.split(",")[0] + (" (inverted)" if stereo.endswith("(inverted)") else ""),
     )
 
 
@@ -65,15 +75,21 @@ def declared_crop(side_data: dict[str, str], height: int, width: int) -> Crop | 
 
 def with_frame_marks(marks: VideoMarks, frames: Iterable[av.VideoFrame]) -> VideoMarks:
     """``marks`` and what decoded frames carry."""
-    kinds = {kind for frame in frames for kind in _kinds(frame)}
+    kinds = {kind: content for frame in frames for kind, content in _side_data(frame)}
     return replace(
         marks,
         captions=marks.captions or "A53_CC" in kinds,
-        hdr10_plus=marks.hdr10_plus or bool(kinds & {"DYNAMIC_HDR_PLUS", "DYNAMIC_HDR_VIVID"}),
-        dolby_vision=marks.dolby_vision or ("unknown" if kinds & {"DOVI_METADATA", "DOVI_RPU_BUFFER"} else ""),
+        hdr10_plus=marks.hdr10_plus or bool(kinds.keys() & {"DYNAMIC_HDR_PLUS", "DYNAMIC_HDR_VIVID"}),
+        dolby_vision=marks.dolby_vision or ("unknown" if kinds.keys() & {"DOVI_METADATA", "DOVI_RPU_BUFFER"} else ""),
         spherical=marks.spherical or ("unknown" if "SPHERICAL" in kinds else ""),
-        stereo=marks.stereo or ("unknown" if "STEREO3D" in kinds else ""),
+        mapping=marks.mapping or (_MAPPING.unpack_from(kinds["SPHERICAL"]) if "SPHERICAL" in kinds else ()),
+        stereo=marks.stereo or (_stereo_name(bytes(kinds["STEREO3D"])) if "STEREO3D" in kinds else ""),
     )
+
+
+def has_captions(frame: av.VideoFrame) -> bool:
+    """Whether a decoded frame carries closed captions."""
+    return any(kind == "A53_CC" for kind, _ in _side_data(frame))
 
 
 def check_dolby_vision(path: str, marks: VideoMarks, way: str) -> None:
@@ -90,9 +106,17 @@ def check_dolby_vision(path: str, marks: VideoMarks, way: str) -> None:
         )
 
 
-def _kinds(frame: av.VideoFrame) -> Iterable[str]:
+def _stereo_name(content: bytes) -> str:
+    """As FFmpeg names it; swapped views are told apart, since not everything that carries the others can say so."""
+    kind, flags = _STEREO.unpack_from(content)
+    name = _STEREO_NAMES[kind] if kind < len(_STEREO_NAMES) else "unknown"
+    return f"{name} (inverted)" if flags & 1 else name
+
+
+def _side_data(frame: av.VideoFrame) -> Iterable[tuple[str, Any]]:
+    """Kind and content of everything beside the pixels."""
     items = cast(Any, frame.side_data)
     for number in range(len(items)):
         # A kind that this PyAV has no name for is passed over.
         with contextlib.suppress(ValueError):
-            yield items[number].type.name
+            yield items[number].type.name, items[number]

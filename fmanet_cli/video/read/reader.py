@@ -18,6 +18,7 @@ from fmanet_cli.video.read.container import ContainerSource, ReadChoices
 from fmanet_cli.video.read.deinterlace import METHODS
 from fmanet_cli.video.read.faults import FaultLog
 from fmanet_cli.video.read.frame_times import FrameClock
+from fmanet_cli.video.read.marks import has_captions
 from fmanet_cli.video.read.restarts import RestartLog
 from fmanet_cli.video.read.sequence import ImageSource, is_sequence_pattern
 
@@ -105,6 +106,11 @@ class VideoReader:
     def warnings(self) -> list[str]:
         """What is not kept or was guessed, one sentence each."""
         return self._faults.warnings
+
+    @property
+    def late_marks(self) -> dict[str, str]:
+        """Captions and other marks that ``info`` does not know, because they began later: name -> where."""
+        return self._faults.late_marks
 
     @property
     def source(self) -> ContainerSource | ImageSource:
@@ -204,7 +210,13 @@ class VideoReader:
             raise VideoReadError(f"{self.path} has pictures of format {picture.format.name}: {error}") from error
         if crop := self.info.crop:
             image = image[crop.top : image.shape[0] - crop.bottom, crop.left : image.shape[1] - crop.right].copy()
-        return Frame(image, pts=pts, time_base=self.info.time_base, duration=max(0, duration))
+        return Frame(
+            image,
+            pts=pts,
+            time_base=self.info.time_base,
+            duration=max(0, duration),
+            captioned=picture if has_captions(picture) else None,
+        )
 
 
 def _check_options(

@@ -79,6 +79,10 @@ class Codec:
     """Whether 4:2:0 works with odd sizes."""
     hdr: HdrOption | None = None
     """How it takes static HDR metadata; None = it cannot."""
+    carries_captions: bool = False
+    """Whether it writes the closed captions that frames carry."""
+    stereo_option: str = ""
+    """The option that takes the stereo mark of the frames as ``frame-packing=N``; empty = it cannot write one."""
     needs_device: bool = False
     """Whether it runs on a graphics card only."""
     largest_side: int | None = None
@@ -113,6 +117,8 @@ _ALL = (
         default_preset="fast",
         takes_odd_subsampled_sizes=False,
         hdr=HdrOption("x264-params", "mastering-display", "cll"),
+        carries_captions=True,
+        stereo_option="x264-params",
     ),
     Codec(
         name="libx265",
@@ -123,10 +129,11 @@ _ALL = (
         default_quality=18,
         preset_option="preset",
         default_preset="fast",
-        options={"x265-params": "log-level=none"},
+        options={"x265-params": "log-level=none", "a53cc": "1"},
         pixel_formats=("yuv420p", "yuv420p10le", "yuv420p12le"),
         takes_odd_subsampled_sizes=False,
         hdr=HdrOption("x265-params", "master-display", "max-cll", beside=("hdr10=1", "repeat-headers=1")),
+        carries_captions=True,
     ),
     Codec(
         name="libsvtav1",
@@ -185,6 +192,12 @@ _FOLLOWS_SOURCE = {
 }  # fmt: skip
 """Options of encoders that would contradict the pixels, times or tags that are written."""
 
+_FRAME_PACKINGS = {
+    "checkerboard": 0, "interleaved columns": 1, "interleaved lines": 2, "side by side": 3, "top and bottom": 4,
+    "frame alternate": 5,
+}  # fmt: skip
+"""H.264's numbers of stereo marks."""
+
 _SHORT_NAMES = {short: codec.name for codec in _ALL for short in codec.short_names}
 
 
@@ -226,8 +239,15 @@ def find_codec(name: str) -> Codec:
     return codec
 
 
-def encoder_settings_options(codec: Codec, asked: EncoderOptions, hdr: HdrMetadata | None) -> dict[str, str]:
-    """Options for the encoder: defaults, what is asked, and static HDR metadata.
+def takes_stereo(codec: Codec, stereo: str) -> bool:
+    """Whether an encoder can write this stereo mark into its pictures."""
+    return bool(codec.stereo_option) and stereo in _FRAME_PACKINGS
+
+
+def encoder_settings_options(
+    codec: Codec, asked: EncoderOptions, hdr: HdrMetadata | None, stereo: str = ""
+) -> dict[str, str]:
+    """Options for the encoder: defaults, what is asked, static HDR metadata, and a stereo mark that it takes.
 
     Raises OptionError for a quality or preset that the encoder does not have.
     """
@@ -250,6 +270,9 @@ def encoder_settings_options(codec: Codec, asked: EncoderOptions, hdr: HdrMetada
     for key, value in asked.extra.items():
         _refuse_own(codec, key, value)
         options[key] = f"{options[key]}:{value}" if key in options and key.endswith("-params") else value
+    if takes_stereo(codec, stereo):
+        text = f"frame-packing={_FRAME_PACKINGS[stereo]}"
+        parameters[codec.stereo_option] = ":".join(filter(None, [parameters.get(codec.stereo_option), text]))
     for key, value in parameters.items():
         options[key] = f"{options[key]}:{value}" if key in options else value
     if codec.name == "libsvtav1":

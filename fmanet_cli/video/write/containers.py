@@ -29,6 +29,10 @@ class Container:
     """Video whose sample aspect ratio survives."""
     holds_rotation: bool = False
     """Whether a display matrix survives."""
+    holds_projection: bool = False
+    """Whether the marks of 360 degree video survive. MOV's muxer knows Apple's only, which say no direction."""
+    holds_stereo: bool = False
+    """Whether a stereo mark survives that is not in the pictures. MP4's comes with a second one that contradicts it."""
     holds_chapters: bool = False
     """Whether chapters survive."""
     holds_attachments: bool = False
@@ -72,6 +76,7 @@ CONTAINERS = (
         ("h264", "hevc", "av1", "vp9", "ffv1"),
         aspect_families=("h264", "hevc", "av1", "vp9", "ffv1"),
         holds_rotation=True,
+        holds_projection=True,
         holds_chapters=True,
         holds_covers=True,
         audio_codec="aac",
@@ -95,6 +100,8 @@ CONTAINERS = (
         pipe_codec="ffv1",
         aspect_families=_BITSTREAM_ASPECT,
         holds_rotation=True,
+        holds_projection=True,
+        holds_stereo=True,
         holds_chapters=True,
         holds_attachments=True,
         audio_codec="aac",
@@ -107,6 +114,8 @@ CONTAINERS = (
         ("vp9", "av1"),
         default_codec="libvpx-vp9",
         holds_rotation=True,
+        holds_projection=True,
+        holds_stereo=True,
         holds_chapters=True,
         audio_codec="libopus",
         text_codec="webvtt",

@@ -7,6 +7,7 @@ import numpy as np
 
 from fmanet_cli.video.pixels.colour import Picture
 from fmanet_cli.video.pixels.formats import planes_to_frame, rgb_to_frame
+from fmanet_cli.video.write.captions import CaptionCarrier
 from fmanet_cli.video.write.codecs import VideoSettings
 
 
@@ -16,19 +17,25 @@ class VideoEncoder:
     def __init__(self, stream: av.VideoStream, settings: VideoSettings):
         self._stream = stream
         self._settings = settings
+        self._carrier = CaptionCarrier(settings.height, settings.width, settings.pix_fmt)
 
     @property
     def reorder_depth(self) -> int:
         """By how many frames the encoder says that it reorders; known once the output is started."""
         return int(getattr(self._stream.codec_context, "reorder_depth", 0))
 
-    def encode(self, picture: Picture, *, pts: int, duration: int) -> list[av.Packet]:
-        """Take one frame; the packets that are ready."""
+    def encode(
+        self, picture: Picture, *, pts: int, duration: int, captioned: av.VideoFrame | None = None
+    ) -> list[av.Packet]:
+        """Take one frame, and the decoded one whose closed captions it has; the packets that are ready."""
         pix_fmt, colour = self._settings.pix_fmt, self._settings.colour
+        into = None
+        if captioned is not None and self._settings.codec.carries_captions:
+            into = self._carrier.frame(captioned)
         if isinstance(picture, np.ndarray):
-            frame = rgb_to_frame(picture, pix_fmt, colour)
+            frame = rgb_to_frame(picture, pix_fmt, colour, into=into)
         else:
-            frame = planes_to_frame(picture, pix_fmt, colour)
+            frame = planes_to_frame(picture, pix_fmt, colour, into=into)
         frame.pts, frame.time_base, frame.duration = pts, self._settings.time_base, duration
         return self._stream.encode(frame)
 

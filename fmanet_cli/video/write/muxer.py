@@ -103,7 +103,7 @@ class ContainerOutput:
             restarts=self._restarts,
         )
 
-    def write(self, picture: Picture, *, pts: int, duration: int) -> None:
+    def write(self, picture: Picture, *, pts: int, duration: int, captioned: av.VideoFrame | None = None) -> None:
         """Encode one picture, and copy what belongs to the time until there."""
         if self._container.has_timestamps:
             pts += round(self._shift / self._settings.time_base)
@@ -114,7 +114,7 @@ class ContainerOutput:
         self._written += 1
         assert self._encoder is not None and self._times is not None
         self._times.shows(pts, duration)
-        for packet in self._encoder.encode(picture, pts=pts, duration=duration):
+        for packet in self._encoder.encode(picture, pts=pts, duration=duration, captioned=captioned):
             self._mux_video(self._times.timed(packet))
         self._mux_others(self._dts_end)
 

@@ -12,6 +12,7 @@ from fmanet_cli.errors import OptionError
 from fmanet_cli.video.read.describe import codec_name, is_cover
 from fmanet_cli.video.write.codecs import VideoSettings, add_encoded_stream, add_video_stream
 from fmanet_cli.video.write.plan import OutputPlan
+from fmanet_cli.video.write.projection import marked
 from fmanet_cli.video.write.stream_copier import Route
 from fmanet_cli.video.write.stream_plan import add_planned
 from fmanet_cli.video.write.tags import kept_tags, muxer_options, shifted_chapters, stream_tags
@@ -59,10 +60,15 @@ def open_output(
         ],
         is_file=isinstance(target, str),
         has_cover=any(is_cover(source) for source in planned_sources),
+        has_projection=bool(plan.marks.mapping),
     )
     output = av.open(target, "w", format=container.name, container_options=options)
     try:
-        video = add_video_stream(output, settings) if encoded is None else add_encoded_stream(output, settings, encoded)
+        if encoded is None:
+            video = add_video_stream(output, settings)
+        else:
+            with marked(encoded, settings, container, plan.marks) as template:
+                video = add_encoded_stream(output, settings, template)
         if plan.display_matrix is not None:
             video.set_display_matrix(list(plan.display_matrix))
         routes = {

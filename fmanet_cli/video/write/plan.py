@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from fractions import Fraction
 from typing import Any
 
-from fmanet_cli.video.frames import DisplayMatrix, Frame, PlanarFrame, VideoInfo
+from fmanet_cli.video.frames import CAPTIONS, NO_MARKS, DisplayMatrix, Frame, PlanarFrame, VideoInfo, VideoMarks
 from fmanet_cli.video.pixels.colour import Picture, PlaneFormat
 from fmanet_cli.video.pixels.formats import pixel_layout
 from fmanet_cli.video.write.codecs import VideoSettings
@@ -39,6 +40,8 @@ class OutputPlan:
     """What the container carries."""
     baked_matrix: DisplayMatrix | None = None
     """By what pixels are turned, where the container cannot carry it."""
+    marks: VideoMarks = NO_MARKS
+    """What of the source's is carried."""
     streams: StreamPlan = field(default_factory=StreamPlan)
     """What goes beside the video."""
     earliest_sound_seconds: Fraction = Fraction(0)
@@ -60,6 +63,15 @@ class OutputPlan:
         if isinstance(frame, PlanarFrame):
             return frame.planes
         return frame.image if self.baked_matrix is None else oriented(frame.image, self.baked_matrix)
+
+    def late_losses(self, marks: Mapping[str, str]) -> list[str]:
+        """One sentence for each mark that began after the first frames, name -> where, and is not carried."""
+        carries_captions = self.settings is not None and self.settings.codec.carries_captions
+        return [
+            f"{name} begin {where} and are lost".replace("  ", " ")
+            for name, where in marks.items()
+            if not (carries_captions and name == CAPTIONS)
+        ]
 
     def shift_seconds(self, first_pts: int) -> Fraction:
         """What is added to every timestamp of the source, from the one of its first frame.

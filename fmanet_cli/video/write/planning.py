@@ -11,7 +11,7 @@ from typing import Any
 import av
 
 from fmanet_cli.errors import OptionError
-from fmanet_cli.video.frames import DisplayMatrix, VideoInfo
+from fmanet_cli.video.frames import NO_MARKS, DisplayMatrix, VideoInfo, VideoMarks
 from fmanet_cli.video.pixels.formats import pixel_layout, plane_format_of
 from fmanet_cli.video.read.container import ContainerSource
 from fmanet_cli.video.read.describe import codec_name, is_cover
@@ -20,15 +20,18 @@ from fmanet_cli.video.read.rational import to_fraction
 from fmanet_cli.video.read.reader import VideoReader
 from fmanet_cli.video.read.sequence import is_sequence_pattern
 from fmanet_cli.video.write.codecs import (
+    Codec,
     EncoderOptions,
     VideoSettings,
     choose_pixel_format,
     encoder_settings_options,
     find_codec,
+    takes_stereo,
 )
 from fmanet_cli.video.write.containers import IMAGE_SEQUENCE, Container, container_of, named_container
 from fmanet_cli.video.write.orientation import is_right_angled, swaps_sides
 from fmanet_cli.video.write.plan import OutputPlan
+from fmanet_cli.video.write.projection import TEMPLATES, projection_fits, stereo_fits
 from fmanet_cli.video.write.rehearsal import rehearse
 from fmanet_cli.video.write.side_packets import SidePackets, opened_side_packets
 from fmanet_cli.video.write.stream_plan import StreamPlan, plan_streams
@@ -53,6 +56,7 @@ def plan_output(
     source: VideoReader | None = None,
     side: SidePackets | None = None,
     rehearses: bool = True,
+    in_segments: bool = True,
 ) -> OutputPlan:
     """Decide everything of an output, and write one frame of it into memory to see that it can be done.
 
@@ -67,6 +71,7 @@ def plan_output(
         source: the reader, needed for the other streams of standard input.
         side: the source opened for its other streams; None = it is opened for as long as planning takes.
         rehearses: False = the frame is not written: the output is there already.
+        in_segments: whether the video is joined from closed segments where codec and container allow it.
 
     Raises:
         OptionError: something cannot be honoured.
@@ -85,7 +90,10 @@ def plan_output(
     if is_pipe and chosen.name not in _PIPED_CONTAINERS:
         raise OptionError(f"{chosen.name} cannot be written to a pipe; use one of {', '.join(_PIPED_CONTAINERS)}")
     matrix = draft.bake_orientation(holds_rotation=chosen.holds_rotation, name=chosen.name)
-    settings = draft.settings(asked, chosen, is_pipe=is_pipe)
+    codec = draft.codec(asked, chosen, is_pipe=is_pipe)
+    is_joined = in_segments and not is_pipe and not like.is_pipe
+    marks = draft.carried_marks(codec, chosen, is_joined=is_joined)
+    settings = draft.settings(asked, chosen, codec, marks)
     plan = OutputPlan(
         like=like,
         height=height,
@@ -95,6 +103,7 @@ def plan_output(
         plane_format=plane_format_of(settings.pix_fmt, settings.colour) if draft.baked_matrix is None else None,
         display_matrix=matrix,
         baked_matrix=draft.baked_matrix,
+        marks=marks,
         losses=tuple(draft.losses),
     )
     with opened_side_packets(like) if side is None else contextlib.nullcontext(side) as opened:
@@ -106,7 +115,7 @@ class _Draft:
 
     def __init__(self, like: VideoInfo, height: int, width: int):
         self.like, self.height, self.width = like, height, width
-        self.losses: list[str] = list(like.marks.losses())
+        self.losses: list[str] = []
         self.baked_matrix: DisplayMatrix | None = None
 
     def sequence(self, pattern: Path, asked: EncoderOptions, container: object) -> OutputPlan:
@@ -117,6 +126,7 @@ class _Draft:
             raise OptionError(f"image sequences are written as .png, got {pattern.name!r}")
         if asked != EncoderOptions():
             raise OptionError("codec, crf, preset and pix_fmt do not apply to an image sequence; leave them out")
+        self.losses.extend(self.like.marks.losses(NO_MARKS))
         self.bake_orientation(holds_rotation=False, name="an image sequence")
         if len(self.like.streams) > 1:
             self.losses.append("sound and other streams are left out: an image sequence cannot hold them")
@@ -141,14 +151,36 @@ class _Draft:
             self.losses.append(f"the rotation of the video is lost: {name} cannot hold it")
         return None
 
-    def settings(self, asked: EncoderOptions, container: Container, *, is_pipe: bool) -> VideoSettings:
-        """How the video is encoded."""
-        like = self.like
+    def codec(self, asked: EncoderOptions, container: Container, *, is_pipe: bool) -> Codec:
+        """The encoder."""
         codec = find_codec(_default_codec(asked, container, is_pipe=is_pipe) if asked.codec is None else asked.codec)
         if codec.family not in container.families:
             raise OptionError(
                 f"{container.name} cannot hold {codec.name}; it holds {', '.join(container.families)}, and matroska all"
             )
+        return codec
+
+    def carried_marks(self, codec: Codec, container: Container, *, is_joined: bool) -> VideoMarks:
+        """What of captions, 360 degree and stereo marks the output carries; the rest is noted as lost."""
+        marks = self.like.marks
+        # The joined stream is made from a template, which can hold marks; that of an encoder cannot.
+        has_template = is_joined and container.has_timestamps and codec.segments_in in TEMPLATES
+        is_spherical = has_template and container.holds_projection and projection_fits(marks.mapping)
+        is_stereo = self.baked_matrix is None and (
+            takes_stereo(codec, marks.stereo) or (has_template and container.holds_stereo and stereo_fits(marks.stereo))
+        )
+        carried = VideoMarks(
+            captions=marks.captions and codec.carries_captions,
+            spherical=marks.spherical if is_spherical else "",
+            mapping=marks.mapping if is_spherical else (),
+            stereo=marks.stereo if is_stereo else "",
+        )
+        self.losses.extend(marks.losses(carried))
+        return carried
+
+    def settings(self, asked: EncoderOptions, container: Container, codec: Codec, marks: VideoMarks) -> VideoSettings:
+        """How the video is encoded."""
+        like = self.like
         turned = self.baked_matrix is not None and swaps_sides(self.baked_matrix)
         height, width = (self.width, self.height) if turned else (self.height, self.width)
         if codec.largest_side is not None and max(height, width) > codec.largest_side:
@@ -176,7 +208,7 @@ class _Draft:
             self.losses.append(f"the HDR mastering metadata is lost: {codec.name} does not take it")
         return VideoSettings(
             codec=codec,
-            options=dict(container.encoder_options) | encoder_settings_options(codec, asked, like.hdr),
+            options=dict(container.encoder_options) | encoder_settings_options(codec, asked, like.hdr, marks.stereo),
             height=height,
             width=width,
             pix_fmt=pix_fmt,

@@ -207,13 +207,13 @@ class SegmentWriter:
         """Frames taken so far."""
         return len(self._pts)
 
-    def write(self, picture: Picture, *, pts: int, duration: int) -> None:
+    def write(self, picture: Picture, *, pts: int, duration: int, captioned: av.VideoFrame | None = None) -> None:
         """Encode one picture."""
         self._pts.append(pts)
         self._durations.append(duration)
         own_pts = pts - self._pts[0]
         self._ranks[own_pts] = len(self._pts) - 1
-        for packet in self._encoder.encode(picture, pts=own_pts, duration=duration):
+        for packet in self._encoder.encode(picture, pts=own_pts, duration=duration, captioned=captioned):
             self._mux(packet)
 
     def close(self) -> Segment:

@@ -75,6 +75,7 @@ def muxer_options(
     sound: Sequence[tuple[str, int]],
     is_file: bool,
     has_cover: bool,
+    has_projection: bool,
 ) -> dict[str, str]:
     """Options for the muxer. sound: codec and rate of every track. is_file: False for memory and pipes."""
     options = dict(container.options)
@@ -89,6 +90,9 @@ def muxer_options(
         flags += "+use_metadata_tags"
     if flags:
         options["movflags"] = flags
+    if has_projection:
+        # The muxer keeps the marks of 360 degree video to itself otherwise.
+        options["strict"] = "unofficial"
     together = math.lcm(time_base.denominator, *(rate for _, rate in sound if rate))
     # Edit lists count in this unit: the default of 1 ms would round the start of the video.
     options["movie_timescale"] = str(together if together <= _LARGEST_TIMESCALE else time_base.denominator)

@@ -80,6 +80,7 @@ class VideoWriter:
                 container=container,
                 source=source,
                 side=side,
+                in_segments=segments is not None,
             )
             """What is written."""
             if strict and self.plan.losses:
@@ -139,7 +140,7 @@ class VideoWriter:
         try:
             if self._last_pts is None:
                 self._output.start(frame.pts)
-            self._output.write(picture, pts=frame.pts, duration=duration)
+            self._output.write(picture, pts=frame.pts, duration=duration, captioned=frame.captioned)
         except (av.error.FFmpegError, OSError, ValueError) as error:
             self.abort()
             raise _write_error(self.path, error) from error
@@ -238,7 +239,7 @@ class _Output(Protocol):
 
     def start(self, first_pts: int) -> None: ...
 
-    def write(self, picture: Picture, *, pts: int, duration: int) -> None: ...
+    def write(self, picture: Picture, *, pts: int, duration: int, captioned: av.VideoFrame | None = None) -> None: ...
 
     def finish(self) -> None: ...
 
@@ -266,7 +267,7 @@ class _SequenceOutput:
     def start(self, _first_pts: int) -> None:
         self._partial.begin()
 
-    def write(self, picture: Picture, *, pts: int, duration: int) -> None:  # noqa: ARG002
+    def write(self, picture: Picture, *, pts: int, duration: int, captioned: av.VideoFrame | None = None) -> None:  # noqa: ARG002
         assert isinstance(picture, np.ndarray)
         self._number += 1
         name = sequence_file(self._pattern, self._number).name
