@@ -59,6 +59,8 @@ class ProbeResult:
     peak_memory_bytes: int | None
     """CPU: growth of the resident memory from the loaded weights to the peak. CUDA: most bytes in tensors, weights
     included. None where it did not fit or the system does not tell."""
+    reserved_bytes: int | None = None
+    """What torch held of the device at most, for tensors and unused; None on other devices than CUDA."""
 
 
 def probe_memory(request: ProbeRequest) -> ProbeResult:
@@ -100,10 +102,11 @@ def run_probe(request: ProbeRequest) -> ProbeResult:
     if not fits:
         return ProbeResult(fits=False, peak_memory_bytes=None)
     if on_cpu:
-        peak = None if start is None else _peak_bytes() - start
-    else:
-        peak = torch.cuda.max_memory_allocated(restorer.device) if restorer.device.type == "cuda" else None
-    return ProbeResult(fits=True, peak_memory_bytes=peak)
+        return ProbeResult(fits=True, peak_memory_bytes=None if start is None else _peak_bytes() - start)
+    if restorer.device.type != "cuda":
+        return ProbeResult(fits=True, peak_memory_bytes=None)
+    reserved = torch.cuda.max_memory_reserved(restorer.device)
+    return ProbeResult(True, torch.cuda.max_memory_allocated(restorer.device), reserved)
 
 
 def _restores_whole(restorer: Restorer, height: int, width: int) -> bool:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from fmanet_cli.cli.report_file import ReportFile, json_with
 from fmanet_cli.cli.run_report import weights_file
-from fmanet_cli.cli.terminal import make_bar
+from fmanet_cli.cli.terminal import echo, make_bar
 
 
 @click.command("bench")
@@ -27,6 +29,12 @@ from fmanet_cli.cli.terminal import make_bar
 @click.option("--against", type=click.Choice(["reference"]), help="The plain fp32 network, step by step in turn.")
 @click.option("--count", is_flag=True, help="Only count what a GPU would do for a frame, without one, as JSON.")
 @click.option("--json", "report_path", metavar="FILE|-", help="Write every figure as JSON; - = standard output.")
+@click.option(
+    "--first-contact",
+    "folder",
+    metavar="DIR",
+    help="Try everything on a device in nine minutes; findings into DIR.",
+)
 def command(
     sizes: tuple[str, ...],
     model: str | None,
@@ -37,6 +45,7 @@ def command(
     against: str | None,
     count: bool,
     report_path: str | None,
+    folder: str | None,
 ) -> None:
     """Measure frames per second, memory and multiply-adds on a clip made for it.
 
@@ -47,7 +56,11 @@ def command(
     Examples:
       fmanet bench
       fmanet bench --model random:paper --size 320x180 --against reference --json bench.json
+      fmanet bench --first-contact findings/
     """
+    if folder is not None:
+        _first_contact(Path(folder), device)
+        return
     if count:
         _count(model, sizes, precision)
         return
@@ -78,6 +91,25 @@ def command(
     print_bench(bench.report, to_stderr=file is not None and file.is_standard_output)
     if file is not None:
         file.write(json.dumps(bench.report.as_dict(), indent=1, allow_nan=False) + "\n")
+
+
+def _first_contact(folder: Path, device: str) -> None:
+    """Every step says a line when it is over; what they found is no matter of the exit code."""
+    context = click.get_current_context()
+    typed = [
+        max(param.opts, key=len)
+        for param in context.command.params
+        if param.name not in ("folder", "device")
+        and context.get_parameter_source(str(param.name)) is ParameterSource.COMMANDLINE
+    ]
+    if typed:
+        raise click.UsageError(f"--first-contact chooses all but the device: leave out {', '.join(typed)}")
+    from fmanet_cli.bench.first_contact.run import FirstContact
+
+    contact = FirstContact(folder, device=device)
+    for found in contact.run():
+        echo(found.headline())
+    echo(f"all of it: {contact.folder / 'summary.txt'}")
 
 
 def _count(model: str | None, sizes: tuple[str, ...], precision: str) -> None:
