@@ -174,9 +174,8 @@ def test_a_line_for_each_step_and_no_other_choices(tmp_path: Path, ended: Any) -
     assert lines[-1] == f"all of it: {tmp_path / 'found/summary.txt'}"
     again = CliRunner().invoke(fmanet, ["bench", "--first-contact", str(tmp_path / "found")])
     assert (again.exit_code, "is not an empty folder; name another one" in again.stderr) == (2, True)
-    other = CliRunner().invoke(
-        fmanet, ["bench", "--first-contact", str(tmp_path / "new"), "--size", "32x32", "--count"]
-    )
+    more = ["--size", "32x32", "--count"]
+    other = CliRunner().invoke(fmanet, ["bench", "--first-contact", str(tmp_path / "new"), *more])
     assert other.exit_code == 2
     assert "chooses all but the device: leave out --size, --count" in other.stderr
     with pytest.raises(OutputExistsError):
@@ -284,6 +283,7 @@ def test_a_shortage_may_be_refused_in_a_line_but_give_no_other_exception(
 
 def test_what_is_swept_is_what_the_network_is_built_with(monkeypatch: pytest.MonkeyPatch) -> None:
     built: list[dict[str, Any]] = []
+    monkeypatch.setattr(sweeps, "load_model", lambda name: name)
     monkeypatch.setattr(sweeps, "built", lambda *_, **options: built.append(options))
     monkeypatch.setattr(sweeps, "timed_run", lambda *_, **options: options)
     sizes = [call() for call in sweeps.parts(contact()).values()]

@@ -10,8 +10,8 @@ import torch
 from fmanet_cli.bench.first_contact.contact import Contact, Parts
 from fmanet_cli.bench.first_contact.measuring import RecordedRunner
 from fmanet_cli.engine.device import DTYPES, Precision, choose_precision
+from fmanet_cli.engine.fast.fused import why_not_fused
 from fmanet_cli.engine.fast.network import StreamingRunner
-from fmanet_cli.engine.fast.warping import why_not_fused
 from fmanet_cli.engine.self_check import LEAST_DECIBELS, SelfCheck
 from fmanet_cli.errors import DeviceError
 from fmanet_cli.model.fmanet import FMANet
