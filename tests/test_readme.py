@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 import signal
+import tomllib
 
 import click
 import pytest
@@ -58,6 +59,14 @@ def test_pictures_are_there_and_small() -> None:
     names = re.findall(r"!\[.*?\]\((.*?)\)", PAGE)
     assert names == ["examples/before-after.png"]
     assert (README.parent / names[0]).stat().st_size <= 300_000
+
+
+def test_every_extra_for_users_is_listed() -> None:
+    extras = tomllib.loads((README.parent / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    listed = set(
+        re.findall(r"^\| `(\w+)` \| ", PAGE.partition("| extra |")[2].partition("\n\n")[0], flags=re.MULTILINE)
+    )
+    assert listed == set(extras["optional-dependencies"]) - {"test", "dev"}
 
 
 def test_named_files_exist() -> None:

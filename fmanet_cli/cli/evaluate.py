@@ -18,7 +18,7 @@ from fmanet_cli.cli.terminal import make_bar
 if TYPE_CHECKING:
     from fmanet_cli.dataset.clips import MatchedClip
     from fmanet_cli.engine.restorer import Restorer
-    from fmanet_cli.evaluation.evaluate import PerceptualMetric
+    from fmanet_cli.evaluation.extras import Extras
     from fmanet_cli.evaluation.scores import ScoredFrame
 
 _EXISTING = click.Path(exists=True, path_type=Path)
@@ -52,6 +52,8 @@ class _Options:
     seed: int
     compare_tiles: bool
     lpips: bool
+    vmaf: bool
+    ocr: bool
     json: Path | None
     csv: Path | None
 
@@ -113,6 +115,8 @@ class _Job:
     "--compare-tiles", is_flag=True, help="Also restore in tiles of 128, overlap 16, and tell the difference."
 )
 @click.option("--lpips", is_flag=True, help="Also measure LPIPS; needs the package lpips.")
+@click.option("--vmaf", is_flag=True, help="Also measure VMAF-NEG and XPSNR; needs the extra vmaf.")
+@click.option("--ocr", is_flag=True, help="Also count the characters that can be read; needs the extra ocr.")
 @click.option("--json", type=_REPORT, metavar="FILE", help="Write every figure as JSON.")
 @click.option("--csv", type=_REPORT, metavar="FILE", help="Write every figure as CSV.")
 def command(**options: Any) -> None:
@@ -194,22 +198,22 @@ def _refuse_given(names: Sequence[str], reason: str) -> None:
 def _plan(given: _Options) -> _Job:
     from fmanet_cli.evaluation.evaluate import compare_clips
 
-    perceptual = _perceptual_metric() if given.lpips else None
+    extras = _extras(given)
     if given.degrade:
-        return _degrade_job(given, perceptual)
+        return _degrade_job(given, extras)
     if given.truth and given.clips:
         clips = _matched(given.clips, given.truth, given.input)
-        return _Job(compare_clips(clips, perceptual=perceptual), _total(pair.truth.known_count for pair in clips))
-    return _restore_job(given, perceptual)
+        return _Job(compare_clips(clips, extras=extras), _total(pair.truth.known_count for pair in clips))
+    return _restore_job(given, extras)
 
 
-def _degrade_job(given: _Options, perceptual: PerceptualMetric | None) -> _Job:
+def _degrade_job(given: _Options, extras: Extras) -> _Job:
     from fmanet_cli.dataset.clips import find_sharp_clips
     from fmanet_cli.dataset.degrade import Degradation, expected_count
     from fmanet_cli.evaluation.evaluate import degrade_and_compare
 
     if given.preset:
-        return _preset_job(given, given.preset, perceptual)
+        return _preset_job(given, given.preset, extras)
     degradation = Degradation(
         exposure=given.exposure,
         stride=given.stride,
@@ -220,12 +224,12 @@ def _degrade_job(given: _Options, perceptual: PerceptualMetric | None) -> _Job:
     )
     clips = find_sharp_clips(given.clips, photographs=given.photos)
     restorer, tiled = _restorers(given)
-    scores = degrade_and_compare(clips, restorer, degradation=degradation, tiled_restorer=tiled, perceptual=perceptual)
+    scores = degrade_and_compare(clips, restorer, degradation=degradation, tiled_restorer=tiled, extras=extras)
     settings = _settings(given, restorer) | {"degradation": dataclasses.asdict(degradation)}
     return _Job(scores, _total(expected_count(clip, degradation) for clip in clips), settings)
 
 
-def _preset_job(given: _Options, preset: str, perceptual: PerceptualMetric | None) -> _Job:
+def _preset_job(given: _Options, preset: str, extras: Extras) -> _Job:
     from fmanet_cli.dataset.clips import find_sharp_clips
     from fmanet_cli.dataset.degrade import PRESET_FRAMES, PRESET_PIXELS
     from fmanet_cli.dataset.imaging.presets import find_preset
@@ -241,14 +245,14 @@ def _preset_job(given: _Options, preset: str, perceptual: PerceptualMetric | Non
         frame_limit=frames,
         size_limit=size,
         tiled_restorer=tiled,
-        perceptual=perceptual,
+        extras=extras,
     )
     scored = max(1, frames - SETTLING_FRAMES) * len(find_preset(preset).exposures)
     settings = _settings(given, restorer) | {"preset": preset, "frames": frames, "size": size}
     return _Job(scores, scored * len(clips), settings)
 
 
-def _restore_job(given: _Options, perceptual: PerceptualMetric | None) -> _Job:
+def _restore_job(given: _Options, extras: Extras) -> _Job:
     from fmanet_cli.evaluation.evaluate import restore_and_compare
     from fmanet_cli.evaluation.reds4 import find_reds4
 
@@ -260,7 +264,7 @@ def _restore_job(given: _Options, perceptual: PerceptualMetric | None) -> _Job:
         tiled_restorer=tiled,
         frame_limit=given.frames,
         skip_ends=given.reds4 is not None,
-        perceptual=perceptual,
+        extras=extras,
     )
     counts = [pair.truth.known_count for pair in clips]
     if given.reds4 or given.frames:
@@ -310,10 +314,17 @@ def _settings(given: _Options, restorer: Restorer) -> dict[str, Any]:
     }
 
 
-def _perceptual_metric() -> PerceptualMetric:
+def _extras(given: _Options) -> Extras:
+    from fmanet_cli.evaluation.extras import Extras
     from fmanet_cli.evaluation.perceptual import PerceptualDistance
+    from fmanet_cli.evaluation.text import TextReader
+    from fmanet_cli.evaluation.vmaf import VideoMetric
 
-    return PerceptualDistance()
+    return Extras(
+        perceptual=PerceptualDistance() if given.lpips else None,
+        text=TextReader() if given.ocr else None,
+        video=VideoMetric() if given.vmaf else None,
+    )
 
 
 def _total(counts: Iterable[int | None]) -> int | None:

@@ -28,6 +28,9 @@ def print_evaluation(
     has_lpips = any(frame.restored.lpips is not None for frame in evaluation.frames)
     console.print(f"PSNR in dB/SSIM/tOF in pixels{'/LPIPS' if has_lpips else ''}, means over frames")
     console.print(_table(evaluation, published))
+    further = _further_table(evaluation)
+    if further is not None:
+        console.print(further)
     if evaluation.has_bicubic:
         console.print(f"mean gain over bicubic: {evaluation.gain:+.2f} dB")
         console.print(
@@ -41,6 +44,28 @@ def print_evaluation(
 
         tiles = f"tiles of {COMPARED_TILE_PIXELS}, overlap {COMPARED_OVERLAP_PIXELS}"
         console.print(f"against {tiles}: {evaluation.tile_psnr:.1f} dB")
+
+
+def _further_table(evaluation: Evaluation) -> Table | None:
+    """What optional packages measured, a row for each side; None where they were not asked."""
+    sides = {"restored": mean_scores(frame.restored for frame in evaluation.frames)}
+    if evaluation.has_bicubic:
+        sides["bicubic"] = mean_scores(frame.bicubic for frame in evaluation.frames if frame.bicubic)
+    if sides["restored"].vmaf_neg is None and sides["restored"].text is None:
+        return None
+    table = Table(box=None, pad_edge=False)
+    table.add_column("means over all frames")
+    for heading in ("VMAF-NEG", "XPSNR dB", "characters read right"):
+        table.add_column(heading, justify="right")
+    for name, means in sides.items():
+        text = "-" if means.text is None else f"{means.text.right} of {means.text.readable}"
+        share = "" if means.text_share is None else f", {100 * means.text_share:.1f} %"
+        table.add_row(name, _number(means.vmaf_neg), _number(means.xpsnr), text + share)
+    return table
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.2f}"
 
 
 def _summary_table(evaluation: Evaluation) -> Table:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Protocol, TypeVar
@@ -22,6 +22,7 @@ from fmanet_cli.dataset.degrade import (
 )
 from fmanet_cli.dataset.resampling import SCALE, enlarge
 from fmanet_cli.errors import EvaluationError
+from fmanet_cli.evaluation.extras import NO_EXTRAS, Extras, PerceptualMetric
 from fmanet_cli.evaluation.metrics import (
     FlowTrack,
     FrameScores,
@@ -36,10 +37,6 @@ from fmanet_cli.evaluation.scores import ScoredFrame
 from fmanet_cli.video.frames import Frame
 
 Item = TypeVar("Item")
-
-PerceptualMetric = Callable[[ByteImage, ByteImage], float]
-"""A distance of two RGB images of code values, such as ``perceptual.PerceptualDistance``."""
-
 
 SETTLING_FRAMES = 3
 """First frames of a recorded clip that are not scored."""
@@ -72,7 +69,7 @@ class RestoredFrame:
     """PSNR in dB between the frame restored as asked and restored in tiles, unrounded; None if not asked for."""
 
 
-def compare_clips(clips: Iterable[MatchedClip], *, perceptual: PerceptualMetric | None = None) -> Iterator[ScoredFrame]:
+def compare_clips(clips: Iterable[MatchedClip], *, extras: Extras = NO_EXTRAS) -> Iterator[ScoredFrame]:
     """Yield the scores of restored clips against their truth, frame by frame; bicubic beside where the input is known.
 
     One frame of each side is in memory at a time. Raises EvaluationError where numbers or sizes of frames differ.
@@ -80,7 +77,7 @@ def compare_clips(clips: Iterable[MatchedClip], *, perceptual: PerceptualMetric 
     for clip in clips:
         sides = [clip.candidate, clip.truth] + ([clip.blurry] if clip.blurry else [])
         frames = (_side_by_side(*images) for images in _in_step(clip.name, sides))
-        yield from score_frames(clip.name, frames, perceptual=perceptual)
+        yield from score_frames(clip.name, frames, extras=extras)
 
 
 def restore_and_compare(
@@ -90,7 +87,7 @@ def restore_and_compare(
     tiled_restorer: FrameRestorer | None = None,
     frame_limit: int | None = None,
     skip_ends: bool = False,
-    perceptual: PerceptualMetric | None = None,
+    extras: Extras = NO_EXTRAS,
 ) -> Iterator[ScoredFrame]:
     """Yield the scores of low-resolution clips after restoring them, frame by frame, with bicubic beside.
 
@@ -103,7 +100,7 @@ def restore_and_compare(
         frames = restore_frames(
             _fitting(clip.name, itertools.islice(pairs, frame_limit)), restorer, tiled_restorer=tiled_restorer
         )
-        yield from score_frames(clip.name, _without_ends(frames) if skip_ends else frames, perceptual=perceptual)
+        yield from score_frames(clip.name, _without_ends(frames) if skip_ends else frames, extras=extras)
 
 
 def degrade_and_compare(
@@ -112,12 +109,12 @@ def degrade_and_compare(
     *,
     degradation: Degradation,
     tiled_restorer: FrameRestorer | None = None,
-    perceptual: PerceptualMetric | None = None,
+    extras: Extras = NO_EXTRAS,
 ) -> Iterator[ScoredFrame]:
     """Yield the scores of sharp clips after degrading and restoring them, frame by frame, with bicubic beside."""
     for clip in clips:
         frames = restore_frames(degrade_clip(clip, degradation), restorer, tiled_restorer=tiled_restorer)
-        yield from score_frames(clip.name, frames, perceptual=perceptual)
+        yield from score_frames(clip.name, frames, extras=extras)
 
 
 def record_and_compare(
@@ -128,7 +125,7 @@ def record_and_compare(
     frame_limit: int = PRESET_FRAMES,
     size_limit: int = PRESET_PIXELS,
     tiled_restorer: FrameRestorer | None = None,
-    perceptual: PerceptualMetric | None = None,
+    extras: Extras = NO_EXTRAS,
 ) -> Iterator[ScoredFrame]:
     """Yield the scores of sharp clips after recording them by a preset and restoring them, condition by condition.
 
@@ -138,7 +135,7 @@ def record_and_compare(
         for recorded in record_clip(clip, preset, frame_limit=frame_limit, size_limit=size_limit):
             frames = restore_frames(recorded.frames, restorer, tiled_restorer=tiled_restorer)
             settled = itertools.islice(frames, min(SETTLING_FRAMES, len(recorded.frames) - 1), None)
-            for scored in score_frames(f"{clip.name}, {recorded.condition}", settled, perceptual=perceptual):
+            for scored in score_frames(f"{clip.name}, {recorded.condition}", settled, extras=extras):
                 yield replace(scored, condition=recorded.condition, input_digest=recorded.digest)
 
 
@@ -154,29 +151,73 @@ def restore_frames(
         yield RestoredFrame(quantize(whole.image), pair.truth, pair.blurry, agreement)
 
 
-def score_frames(
-    name: str, frames: Iterable[RestoredFrame], *, perceptual: PerceptualMetric | None = None
-) -> Iterator[ScoredFrame]:
+def score_frames(name: str, frames: Iterable[RestoredFrame], *, extras: Extras = NO_EXTRAS) -> Iterator[ScoredFrame]:
     """Yield the scores of one clip's frames, in order; only the frames before are kept, for their motion.
 
-    Raises EvaluationError where sizes differ or a frame is too small.
+    With a video metric the scores come after the clip's last frame. Raises EvaluationError where sizes differ or a
+    frame is too small.
     """
+    compared = (_compared(name, index, frame) for index, frame in enumerate(frames))
+    if extras.video is None:
+        yield from _scored(name, compared, extras)
+        return
+    with extras.video.clip() as clip:
+
+        def noted() -> Iterator[_Compared]:
+            for frame in compared:
+                clip.add(frame.truth, *frame.sides)
+                yield frame
+
+        scores = list(_scored(name, noted(), extras))
+        for score, (restored, *bicubic) in zip(scores, clip.finish(), strict=True):
+            yield replace(
+                score,
+                restored=replace(score.restored, vmaf_neg=restored.vmaf_neg, xpsnr=restored.xpsnr),
+                bicubic=score.bicubic and replace(score.bicubic, vmaf_neg=bicubic[0].vmaf_neg, xpsnr=bicubic[0].xpsnr),
+            )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Compared:
+    """A frame to be scored with what it is compared with."""
+
+    truth: ByteImage
+    sides: tuple[ByteImage, ...]
+    """The restored frame and, where the low-resolution frame is known, its bicubic enlargement."""
+    tile_psnr: float | None
+
+
+def _compared(name: str, index: int, frame: RestoredFrame) -> _Compared:
+    _check_size(name, index, frame)
+    bicubic = () if frame.blurry is None else (enlarge(frame.blurry),)
+    return _Compared(frame.truth, (frame.restored, *bicubic), frame.tile_psnr)
+
+
+def _scored(name: str, frames: Iterable[_Compared], extras: Extras) -> Iterator[ScoredFrame]:
     tracks = FlowTrack(), FlowTrack(), FlowTrack()
     for index, frame in enumerate(frames):
-        _check_size(name, index, frame)
+        truth = frame.truth
         true_before = tracks[0].before
-        true_flow = tracks[0].step(frame.truth)
+        true_flow = tracks[0].step(truth)
         motion = None
         if true_flow is not None and true_before is not None:
-            motion = _Motion(true_flow, flow_warped_change(true_before, frame.truth, true_flow))
-        bicubic = None if frame.blurry is None else enlarge(frame.blurry)
+            motion = _Motion(true_flow, flow_warped_change(true_before, truth, true_flow))
+        lines = extras.text.find(truth) if extras.text else []
+        scores = [
+            replace(
+                _score(side, truth, track, motion, extras.perceptual),
+                text=extras.text.read(side, lines) if extras.text else None,
+            )
+            for side, track in zip(frame.sides, tracks[1:], strict=False)
+        ]
+        shifts = [colour_shift(side, truth) for side in frame.sides]
         yield ScoredFrame(
             clip=name,
             index=index,
-            restored=_score(frame.restored, frame.truth, tracks[1], motion, perceptual),
-            bicubic=None if bicubic is None else _score(bicubic, frame.truth, tracks[2], motion, perceptual),
-            colour_shift=colour_shift(frame.restored, frame.truth),
-            bicubic_colour_shift=None if bicubic is None else colour_shift(bicubic, frame.truth),
+            restored=scores[0],
+            bicubic=scores[1] if len(scores) > 1 else None,
+            colour_shift=shifts[0],
+            bicubic_colour_shift=shifts[1] if len(shifts) > 1 else None,
             tile_psnr=frame.tile_psnr,
         )
 

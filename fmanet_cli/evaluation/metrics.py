@@ -10,6 +10,7 @@ import numpy as np
 
 from fmanet_cli.dataset.byte_images import PEAK, ByteImage, describe_size
 from fmanet_cli.errors import EvaluationError
+from fmanet_cli.evaluation.text import TextRead
 
 BORDER_PIXELS = 4
 """Rows and columns left out at each side for PSNR and SSIM (paper section 4)."""
@@ -46,6 +47,12 @@ class FrameScores:
     """Optical-flow difference to the frame before, in pixels; None for a clip's first frame and for tiny frames."""
     lpips: float | None = None
     """Learned perceptual distance, lower is better; None where it was not asked for."""
+    vmaf_neg: float | None = None
+    """VMAF without enhancement gain, 0 to 100; None where it was not asked for."""
+    xpsnr: float | None = None
+    """XPSNR of luma in dB; None where it was not asked for."""
+    text: TextRead | None = None
+    """Characters read right; None where it was not asked for."""
     overshoot: float | None = None
     """Share of values outside the truth's range around them; see ``overshoot_share``."""
     flicker: float | None = None

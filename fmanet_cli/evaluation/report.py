@@ -7,13 +7,16 @@ import io
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from fmanet_cli.errors import EvaluationError
 from fmanet_cli.evaluation.metrics import FrameScores
 from fmanet_cli.evaluation.scores import Colour, ScoredFrame
 from fmanet_cli.evaluation.summary import Summary, summaries
+from fmanet_cli.evaluation.text import TextRead
+
+_AVERAGED = ("psnr", "ssim", "tof", "lpips", "vmaf_neg", "xpsnr")
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +31,17 @@ class MeanScores:
     """Pixels."""
     lpips: float | None = None
     """Lower is better."""
+    vmaf_neg: float | None = None
+    """0 to 100."""
+    xpsnr: float | None = None
+    """dB."""
+    text: TextRead | None = None
+    """Of all frames together."""
+
+    @property
+    def text_share(self) -> float | None:
+        """Share of the readable characters that are read right, 0 to 1; None without any."""
+        return self.text.right / self.text.readable if self.text and self.text.readable else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,8 +128,11 @@ class Evaluation:
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
         names = ["psnr", "ssim", "tof"]
-        if any(frame.restored.lpips is not None for frame in self.frames):
-            names.append("lpips")
+        names += [
+            name
+            for name in ("lpips", "vmaf_neg", "xpsnr")
+            if any(getattr(frame.restored, name) is not None for frame in self.frames)
+        ]
         writer.writerow(["clip", "frame", *names, *(f"bicubic_{name}" for name in names if self.has_bicubic)])
         for clip, frames in self.clips.items():
             for frame in frames:
@@ -136,7 +153,10 @@ class Evaluation:
 def mean_scores(scores: Iterable[FrameScores]) -> MeanScores:
     """Return the mean of each figure over the frames that have it."""
     listed = list(scores)
-    return MeanScores(*(_mean(getattr(frame, name.name) for frame in listed) for name in fields(MeanScores)))
+    means = {name: _mean(getattr(frame, name) for frame in listed) for name in _AVERAGED}
+    texts = [frame.text for frame in listed if frame.text is not None]
+    text = TextRead(sum(one.readable for one in texts), sum(one.right for one in texts)) if texts else None
+    return MeanScores(**means, text=text)
 
 
 def to_json_text(evaluation: Evaluation) -> str:
@@ -156,14 +176,25 @@ def _scores_to_json(clips: Mapping[str, Sequence[FrameScores]]) -> dict[str, Any
 
 
 def _means_to_json(means: MeanScores) -> dict[str, Any]:
-    report = {"psnr": _finite(means.psnr), "ssim": _finite(means.ssim), "tof": _finite(means.tof)}
-    return report if means.lpips is None else report | {"lpips": means.lpips}
+    report: dict[str, Any] = {"psnr": _finite(means.psnr), "ssim": _finite(means.ssim), "tof": _finite(means.tof)}
+    return report | _optional_to_json(means)
 
 
 def _frame_to_json(scores: FrameScores) -> dict[str, Any]:
-    report = {"psnr": _finite(scores.psnr), "ssim": _finite(scores.ssim)}
-    optional = {"tof": scores.tof, "lpips": scores.lpips}
-    return report | {name: value for name, value in optional.items() if value is not None}
+    report: dict[str, Any] = {"psnr": _finite(scores.psnr), "ssim": _finite(scores.ssim)}
+    if scores.tof is not None:
+        report["tof"] = scores.tof
+    return report | _optional_to_json(scores)
+
+
+def _optional_to_json(scores: FrameScores | MeanScores) -> dict[str, Any]:
+    """Return what was asked for."""
+    report: dict[str, Any] = {
+        name: _finite(getattr(scores, name))
+        for name in ("lpips", "vmaf_neg", "xpsnr")
+        if getattr(scores, name) is not None
+    }
+    return report if scores.text is None else report | {"text": asdict(scores.text)}
 
 
 def _finite(value: float | None) -> float | None:

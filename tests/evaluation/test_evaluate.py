@@ -20,6 +20,7 @@ from fmanet_cli.evaluation.evaluate import (
     restore_frames,
     score_frames,
 )
+from fmanet_cli.evaluation.extras import Extras
 
 
 def flat(value: int, height: int = 64, width: int = 64) -> np.ndarray:
@@ -107,7 +108,7 @@ def test_frames_are_taken_no_further_than_the_restorer_looks(restorer):
 
 def test_a_perceptual_metric_is_asked_for_both_sides():
     frames = [RestoredFrame(flat(30), flat(10), flat(15, 16, 16))]
-    (score,) = score_frames("walk", frames, perceptual=lambda a, b: float(a.mean() - b.mean()))
+    (score,) = score_frames("walk", frames, extras=Extras(perceptual=lambda a, b: float(a.mean() - b.mean())))
     assert (score.restored.lpips, score.bicubic.lpips) == (20, 5)
 
 
