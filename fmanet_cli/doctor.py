@@ -25,6 +25,8 @@ LEAST_MEMORY_BYTES = 1 << 30
 ENCODERS = ("libx264", "libx265", "libsvtav1", "h264_nvenc", "hevc_nvenc", "av1_nvenc")
 """Encoders that are tried."""
 
+_UNTRIED = "untried by the authors of fmanet"
+
 _NVIDIA_TRACES = (Path("/proc/driver/nvidia/version"), Path("/dev/nvidia0"))
 
 
@@ -115,7 +117,10 @@ def _devices(_: Path) -> Iterator[Finding]:
     for index in range(torch.cuda.device_count() if torch.cuda.is_available() else 0):
         yield _cuda_device(index)
     if torch.backends.mps.is_available():
-        yield Finding("mps", "Metal, untried by the authors of fmanet", facts={"name": "Metal"})
+        yield Finding("mps", f"Metal, {_UNTRIED}", facts={"name": "Metal", "free": free_memory(torch.device("mps"))})
+    for index in range(torch.xpu.device_count() if torch.xpu.is_available() else 0):
+        name = torch.xpu.get_device_name(index)
+        yield Finding(f"xpu:{index}", f"{name}, untried and not used: fmanet has no way to XPU", facts={"name": name})
 
 
 def _cuda_device(index: int) -> Finding:
@@ -130,6 +135,8 @@ def _cuda_device(index: int) -> Finding:
     text = (
         f"{properties.name}, {_gigabytes(free)} of {_gigabytes(total)} free, capability {capability}, driver {driver}"
     )
+    if torch.version.hip is not None:
+        text += f"; ROCm, {_UNTRIED}"
     remedy = "" if _has_triton() else "install triton for the fused kernels: without it GPUs are slower"
     return Finding(f"cuda:{index}", text, remedy, facts)
 

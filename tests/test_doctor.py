@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections import namedtuple
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from click.testing import CliRunner
@@ -64,6 +65,28 @@ def test_a_card_that_this_torch_cannot_use_is_named(monkeypatch: pytest.MonkeyPa
     assert found("torch")[0].ok
     monkeypatch.setattr(doctor, "_has_nvidia_card", lambda: True)
     assert "built for CUDA" in found("torch")[0].remedy
+
+
+def test_what_nobody_has_tried_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    monkeypatch.setattr(doctor, "_self_check", lambda device: Finding("self-check", str(device)))
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    monkeypatch.setattr(torch.mps, "recommended_max_memory", lambda: 9 << 30)
+    monkeypatch.setattr(torch.mps, "driver_allocated_memory", lambda: 1 << 30)
+    monkeypatch.setattr(torch.xpu, "is_available", lambda: True)
+    monkeypatch.setattr(torch.xpu, "device_count", lambda: 1)
+    monkeypatch.setattr(torch.xpu, "get_device_name", lambda _: "Intel Arc B580")
+    (metal,), (xpu,) = found("mps"), found("xpu:0")
+    assert metal.text == "Metal, untried by the authors of fmanet"
+    assert metal.facts["free"] == 8 << 30
+    assert xpu.text == "Intel Arc B580, untried and not used: fmanet has no way to XPU"
+    assert found("chosen")[0].text == "mps, fp32"
+    monkeypatch.setattr(torch.version, "hip", "6.4")
+    card = {"name": "Radeon RX 7900", "major": 11, "minor": 0}
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: SimpleNamespace(**card))
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (1 << 30, 2 << 30))
+    assert doctor._cuda_device(0).text.endswith("; ROCm, untried by the authors of fmanet")
 
 
 def test_a_broken_torch_is_a_finding_and_the_rest_is_still_said(monkeypatch: pytest.MonkeyPatch) -> None:
