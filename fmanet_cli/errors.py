@@ -9,7 +9,7 @@ class FmanetError(Exception):
     exit_code = 1
 
     def __init__(self, *args: object, remedy: str = "") -> None:
-        """`remedy`: the option that would mend it, as the command line spells it; the text does without."""
+        """`remedy`: parameters that would mend it, such as `resume=False` or `init, recipe`, for the caller to name."""
         super().__init__(*args)
         self.remedy = remedy
 

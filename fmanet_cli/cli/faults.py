@@ -20,12 +20,30 @@ def explain(error: BaseException) -> tuple[str, int]:
     The traceback of an exception that nobody foresaw goes into a file, which the line names.
     """
     if isinstance(error, FmanetError) and not isinstance(error, UnexpectedError):
-        return one_line(f"{error} ({error.remedy})" if error.remedy else error), error.exit_code
+        return one_line(f"{error} ({_options(error.remedy)})" if error.remedy else error), error.exit_code
     if isinstance(error, MemoryError):
         return "memory does not suffice; close other programs or ask for smaller tiles", DeviceError.exit_code
     origin = error.__cause__ if isinstance(error, UnexpectedError) and error.__cause__ is not None else error
     what = one_line(f"{type(origin).__name__}: {origin}")
     return f"unexpected {what}; please report this with {_traceback_file(origin)}", UnexpectedError.exit_code
+
+
+def _options(remedy: str) -> str:
+    """Parameters as the command line spells them; variables of the environment stay as they are.
+
+    `resume=False, on_error=continue` becomes `--no-resume, --on-error continue`.
+    """
+    words = []
+    for part in remedy.split(", "):
+        name, _, value = part.partition("=")
+        option = name.replace("_", "-")
+        if name.isupper():
+            words.append(part)
+        elif value == "False":
+            words.append(f"--no-{option}")
+        else:
+            words.append(f"--{option} {value}".rstrip())
+    return ", ".join(words)
 
 
 def print_traceback(error: BaseException) -> None:

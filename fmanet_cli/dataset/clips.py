@@ -50,7 +50,7 @@ class Clip:
                 raise EvaluationError(
                     f"clip {self.name}: frame {index} is {describe_size(image)}, the first {size[1]}x{size[0]}: "
                     "give frames of one size, or take them for photographs",
-                    remedy="--photos",
+                    remedy="photos",
                 )
             yield quantize(image)
 

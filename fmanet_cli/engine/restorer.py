@@ -32,6 +32,7 @@ from fmanet_cli.engine.tiling import DEFAULT_OVERLAP, Tiling
 from fmanet_cli.engine.transfer import transfer_for
 from fmanet_cli.errors import OptionError
 from fmanet_cli.model.fmanet import FMANet
+from fmanet_cli.notes import Notes
 from fmanet_cli.video.frames import Frame, PlanarFrame
 from fmanet_cli.video.pixels.colour import PlaneFormat, Planes
 
@@ -102,7 +103,15 @@ class Restorer:
         """Output size over input size."""
         return self.model.config.scale
 
-    def start(self, height: int, width: int, *, tiling: Tiling | None = None, strength: float = 1.0) -> RestorationRun:
+    def start(
+        self,
+        height: int,
+        width: int,
+        *,
+        tiling: Tiling | None = None,
+        strength: float = 1.0,
+        notes: Notes | None = None,
+    ) -> RestorationRun:
         """A run for one film of frames of this size.
 
         Args:
@@ -110,11 +119,12 @@ class Restorer:
             width: of its frames, in pixels.
             tiling: how an earlier part of the film was restored; None = decided by the memory that is free now.
             strength: share of the network's picture in each frame, in [0, 1]; the rest is the enlarged source.
+            notes: where it is said what was changed on the way; None = a collector of its own.
 
         Raises:
             OptionError: the strength lies outside [0, 1].
         """
-        return RestorationRun(self, height, width, tiling=tiling, strength=strength)
+        return RestorationRun(self, height, width, tiling=tiling, strength=strength, notes=notes)
 
     def restore(
         self, frames: Iterable[Frame], *, skips: Callable[[int], bool] = no_frame

@@ -34,6 +34,7 @@ from fmanet_cli.engine.strength import blended, check_strength
 from fmanet_cli.engine.tiling import MIN_TILE, TileBlender, Tiling, plan_tiles
 from fmanet_cli.engine.windows import sliding_windows
 from fmanet_cli.errors import DeviceError, WeightsError
+from fmanet_cli.notes import Notes
 from fmanet_cli.video.frames import Frame, PlanarFrame
 from fmanet_cli.video.pixels.colour import PlaneFormat
 
@@ -69,15 +70,19 @@ class RestorationRun:
         *,
         tiling: Tiling | None = None,
         strength: float = 1.0,
+        notes: Notes | None = None,
     ) -> None:
         """`tiling`: how an earlier part of the film was restored; None = decided by the memory that is free now.
 
         `strength`: share of the network's picture in each frame, the rest is the enlarged source; in [0, 1].
+
+        `notes`: where it is said what was changed on the way; None = a collector of its own.
         """
         check_strength(strength)
         self._strength = strength
         self._restorer, self._height, self._width = restorer, height, width
-        self._warnings: list[str] = []
+        self._notes = Notes() if notes is None else notes
+        self._notes.add(*restorer.warnings)
         self._runner = restorer.runner
         self._turns = Turns()
         self._changing = threading.Lock()
@@ -97,7 +102,7 @@ class RestorationRun:
     def warnings(self) -> tuple[str, ...]:
         """What the user should know of this film and of the device, each said once."""
         problem = self._runner.problem if isinstance(self._runner, GraphedRunner) else None
-        return (*self._restorer.warnings, *self._warnings, *([problem] if problem else []))
+        return (*self._notes, *([problem] if problem else []))
 
     def restore(
         self, frames: Iterable[Frame], *, skips: Callable[[int], bool] = no_frame
@@ -393,12 +398,8 @@ class RestorationRun:
             self.pass_size = 1
             self._warn(f"{where}: going on in {self.precision}")
 
-    def take_notes(self, warnings: Iterable[str]) -> None:
-        """Add what others who restored parts of this film had to say, each once."""
-        self._warnings.extend(text for text in dict.fromkeys(warnings) if text not in self.warnings)
-
     def _warn(self, text: str) -> None:
-        self._warnings.append(text)
+        self._notes.add(text)
         log.warning(text)
 
 

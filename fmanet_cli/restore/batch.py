@@ -247,5 +247,5 @@ def _plan(pairs: list[tuple[Path, Path]]) -> list[BatchItem]:
 
 def _refuse_existing(item: BatchItem) -> BatchItem:
     if os.path.lexists(item.target):
-        raise OptionError(f"{item.target} exists; choose another name or overwrite it", remedy="--overwrite")
+        raise OptionError(f"{item.target} exists; choose another name or overwrite it", remedy="overwrite")
     return item

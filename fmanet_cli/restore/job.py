@@ -19,6 +19,7 @@ from fmanet_cli.engine.strength import check_strength
 from fmanet_cli.engine.tiling import Tiling
 from fmanet_cli.errors import OptionError, VerificationError
 from fmanet_cli.model.fmanet import FMANet
+from fmanet_cli.notes import Notes
 from fmanet_cli.restore.journal import Journal, OutputLock, agreeing, is_resumable, run_identity
 from fmanet_cli.restore.pipeline import BackgroundConsumer, prefetched
 from fmanet_cli.restore.span_pool import SpanPool
@@ -229,6 +230,7 @@ class RestoreJob:
         self._settings = settings or RestoreSettings()
         self._model_name = model_name
         self._pool = pool
+        self._notes = Notes()
 
     def run(self) -> Iterator[RestoreProgress]:
         """Yields once before the first frame and after every frame; the target appears at the end.
@@ -243,7 +245,7 @@ class RestoreJob:
         began = time.perf_counter()
         settings = self._settings
         with (
-            VideoReader(self.source, **settings.reading) as reader,
+            VideoReader(self.source, **settings.reading, notes=self._notes) as reader,
             opened_side_packets(reader.info) as side,
         ):
             plan = self._plan(reader, side)
@@ -264,6 +266,7 @@ class RestoreJob:
                 reader.info.width,
                 tiling=journal.tiling if journal is not None else None,
                 strength=settings.strength,
+                notes=self._notes,
             )
             log.debug("%s: %s", self.source, restoration.tiling)
             log.debug("free memory: %s", _memory_text(free_memory(self._restorer.device)))
@@ -338,7 +341,7 @@ class RestoreJob:
                     yield result
                 else:
                     journal.note_tiling(result.tiling)
-                    restoration.take_notes(result.warnings)
+                    self._notes.add(*result.warnings)
         writer.take_segments()
 
     def _verify(self, partial: str, reader: VideoReader, writer: VideoWriter, run: RunFacts) -> None:
@@ -385,6 +388,7 @@ class RestoreJob:
             side=side,
             plan=plan,
             segments=journal.segments if journal is not None else None,
+            notes=self._notes,
         )
 
     def _plan(self, reader: VideoReader, side: SidePackets | None) -> OutputPlan:
@@ -419,7 +423,7 @@ class RestoreJob:
         frames_resumed: int,
     ) -> RestoreReport:
         late = writer.plan.late_losses(reader.late_marks)
-        parts = reader.warnings, late, reader.problems, marker.warnings, writer.warnings, restoration.warnings
+        warnings = (*restoration.warnings, *late, *reader.problems, *marker.warnings)
         return RestoreReport(
             source=self.source,
             target=self.target,
@@ -435,7 +439,7 @@ class RestoreJob:
             precision=restoration.precision,
             tiling=restoration.tiling,
             strength=self._settings.strength,
-            warnings=tuple(warning for part in parts for warning in part),
+            warnings=tuple(dict.fromkeys(warnings)),
             verification=self.verification,
         )
 

@@ -190,7 +190,7 @@ class Journal(OutputLock):
             raise ResumeError(
                 f"an interrupted run for {self._target.name} was another one: {differences(found, self._identity)}; "
                 "repeat its command to go on, or begin anew",
-                remedy="--no-resume",
+                remedy="resume=False",
             )
         self.segments = SegmentFolder(self._folder, frames=self._segment_frames)
         if not self._resume or not is_same:
@@ -294,13 +294,13 @@ def agreeing(frames: Iterable[Frame], pts: Mapping[int, int]) -> Iterator[Frame]
         if frame.pts != pts.get(count, frame.pts):
             raise ResumeError(
                 f"frame {count} has pts {frame.pts}, the interrupted run saw {pts[count]}; begin anew",
-                remedy="--no-resume",
+                remedy="resume=False",
             )
         count += 1
         yield frame
     if pts and count <= max(pts):
         raise ResumeError(
-            f"{count} frames are read, the interrupted run had {max(pts) + 1}; begin anew", remedy="--no-resume"
+            f"{count} frames are read, the interrupted run had {max(pts) + 1}; begin anew", remedy="resume=False"
         )
 
 

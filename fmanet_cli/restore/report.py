@@ -225,7 +225,7 @@ def check_weights(report: RunReport, path: Path) -> None:
     if now.sha256 != report.weights.sha256:
         raise WeightsError(
             f"weights {report.weights.name} have changed since {path} was written; name others to use them",
-            remedy="--model",
+            remedy="model",
         )
 
 

@@ -43,7 +43,7 @@ _STAYS_AWAY = 0.5
 
 
 class ShotMarker:
-    """Marks the first frame of each new shot, as `--scene-detect` says, and counts the shots of one video."""
+    """Marks the first frame of each new shot, as `scene_detect` says, and counts the shots of one video."""
 
     def __init__(self, scene_detect: str = "auto", *, threshold: float = DEFAULT_THRESHOLD) -> None:
         """`scene_detect`: `auto`, `off`, or the path of a list of cuts (see `read_cuts`).
@@ -82,7 +82,7 @@ class ShotMarker:
 
 
 def is_cut_list(scene_detect: str) -> bool:
-    """Whether `--scene-detect` names a file."""
+    """Whether `scene_detect` names a file."""
     return scene_detect not in ("auto", "off")
 
 

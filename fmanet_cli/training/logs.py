@@ -120,6 +120,6 @@ def check_tensorboard() -> Any:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError as error:
         raise TrainingError(
-            "TensorBoard is not installed: install fmanet-cli[train] or go without", remedy="--tensorboard"
+            "TensorBoard is not installed: install fmanet-cli[train] or go without", remedy="tensorboard"
         ) from error
     return SummaryWriter

@@ -84,25 +84,21 @@ class Session:
         if self.fonts_folder is not None and self.source_kind != "photos":
             raise OptionError("text planes go before photographs only; leave out the fonts")
         if self.resume and self.init is not None:
-            raise OptionError(
-                "a resumed run goes on with its own weights; leave out the others", remedy="--init, --resume"
-            )
+            raise OptionError("a resumed run goes on with its own weights; leave out the others", remedy="init, resume")
         if self.branch is not None and (self.resume or self.init is not None):
-            raise OptionError(
-                "a branch starts with the weights of its run; leave out others", remedy="--init, --resume"
-            )
+            raise OptionError("a branch starts with the weights of its run; leave out others", remedy="init, resume")
 
 
 def train(session: Session) -> Generator[StepReport, None, None]:
     """Run a session and yield a report after each step. Raises children of ``FmanetError``."""
     device = choose_device(session.device)
     if session.processes > 1 and device.type != "cpu":
-        raise OptionError(f"several processes train on the CPU only, got {device}; ask for one", remedy="--processes")
+        raise OptionError(f"several processes train on the CPU only, got {device}; ask for one", remedy="processes")
     if session.tensorboard:
         check_tensorboard()
     folder = session.run.folder
     if not session.resume and os.path.exists(folder / STATE_NAME):
-        raise OptionError(f"{folder} already holds a run; resume it or give another folder", remedy="--resume")
+        raise OptionError(f"{folder} already holds a run; resume it or give another folder", remedy="resume")
     with naming_failures(folder):
         folder.mkdir(parents=True, exist_ok=True)
     with joined(session.processes, train_share, session):
@@ -203,7 +199,7 @@ def load_start(session: Session) -> FMANet:
         raise OptionError(
             f"{session.init} is another network than recipe {session.recipe.name} trains; "
             "choose the recipe that fits or begin without weights",
-            remedy="--recipe, --init",
+            remedy="recipe, init",
         )
     if model.colour_order != "rgb":
         raise OptionError(f"{session.init} expects {model.colour_order} colours and training uses rgb; it cannot go on")

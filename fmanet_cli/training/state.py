@@ -78,9 +78,7 @@ def load_state(folder: Path) -> RunState:
     """Read the state of the run in ``folder``. Raises ``TrainingError`` where there is none or it is damaged."""
     path = folder / STATE_NAME
     if not os.path.isfile(path):
-        raise TrainingError(
-            f"no run to resume in {folder}: {STATE_NAME} is missing; start a new one", remedy="--resume"
-        )
+        raise TrainingError(f"no run to resume in {folder}: {STATE_NAME} is missing; start a new one", remedy="resume")
     index = _read(path)
     if index.get("format_version") != FORMAT_VERSION:
         raise TrainingError(f"{path} was written by another version of fmanet; start a new run from its weights")

@@ -42,7 +42,7 @@ class ProgressBar(Protocol):
 def require_network(url: str, *, offline: bool = False) -> None:
     """Raise `DownloadError` if ``offline``, or if ``FMANET_OFFLINE`` is set to anything but nothing, 0, false or no."""
     if offline or os.environ.get("FMANET_OFFLINE", "").strip().lower() not in {"", "0", "false", "no"}:
-        raise DownloadError(f"the network is forbidden: {url} was not downloaded", remedy="--offline, FMANET_OFFLINE")
+        raise DownloadError(f"the network is forbidden: {url} was not downloaded", remedy="offline, FMANET_OFFLINE")
 
 
 def fetch(

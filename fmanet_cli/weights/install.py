@@ -147,7 +147,7 @@ def _checked_destination(name: str | None, target: Path | None, *, overwrite: bo
     if destination.suffix != ".safetensors":
         raise OptionError(f"the target of an import must end in .safetensors, got {destination}")
     if os.path.exists(destination) and not overwrite:
-        raise OutputExistsError(f"{destination} exists: choose another name, or overwrite it", remedy="--overwrite")
+        raise OutputExistsError(f"{destination} exists: choose another name, or overwrite it", remedy="overwrite")
     return destination
 
 

@@ -17,7 +17,7 @@ class ListedWeights:
     """What ``fmanet weights list`` tells about one name."""
 
     name: str
-    """What ``--model`` takes."""
+    """What `load_model` takes."""
     state: Literal["embedded", "installed", "not installed"]
     """Inside the package, in the cache, or to be downloaded first."""
     default: bool

@@ -20,7 +20,7 @@ class WeightsRow:
     """
 
     name: str
-    """What ``--model`` and ``load_model`` take."""
+    """What `load_model` takes."""
     purpose: str
     """What the weights are for, in one line."""
     file: str

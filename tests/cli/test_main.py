@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +12,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
+import fmanet_cli
 from fmanet_cli.cli.main import COMMANDS, main
 from fmanet_cli.cli.number_types import SECONDS
 from fmanet_cli.errors import DeviceError, OutputExistsError
@@ -52,16 +55,37 @@ def test_own_errors_are_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
         assert result.stderr.endswith("error: no memory at all\n")
 
 
-def test_the_option_that_would_mend_a_fault_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("remedy", "said"),
+    [
+        ("overwrite", "--overwrite"),
+        ("resume=False", "--no-resume"),
+        ("on_error=continue", "--on-error continue"),
+        ("offline, FMANET_OFFLINE", "--offline, FMANET_OFFLINE"),
+    ],
+)
+def test_the_option_that_would_mend_a_fault_is_named(monkeypatch: pytest.MonkeyPatch, remedy: str, said: str) -> None:
     def fail(**_: object) -> None:
-        raise OutputExistsError("a.mp4 exists; choose another name or overwrite it", remedy="--overwrite")
+        raise OutputExistsError("a.mp4 exists; choose another name or overwrite it", remedy=remedy)
 
     monkeypatch.setattr(main.get_command(click.Context(main), "probe"), "callback", fail)
     result = CliRunner().invoke(main, ["probe", "a.mp4"])
-    assert (result.exit_code, result.stderr) == (
-        2,
-        "error: a.mp4 exists; choose another name or overwrite it (--overwrite)\n",
-    )
+    expected = f"error: a.mp4 exists; choose another name or overwrite it ({said})\n"
+    assert (result.exit_code, result.stderr) == (2, expected)
+
+
+def test_no_message_below_the_command_line_names_an_option() -> None:
+    """A caller in Python has parameters."""
+    below = [path for path in Path(fmanet_cli.__file__).parent.rglob("*.py") if path.parent.name != "cli"]
+    raised = [
+        (path.name, text.value)
+        for path in below
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Raise)
+        for text in ast.walk(node)
+        if isinstance(text, ast.Constant) and isinstance(text.value, str) and re.search(r"(^|[\s(])--[a-z]", text.value)
+    ]
+    assert raised == []
 
 
 def test_what_nobody_foresaw_is_one_line_too(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

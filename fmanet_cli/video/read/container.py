@@ -124,15 +124,15 @@ class ContainerSource:
         first, stream, container = frames[0], self.stream, self.container
         codec = probe.codec_name(stream)
         described, warnings = probe.colour_of(first, declared=declared, codec=codec, asked=choices.colour)
-        self.faults.warnings.extend(warnings)
+        self.faults.notes.add(*warnings)
         layout = pixel_layout(first.format.name)
         if (layout.has_alpha and smallest_alpha(first) < 1) or stream.metadata.get("alpha_mode") == "1":
-            self.faults.warnings.append("the video has transparency, which is dropped")
+            self.faults.notes.add("the video has transparency, which is dropped")
         flagged = any(probe.is_interlaced(frame, stream) for frame in frames)
         self._deinterlace_method = method if method in METHODS else METHODS[0] if flagged and method == "auto" else None
         self._deinterlace_every_frame = not flagged
         if flagged and method == "off":
-            self.faults.warnings.append("the video is interlaced and is restored without deinterlacing")
+            self.faults.notes.add("the video is interlaced and is restored without deinterlacing")
         rate = choices.frame_rate or length.frame_rate_of(stream) or DEFAULT_FRAME_RATE
         duration = length.duration_seconds_of(container, stream)
         start = container.start_time
@@ -285,7 +285,7 @@ class ContainerSource:
         elif aspect != (self._aspect or 1):
             self._follows_codec_aspect = False
             place = _frame_place(frame)
-            self.faults.warnings.append(
+            self.faults.notes.add(
                 f"the pixel shape changes from {self._aspect or 1} to {aspect}{place}; all frames get the first, "
                 "split the video there to keep both"
             )
@@ -316,7 +316,7 @@ class ContainerSource:
         first = frames[0].pts
         lost = sum(pts < first for pts in self._early_pts) if first is not None else 0
         if lost and counts:
-            self.faults.warnings.append(
+            self.faults.notes.add(
                 f"{lost} frames at the start cannot be decoded and are left out: the file begins in mid-shot"
             )
         self._early_pts = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fmanet_cli.errors import VideoReadError
+from fmanet_cli.notes import Notes
 
 _LISTED = 100
 
@@ -10,11 +11,11 @@ _LISTED = 100
 class FaultLog:
     """Collects faults, and stops at the first one where that was asked for."""
 
-    def __init__(self, path: str, *, stops: bool):
+    def __init__(self, path: str, *, stops: bool, notes: Notes):
         self.path = path
+        self.notes = notes
         self.stops = stops
         self.count = 0
-        self.warnings: list[str] = []
         self.late_marks: dict[str, str] = {}
         self._first: dict[str, str] = {}
         self._counts: dict[str, int] = {}
@@ -34,7 +35,7 @@ class FaultLog:
         if self.stops and fatal:
             raise VideoReadError(
                 f"{self.path}: {problem}; the good frames are kept where faults may be passed over",
-                remedy="--on-error continue",
+                remedy="on_error=continue",
             )
 
     def note(self, problem: str, *, kind: str = "") -> None:

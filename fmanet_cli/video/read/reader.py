@@ -11,6 +11,7 @@ from types import TracebackType
 import av
 
 from fmanet_cli.errors import OptionError, VideoReadError
+from fmanet_cli.notes import Notes
 from fmanet_cli.video.frames import Frame, VideoInfo
 from fmanet_cli.video.pixels.colour import parse_colour
 from fmanet_cli.video.pixels.formats import frame_to_rgb, pixels_without_number
@@ -48,6 +49,7 @@ class VideoReader:
         stream: int | None = None,
         dolby_vision: str = "refuse",
         near_pts: int | None = None,
+        notes: Notes | None = None,
     ):
         """Open ``path``: a file, an image sequence such as ``frames/%05d.png``, or ``-`` for standard input.
 
@@ -59,13 +61,14 @@ class VideoReader:
         stream: index of the video stream; by default the moving one that is marked as default, or has most pixels.
         dolby_vision: ``refuse`` streams whose colours only Dolby Vision knows (profile 5), or ``ignore`` that.
         near_pts: where the container allows it, begin at a key frame before about this time instead of the first frame.
+        notes: where what is not kept or was guessed is said; by default a collector of its own.
 
         Raises OptionError for impossible options and VideoReadError when nothing can be decoded.
         """
         _check_options(start_seconds, end_seconds, on_error, deinterlace, frame_rate)
         parse_colour(colour)
         self.path = str(path)
-        self._faults = FaultLog(self.path, stops=on_error == "stop")
+        self._faults = FaultLog(self.path, stops=on_error == "stop", notes=Notes() if notes is None else notes)
         self._source: ContainerSource | ImageSource
         if self.path != "-" and is_sequence_pattern(self.path):
             if stream is not None:
@@ -105,7 +108,7 @@ class VideoReader:
     @property
     def warnings(self) -> list[str]:
         """What is not kept or was guessed, one sentence each."""
-        return self._faults.warnings
+        return [*self._faults.notes]
 
     @property
     def late_marks(self) -> dict[str, str]:
@@ -197,7 +200,7 @@ class VideoReader:
         """Once: the pixels that have no value are black where it is not a number or below all, else white."""
         if not self._has_broken_pixels and (count := pixels_without_number(picture)):
             self._has_broken_pixels = True
-            self._faults.warnings.append(
+            self._faults.notes.add(
                 f"frame {self.frames_read} has {count} pixels that are no finite numbers (NaN or infinite); "
                 "such pixels are read as black or white"
             )

@@ -106,9 +106,9 @@ class ImageSource:
         rate = frame_rate or DEFAULT_FRAME_RATE
         codec = "mjpeg" if self._files[0].suffix.lower() in (".jpg", ".jpeg") else self._files[0].suffix[1:].lower()
         described, warnings = colour_of(first, declared=DeclaredTags(2, 0, 2, 2), codec=codec, asked=colour)
-        faults.warnings.extend(warnings)
+        faults.notes.add(*warnings)
         if smallest_alpha(first) < 1:
-            faults.warnings.append("the images have transparency, which is dropped")
+            faults.notes.add("the images have transparency, which is dropped")
         self.info = VideoInfo(
             path=pattern,
             height=first.height,

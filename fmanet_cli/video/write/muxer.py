@@ -12,6 +12,7 @@ from typing import Any
 import av
 
 from fmanet_cli.errors import VideoWriteError
+from fmanet_cli.notes import Notes
 from fmanet_cli.video.pixels.colour import Picture
 from fmanet_cli.video.read.container import ContainerSource
 from fmanet_cli.video.read.reader import VideoReader
@@ -36,12 +37,14 @@ class ContainerOutput:
         source: VideoReader | None,
         side: SidePackets | None,
         partial_folder: Path | None = None,
+        notes: Notes,
     ):
         """Carry out a plan; target None means standard output.
 
         source: the reader, for the other streams of standard input and the places where times start again.
         side: the source opened for its other streams; it is closed here.
         partial_folder: where the file lies until it is committed, by default beside the target.
+        notes: where what was left out or moved is said.
         """
         assert plan.settings is not None and plan.container is not None
         self._partial = PartialFile(target, overwrite=overwrite, folder=partial_folder) if target else None
@@ -54,7 +57,7 @@ class ContainerOutput:
             self._source.keep_packets({planned.index for planned in plan.streams.streams})
         elif not plan.streams.streams:
             self._close_input()
-        self.warnings: list[str] = []
+        self._notes = notes
         self._output: av.container.OutputContainer | None = None
         self._copier: StreamCopier | None = None
         self._encoder: VideoEncoder | None = None
@@ -101,6 +104,7 @@ class ContainerOutput:
             start_seconds=trim_start,
             end_seconds=trim_end,
             restarts=self._restarts,
+            notes=self._notes,
         )
 
     def write(self, picture: Picture, *, pts: int, duration: int, captioned: av.VideoFrame | None = None) -> None:
@@ -143,11 +147,10 @@ class ContainerOutput:
             self._mux_video(self._times.finish())
         self._mux_others(None)
         self._output.close()
-        self.warnings.extend(self._copier.warnings)
         if self._damaged_packets:
-            self.warnings.append(f"{self._damaged_packets} damaged packets of sound or subtitles were left out")
+            self._notes.add(f"{self._damaged_packets} damaged packets of sound or subtitles were left out")
         if self._largest_drift > self._settings.time_base / 2:
-            self.warnings.append(
+            self._notes.add(
                 f"timestamps are up to {float(self._largest_drift):.3f} s off: {self._container.name} has a fixed rate"
             )
         self._close_input()

@@ -135,7 +135,7 @@ def check_target(target: Path, *, overwrite: bool) -> None:
     except OSError as error:
         raise VideoWriteError(f"{target} cannot be written: {error.strerror or error}") from error
     if os.path.exists(target) and not overwrite:
-        raise OutputExistsError(f"{target} exists; choose another name or overwrite it", remedy="--overwrite")
+        raise OutputExistsError(f"{target} exists; choose another name or overwrite it", remedy="overwrite")
     _check_folder(target.parent)
 
 

@@ -27,8 +27,6 @@ class SegmentedOutput:
     def __init__(self, output: ContainerOutput, segments: SegmentFolder, settings: VideoSettings):
         """output: the final container, which stays unopened until all segments are closed."""
         self._output, self._segments, self._settings = output, segments, settings
-        self.warnings = output.warnings
-        """Of the final container."""
         self._current: SegmentWriter | None = None
         self._current_since = 0.0
 

@@ -9,6 +9,7 @@ from typing import Any
 import av
 from av.subtitles.subtitle import SubtitleSet
 
+from fmanet_cli.notes import Notes
 from fmanet_cli.video.read.rational import to_fraction
 from fmanet_cli.video.read.restarts import RestartLog, is_restart, usual_step
 from fmanet_cli.video.write.stream_plan import TEXT_TIME_BASE, PlannedStream, describe
@@ -30,13 +31,15 @@ class StreamCopier:
         start_seconds: Fraction | None,
         end_seconds: Fraction | None,
         restarts: RestartLog | None = None,
+        notes: Notes,
     ):
         """routes: by index of the source's stream. packets: of the source, in its order.
 
         shift_seconds is added to every timestamp. Packets before start_seconds or from end_seconds on (in the source's
-        own time) are left out. restarts: those of the main video, as far as they are known.
+        own time) are left out. restarts: those of the main video, as far as they are known. notes: where damage
+        is said.
         """
-        self.warnings: list[str] = []
+        self._notes = notes
         self._routes = routes
         self._packets = iter(packets)
         self._restarts = restarts or RestartLog()
@@ -64,7 +67,7 @@ class StreamCopier:
             try:
                 packet = next(self._packets, None)
             except av.error.FFmpegError as error:
-                self.warnings.append(f"copying the other streams stops early: {error.strerror}")
+                self._notes.add(f"copying the other streams stops early: {error.strerror}")
                 self._packets = iter(())
                 return None
             if packet is None:
@@ -95,12 +98,11 @@ class StreamCopier:
     def _converted(self, packet: av.Packet) -> Iterator[av.Packet]:
         route = self._routes[packet.stream.index]
         if message := route.straighten(packet, self._restarts):
-            self.warnings.append(message)
+            self._notes.add(message)
         try:
             yield from route.converted(packet, self._shift)
         except av.error.FFmpegError as error:
-            if len(self.warnings) < 100:
-                self.warnings.append(f"a packet of {describe(packet.stream)} is damaged: {error.strerror}")
+            self._notes.add(f"a packet of {describe(packet.stream)} is damaged: {error.strerror}")
 
 
 class Route:

@@ -13,6 +13,7 @@ import av
 import numpy as np
 
 from fmanet_cli.errors import FmanetError, OptionError, VideoWriteError
+from fmanet_cli.notes import Notes
 from fmanet_cli.video.frames import Frame, PlanarFrame, VideoInfo
 from fmanet_cli.video.pixels.colour import Picture
 from fmanet_cli.video.read.images import encode_png
@@ -50,6 +51,7 @@ class VideoWriter:
         side: SidePackets | None = None,
         plan: OutputPlan | None = None,
         segments: SegmentFolder | None = None,
+        notes: Notes | None = None,
     ):
         """Prepare to write ``path``: a file, a pattern such as ``frames/%05d.png``, or ``-`` for standard output.
 
@@ -62,6 +64,7 @@ class VideoWriter:
         plan: what `plan_output` gave for these choices, which then do not count; by default it is made here.
         segments: where closed pieces of the video are kept until the end, so that a crash does not lose them. Frames
             that are there already count as written; `write` goes on after them. Raw video is written without.
+        notes: where what is lost or changed is said; by default a collector of its own.
 
         Raises OptionError for what cannot be honoured, OutputExistsError, and VideoWriteError for a useless target.
         """
@@ -85,8 +88,8 @@ class VideoWriter:
             """What is written."""
             if strict and self.plan.losses:
                 raise OptionError(f"strict: {self.path} would lose something: {'; '.join(self.plan.losses)}")
-            self.warnings: list[str] = list(self.plan.losses)
-            """What is lost or changed, one sentence each; complete when the writer is closed."""
+            self._notes = Notes() if notes is None else notes
+            self._notes.add(*self.plan.losses)
             self.frames_written = 0
             """Frames taken so far."""
             self.height, self.width = self.plan.height, self.plan.width
@@ -111,6 +114,11 @@ class VideoWriter:
                 self.close()
         finally:
             self.abort()
+
+    @property
+    def warnings(self) -> list[str]:
+        """What is lost or changed, one sentence each; complete when the writer is closed."""
+        return [*self._notes]
 
     @property
     def shift_seconds(self) -> Fraction:
@@ -161,7 +169,6 @@ class VideoWriter:
         except (av.error.FFmpegError, OSError, ValueError) as error:
             self.abort()
             raise _write_error(self.path, error) from error
-        self.warnings.extend(self._output.warnings)
         self._is_finished = True
         partial = self._output.partial_path
         return None if partial is None else str(partial)
@@ -222,6 +229,7 @@ class VideoWriter:
             source=source,
             side=side,
             partial_folder=segments.folder if segments is not None else None,
+            notes=self._notes,
         )
         if segments is None:
             return output
@@ -231,8 +239,6 @@ class VideoWriter:
 
 class _Output(Protocol):
     """What a writer needs of where it writes to."""
-
-    warnings: list[str]
 
     @property
     def shift_seconds(self) -> Fraction: ...
@@ -257,7 +263,6 @@ class _SequenceOutput:
     """Numbered PNG files."""
 
     def __init__(self, pattern: Path, *, overwrite: bool, bit_depth: int):
-        self.warnings: list[str] = []
         self.shift_seconds = Fraction(0)
         self._partial = PartialSequence(pattern, overwrite=overwrite)
         self._pattern = pattern
