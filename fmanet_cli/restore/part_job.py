@@ -85,7 +85,9 @@ class PartJob(RestoreJob):
             self._writer(plan, reader, side, journal) as writer,
             contextlib.ExitStack() as stack,
         ):
-            restoration = self._restorer.start(reader.info.height, reader.info.width, tiling=journal.tiling)
+            restoration = self._restorer.start(
+                reader.info.height, reader.info.width, tiling=journal.tiling, notes=self._notes
+            )
             pool = self._pool or stack.enter_context(SpanPool([lambda: LocalWorker(self._restorer)]))
             count = reader.info.frame_count
             expected = None if count is None else -(-count // part.count)
@@ -99,7 +101,7 @@ class PartJob(RestoreJob):
                     yield RestoreProgress(done, expected)
             reader.check_unchanged()
             spans = part.spans(journal.segments.grid.spans())
-            warnings = (*reader.warnings, *reader.problems, *marker.warnings, *restoration.warnings)
+            warnings = tuple(dict.fromkeys((*restoration.warnings, *reader.problems, *marker.warnings)))
             journal.note_done(
                 {
                     "source": str(Path(self.source).absolute()),
@@ -153,18 +155,18 @@ class JoinJob(RestoreJob):
             VideoReadError: the source is gone or another file.
         """
         folder = journal_folder(Path(target))
-        self._notes = checked_notes(folder, Path(target).name)
-        first = self._notes[0]
+        self._parts = checked_notes(folder, Path(target).name)
+        first = self._parts[0]
         settings = _settings_of(first.facts["settings"], overwrite=overwrite, verify=verifies)
         source = str(source or first.facts["source"])
         _check_source(source, first.run["source"])
         super().__init__(source, target, _without_network(), settings=settings, model_name=str(first.facts["model"]))
-        check_segments(SegmentFolder(folder, frames=settings.segment_frames, is_shared=True), self._notes)
+        check_segments(SegmentFolder(folder, frames=settings.segment_frames, is_shared=True), self._parts)
 
     def run(self) -> Iterator[RestoreProgress]:
         """As `RestoreJob.run`."""
         yield from super().run()
-        facts = [note.facts for note in self._notes]
+        facts = [note.facts for note in self._parts]
         assert self.report is not None
         said = [warning for fact in facts for warning in fact["warnings"]] + list(self.report.warnings)
         if len({str(fact["tiling"]) for fact in facts}) > 1:
@@ -182,7 +184,7 @@ class JoinJob(RestoreJob):
     def _journal(self, plan: OutputPlan) -> Journal:  # noqa: ARG002 - the plan is that of the parts
         return Journal(
             Path(self.target),
-            self._notes[0].run,
+            self._parts[0].run,
             segment_frames=self._settings.segment_frames,
             overwrite=self._settings.overwrite,
         )
@@ -192,7 +194,7 @@ def checked_notes(folder: Path, name: str) -> list[PartNote]:
     """The notes of all parts of the output of a name. Raises ResumeError unless all are there and of one run."""
     notes = read_notes(folder)
     if not notes:
-        raise ResumeError(f"no part of {name} is finished in {folder}; run fmanet restore with --part 1/N to N/N first")
+        raise ResumeError(f"no part of {name} is finished in {folder}; restore its parts first", remedy="part=1/N")
     count = notes[0].part.count
     for one, other in pairwise(notes):
         if other.part.count != count:
@@ -205,7 +207,7 @@ def checked_notes(folder: Path, name: str) -> list[PartNote]:
         shown = ", ".join(map(str, missing[:_PARTS_SHOWN])) + (" ..." if len(missing) > _PARTS_SHOWN else "")
         parts = "parts" if len(missing) > 1 else "part"
         raise ResumeError(
-            f"{parts} {shown} of {count} of {name} missing; run fmanet restore with --part {missing[0]}/{count}"
+            f"{parts} {shown} of {count} of {name} missing; restore them first", remedy=f"part={missing[0]}/{count}"
         )
     return notes
 
@@ -236,7 +238,7 @@ def _check_source(source: str, facts: Mapping[str, Any]) -> None:
         state = Path(source).stat()
     except OSError as error:
         raise VideoReadError(
-            f"{source} cannot be read: {error.strerror or error}; say where it is", remedy="--source FILE"
+            f"{source} cannot be read: {error.strerror or error}; say where it is", remedy="source"
         ) from error
     found = {"size_bytes": state.st_size, "changed_ns": state.st_mtime_ns}
     wanted = {name: facts[name] for name in found}

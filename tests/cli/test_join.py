@@ -34,7 +34,7 @@ def test_parts_and_join(
     assert first.stderr.endswith("after all parts: fmanet join sharp.mp4\n")
     early = fmanet("join", "sharp.mp4")
     assert early.exit_code == 2
-    assert early.stderr == "error: part 2 of 2 of sharp.mp4 missing; run fmanet restore with --part 2/2\n"
+    assert early.stderr == "error: part 2 of 2 of sharp.mp4 missing; restore them first (--part 2/2)\n"
     monkeypatch.setenv("FMANET_RESTORE_PART", "2/2")
     assert fmanet(*words, "-q").stderr == ""
     joined = fmanet("join", "sharp.mp4")

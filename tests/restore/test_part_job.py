@@ -165,7 +165,7 @@ def test_join_names_what_is_missing(clip: Path, tmp_path: Path, target: Path, re
     moved = clip.rename(tmp_path / "moved.mp4")
     with pytest.raises(VideoReadError, match=r"clip\.mp4 cannot be read") as caught:
         JoinJob(target)
-    assert caught.value.remedy == "--source FILE"
+    assert caught.value.remedy == "source"
     finish(JoinJob(target, source=moved))
     assert target.exists()
 
