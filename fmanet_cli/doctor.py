@@ -178,6 +178,11 @@ def _codecs(_: Path) -> Iterator[Finding]:
     yield Finding("encoders", text, remedy, {"usable": usable, "faults": faults})
 
 
+def _ray(_: Path) -> Iterator[Finding]:
+    if version := _version_of("ray"):
+        yield Finding("ray", f"{version}: --ray shares films on a cluster", facts={"version": version})
+
+
 def _weights(_: Path) -> Iterator[Finding]:
     from fmanet_cli.errors import WeightsError
     from fmanet_cli.weights.cache import installed_names, installed_path, verify_installed
@@ -226,6 +231,7 @@ _LOOKS: dict[str, Callable[[Path], Iterator[Finding]]] = {
     "devices": _devices,
     "chosen": _precision,
     "encoders": _codecs,
+    "ray": _ray,
     "weights": _weights,
     "folders": _folders,
     "surroundings": _surroundings,

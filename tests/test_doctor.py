@@ -126,3 +126,11 @@ def processor_seconds(code: str) -> float:
 def test_it_costs_little_more_than_torch_itself() -> None:
     alone = processor_seconds("import torch")
     assert processor_seconds("from fmanet_cli.doctor import examine; list(examine())") < alone + 1.5
+
+
+def test_ray_is_named_where_it_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    versions = {"ray": "2.60.0"}
+    monkeypatch.setattr(doctor, "_version_of", versions.get)
+    assert [finding.text for finding in found("ray")] == ["2.60.0: --ray shares films on a cluster"]
+    versions.clear()
+    assert found("ray") == []

@@ -59,7 +59,7 @@ def command(
         for note in content.notes():
             echo(note, err=True)
         echo(f"model {model_name} on {restorer.device}, {restorer.precision}, {len(items)} videos", err=True)
-    pool = build_pool(restorer, options["devices"], options["workers"])
+    pool = build_pool(restorer, options)
     with pool or contextlib.nullcontext():
         events = run_batch(
             items, restorer, settings=settings, model_name=model_name, records=Records(output), pool=pool

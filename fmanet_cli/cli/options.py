@@ -19,7 +19,7 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 def engine_options(command: Command) -> Command:
     """--model, --device, --precision, --compile, --tile and --tile-overlap."""
-    return _decorated(
+    return decorated(
         command,
         click.option(
             "-n",
@@ -74,7 +74,7 @@ def strength_option(command: Command) -> Command:
 
 def writing_options(command: Command) -> Command:
     """Everything of `RestoreSettings`."""
-    return _decorated(
+    return decorated(
         command,
         click.option(
             "-c", "--codec", metavar="NAME", help="x264, x265, svtav1, prores, ffv1, h264_nvenc ...  [default: x264]"
@@ -229,7 +229,8 @@ def build_restorer(options: dict[str, Any]) -> tuple[Restorer, str]:
     return restorer, name
 
 
-def _decorated(command: Command, *options: Callable[[Command], Command]) -> Command:
+def decorated(command: Command, *options: Callable[[Command], Command]) -> Command:
+    """A command with options, which its help shows in this order."""
     for option in reversed(options):
         command = option(command)
     return command

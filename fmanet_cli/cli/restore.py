@@ -84,7 +84,7 @@ def command(
         restorer, model_name = build_restorer(options)
         if report is not None:
             report.begin(items, model_name)
-        pool = build_pool(restorer, options["devices"], options["workers"])
+        pool = build_pool(restorer, options)
         with pool or contextlib.nullcontext():
             if part is not None:
                 run_part(items[0], restorer, settings, model_name, pool, part, quiet=quiet, bars=progress == "bar")

@@ -370,11 +370,18 @@ class RestoreJob:
             return OutputLock(Path(self.target), overwrite=settings.overwrite)
         return Journal(
             Path(self.target),
-            run_identity(self.source, self._restorer, deciding_options(settings), plan),
+            self._identity(plan),
             segment_frames=settings.segment_frames,
             resume=settings.resume,
             overwrite=settings.overwrite,
         )
+
+    def _identity(self, plan: OutputPlan) -> dict[str, Any]:
+        """All that decides over the frames of this run, whoever computes them."""
+        identity = run_identity(self.source, self._restorer, deciding_options(self._settings), plan)
+        if self._pool is not None:
+            identity["engine"] |= self._pool.engine
+        return identity
 
     def _writer(
         self, plan: OutputPlan, reader: VideoReader, side: SidePackets | None, journal: Journal | None

@@ -15,8 +15,8 @@ from fmanet_cli.engine.tiling import Tiling
 from fmanet_cli.errors import OptionError, ResumeError, VideoReadError, WeightsError
 from fmanet_cli.model.config import FMANetConfig
 from fmanet_cli.model.fmanet import random_model
-from fmanet_cli.restore.job import RestoreJob, RestoreProgress, RestoreSettings, deciding_options
-from fmanet_cli.restore.journal import Journal, differences, is_resumable, journal_folder, run_identity
+from fmanet_cli.restore.job import RestoreJob, RestoreProgress, RestoreSettings
+from fmanet_cli.restore.journal import Journal, differences, is_resumable, journal_folder
 from fmanet_cli.restore.parts import Part, PartJournal, PartNote, read_notes
 from fmanet_cli.restore.span_pool import SpanPool
 from fmanet_cli.restore.workers import LocalWorker
@@ -129,7 +129,7 @@ class PartJob(RestoreJob):
     def _part_journal(self, plan: OutputPlan) -> PartJournal:
         return PartJournal(
             Path(self.target),
-            run_identity(self.source, self._restorer, deciding_options(self._settings), plan),
+            self._identity(plan),
             self._part,
             segment_frames=self._settings.segment_frames,
             overwrite=self._settings.overwrite,

@@ -7,7 +7,7 @@ import heapq
 import queue
 import threading
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 
 from fmanet_cli.errors import DeviceError, FmanetError, UnexpectedError
 from fmanet_cli.restore.span_worker import SpanResult, SpanTask
@@ -29,9 +29,22 @@ class SpanPool:
     Workers begin when they are first needed and stay for the next film.
     """
 
-    def __init__(self, starters: Sequence[Callable[[], Worker]]) -> None:
-        """starters: each begins one worker, also in the place of one that died."""
-        self._starters = starters
+    def __init__(
+        self,
+        starters: Sequence[Callable[[], Worker]],
+        *,
+        engine: Mapping[str, str] | None = None,
+        end: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Begin no worker yet.
+
+        Args:
+            starters: each begins one worker, also in the place of one that died.
+            engine: device and precision of the workers, where they are other than those of this process.
+            end: called when all workers have ended.
+        """
+        self.engine = dict(engine or {})
+        self._starters, self._end = starters, end
         self._workers: list[Worker | None] = [None] * len(starters)
 
     def __enter__(self) -> SpanPool:
@@ -41,6 +54,7 @@ class SpanPool:
         for worker in self._workers:
             if worker is not None:
                 worker.close()
+        self._end()
 
     def map(
         self, tasks: Iterable[SpanTask], *, check: Callable[[SpanResult], str] = lambda _: ""

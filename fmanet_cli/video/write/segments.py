@@ -245,6 +245,12 @@ class SegmentWriter:
         self._output.mux(packet)
 
 
+def segment_names(first: int) -> tuple[str, str]:
+    """Names of the files of the segment that begins with a frame: the content, and its table, which makes it count."""
+    path = _segment_path(Path(), first)
+    return path.name, path.with_suffix(_TABLE_SUFFIX).name
+
+
 def part_name(number: int, count: int, suffix: str) -> str:
     """Name of a file that belongs to one of several parts of a film."""
     return f"part-{number:05d}-of-{count:05d}.{suffix}"
