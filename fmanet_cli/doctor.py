@@ -216,9 +216,6 @@ def _folders(folder: Path) -> Iterator[Finding]:
 
 
 def _surroundings(_: Path) -> Iterator[Finding]:
-    ray = _version_of("ray")
-    if ray is not None:
-        yield Finding("ray", f"{ray} is installed", facts={"version": ray})
     chosen = {name: value for name, value in sorted(os.environ.items()) if name.startswith("FMANET_")}
     if chosen:
         text = "set in the environment: " + ", ".join(f"{name}={value}" for name, value in chosen.items())
