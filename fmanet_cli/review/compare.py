@@ -12,6 +12,7 @@ import numpy as np
 from fmanet_cli.drawing import at_width, below, beside, framed, labelled, text_lines
 from fmanet_cli.errors import OptionError
 from fmanet_cli.restore.resize import resize_image
+from fmanet_cli.review.crops import most_changed_area
 from fmanet_cli.verify.pictures import psnr
 from fmanet_cli.video.frames import VideoInfo
 from fmanet_cli.video.read.reader import VideoReader
@@ -115,7 +116,7 @@ def comparison_sheet(films: FilmPair, title: str) -> np.ndarray:
     """(H, W, 3) in [0, 1]: the frames that changed most, each with the place of the largest change at 100 %."""
     rows = []
     for pair in films.pairs(most_changed(films.changes())):
-        crop = _most_changed_area(pair)
+        crop = most_changed_area(pair.before, [pair.after], (_CROP, _CROP))
         rows.append(
             beside(
                 [
@@ -171,13 +172,3 @@ def _change(pair: FramePair, truth: np.ndarray | None) -> FrameChange:
 
 def _sharpness(image: np.ndarray) -> float:
     return 255 * float(np.abs(cv2.Laplacian(image.mean(axis=2), cv2.CV_32F)).mean())
-
-
-def _most_changed_area(pair: FramePair) -> tuple[slice, slice]:
-    """The square of the largest change."""
-    change = np.abs(pair.after - pair.before).mean(axis=2)
-    height, width = (min(_CROP, side) for side in change.shape)
-    sums = cv2.boxFilter(change, -1, (width, height), anchor=(0, 0), normalize=False, borderType=cv2.BORDER_CONSTANT)
-    inside = sums[: change.shape[0] - height + 1, : change.shape[1] - width + 1]
-    top, left = np.unravel_index(int(inside.argmax()), inside.shape)
-    return slice(int(top), int(top) + height), slice(int(left), int(left) + width)

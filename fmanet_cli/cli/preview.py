@@ -1,0 +1,112 @@
+"""`fmanet preview`: a few moments of a video, restored."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+from click.core import ParameterSource
+
+from fmanet_cli.cli.number_types import SECONDS
+from fmanet_cli.cli.options import strength_option
+from fmanet_cli.cli.terminal import echo, make_bar
+from fmanet_cli.cli.terminal_picture import draw
+from fmanet_cli.errors import OptionError, OutputExistsError
+
+if TYPE_CHECKING:
+    from fmanet_cli.engine.restorer import Restorer
+    from fmanet_cli.review.survey import Moment
+
+
+@click.command("preview")
+@click.argument("video", type=click.Path(path_type=Path, allow_dash=True))
+@click.option("--at", "times", type=SECONDS, multiple=True, metavar="TIME", help="Restore this moment; repeatable.")
+@click.option("--count", type=click.IntRange(1, 24), default=4, help="Moments that are chosen where none is given.")
+@click.option("-o", "--output", type=click.Path(path_type=Path), metavar="FILE.png", help="[default: beside VIDEO]")
+@click.option(
+    "-n", "--model", "models", multiple=True, metavar="NAME|PATH", help="Repeatable.  [default: the best embedded]"
+)
+@click.option("-d", "--device", metavar="NAME", default="auto", help="auto, cpu, cuda, cuda:N or mps.")
+@click.option("--precision", type=click.Choice(["auto", "fp32", "fp16", "bf16"]), default="auto")
+@strength_option
+@click.option("--open", "opens", is_flag=True, help="Show the picture in the usual program.")
+@click.option("-y", "--overwrite", is_flag=True, help="Replace an existing file.")
+def command(
+    video: Path,
+    times: tuple[float, ...],
+    count: int,
+    output: Path | None,
+    models: tuple[str, ...],
+    device: str,
+    precision: str,
+    strength: float,
+    opens: bool,
+    overwrite: bool,
+) -> None:
+    """Restore a few moments of VIDEO and show them beside the enlarged source, on one sheet.
+
+    Half of the moments are the blurriest, the others typical of the film. Terminals with sixel or kitty's graphics show
+    the sheet too, where the extra `terminal` is installed.
+
+    \b
+    Examples:
+      fmanet preview holiday.mp4
+      fmanet preview holiday.mp4 --at 12.5 --at 1:30 -n lite -n reds
+    """
+    if times and click.get_current_context().get_parameter_source("count") != ParameterSource.DEFAULT:
+        raise OptionError("--at says which moments, so --count has no meaning; leave out one")
+    target = output or video.with_name(f"{video.stem}_preview.png")
+    _check_target(target, overwrite=overwrite)
+    from fmanet_cli.review.moments import window_at
+    from fmanet_cli.review.preview import moment_text, preview_rows, preview_sheet
+    from fmanet_cli.video.read.images import write_image
+    from fmanet_cli.weights.registry import best_installed
+
+    began = time.perf_counter()
+    moments = _moments(video, times, count)
+    names = list(dict.fromkeys(models or (best_installed(),)))
+    restorers = [_restorer(name, device, precision) for name in names]
+    radii = {restorer.model.config.centre for restorer in restorers}
+    if len(radii) > 1:
+        raise OptionError(f"the models {', '.join(names)} take windows of different lengths; preview them one by one")
+    windows = [window_at(video, moment.seconds, radii.copy().pop()) for moment in moments]
+    height, width = windows[0][0].size
+    title = f"{video.name}, {width}x{height}, restored on {restorers[0].device} in {restorers[0].precision}"
+    shown = [name if strength == 1 else f"{name} at strength {strength:g}" for name in names]
+    with make_bar(total=len(moments) * len(names), desc=video.name, unit="frame", disable=None, leave=False) as bar:
+        rows = preview_rows(moments, windows, restorers, strength=strength, done=bar.update)
+        write_image(target, preview_sheet(rows, shown, title))
+    draw(target)
+    for moment in moments:
+        echo(moment_text(moment))
+    frames = len(moments) * len(names)
+    echo(f"{frames} frame{'s' * (frames > 1)} restored, {time.perf_counter() - began:.1f} s in all")
+    echo(str(target))
+    if opens:
+        click.launch(str(target))
+
+
+def _moments(video: Path, times: tuple[float, ...], count: int) -> list[Moment]:
+    from fmanet_cli.review.survey import Moment, choose_moments, survey_film
+
+    if times:
+        return [Moment(seconds, "asked") for seconds in sorted(set(times))]
+    return choose_moments(survey_film(video), count)
+
+
+def _restorer(name: str, device: str, precision: str) -> Restorer:
+    from fmanet_cli.engine.restorer import Restorer
+    from fmanet_cli.weights.checkpoint import load_model
+
+    return Restorer(load_model(name), device=device, precision=precision)
+
+
+def _check_target(target: Path, *, overwrite: bool) -> None:
+    if target.suffix.lower() != ".png":
+        raise OptionError(f"the sheet is written as .png, got {target.name!r}")
+    if target.exists() and not overwrite:
+        raise OutputExistsError(f"{target} exists: choose another name, or --overwrite")
+    if not target.parent.is_dir():
+        raise OptionError(f"the folder for {target} does not exist: make it first")

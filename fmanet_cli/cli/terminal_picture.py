@@ -1,0 +1,27 @@
+"""A picture drawn in a terminal that can."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+
+def draw(path: Path) -> bool:
+    """Draw a picture file on standard output, as wide as the terminal; whether that was possible.
+
+    It is where the terminal knows sixel (iTerm2, foot, WezTerm, Konsole, Windows Terminal ...) or kitty's protocol, and
+    the extra `terminal` is installed. Nothing is said or drawn elsewhere.
+    """
+    if not (sys.stdout and sys.stdout.isatty() and sys.stdin and sys.stdin.isatty()):
+        return False
+    try:
+        # On import it asks the terminal what it can.
+        from textual_image.renderable import Image, SixelImage, TGPImage
+    except ImportError:
+        return False
+    if Image not in (SixelImage, TGPImage):
+        return False
+    from fmanet_cli.cli.console import make_console
+
+    make_console().print(Image(path, width="100%", height="auto"))
+    return True
