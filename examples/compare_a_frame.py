@@ -11,9 +11,7 @@ from itertools import islice
 
 import numpy as np
 
-from fmanet_cli import VideoReader
-from fmanet_cli.restore.resize import resize_image
-from fmanet_cli.video.read.images import write_image
+from fmanet_cli import VideoReader, resize_image, write_image
 
 
 def picture(path: str, index: int) -> np.ndarray:

@@ -14,7 +14,7 @@ import av
 import cv2
 import numpy as np
 
-from fmanet_cli.video.read.images import read_image
+from fmanet_cli import read_image
 
 FRAMES, FRAME_RATE, SUB_FRAMES, EXPOSURE = 24, 24, 17, 0.8
 WIDTH, HEIGHT, SCALE = 192, 108, 4

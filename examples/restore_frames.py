@@ -9,8 +9,7 @@ from fractions import Fraction
 
 import numpy as np
 
-from fmanet_cli import Restorer, load_model
-from fmanet_cli.video.frames import Frame
+from fmanet_cli import Frame, Restorer, load_model
 
 noise = np.random.default_rng(0).random((5, 32, 48, 3), dtype=np.float32)
 frames = (Frame(image, pts=index, time_base=Fraction(1, 25)) for index, image in enumerate(noise))

@@ -25,8 +25,11 @@ if TYPE_CHECKING:
     from fmanet_cli.model.fmanet import FMANet
     from fmanet_cli.restore.arrays import restore_frames
     from fmanet_cli.restore.job import RestoreReport, RestoreSettings, restore_video
+    from fmanet_cli.restore.resize import resize_image
     from fmanet_cli.review.explain import Explanation, explain
+    from fmanet_cli.video.contents import ProbeReport, probe
     from fmanet_cli.video.frames import Frame, VideoInfo
+    from fmanet_cli.video.read.images import read_image, write_image
     from fmanet_cli.video.read.reader import VideoReader
     from fmanet_cli.video.write.codecs import EncoderOptions
     from fmanet_cli.video.write.writer import VideoWriter
@@ -41,6 +44,7 @@ _DEFINED_IN = {
     "FmanetError": "fmanet_cli.errors",
     "Frame": "fmanet_cli.video.frames",
     "OptionError": "fmanet_cli.errors",
+    "ProbeReport": "fmanet_cli.video.contents",
     "RestoreReport": "fmanet_cli.restore.job",
     "RestoreSettings": "fmanet_cli.restore.job",
     "Restorer": "fmanet_cli.engine.restorer",
@@ -53,8 +57,12 @@ _DEFINED_IN = {
     "WeightsError": "fmanet_cli.errors",
     "explain": "fmanet_cli.review.explain",
     "load_model": "fmanet_cli.weights.checkpoint",
+    "probe": "fmanet_cli.video.contents",
+    "read_image": "fmanet_cli.video.read.images",
+    "resize_image": "fmanet_cli.restore.resize",
     "restore_frames": "fmanet_cli.restore.arrays",
     "restore_video": "fmanet_cli.restore.job",
+    "write_image": "fmanet_cli.video.read.images",
 }
 
 __all__ = [
@@ -66,6 +74,7 @@ __all__ = [
     "FmanetError",
     "Frame",
     "OptionError",
+    "ProbeReport",
     "RestoreReport",
     "RestoreSettings",
     "Restorer",
@@ -79,8 +88,12 @@ __all__ = [
     "__version__",
     "explain",
     "load_model",
+    "probe",
+    "read_image",
+    "resize_image",
     "restore_frames",
     "restore_video",
+    "write_image",
 ]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 import subprocess
 import sys
@@ -35,7 +36,18 @@ def test_every_public_name_is_on_the_page_and_can_be_imported() -> None:
     assert sorted(fmanet_cli.__all__) == fmanet_cli.__all__
 
 
-def test_every_public_name_explains_itself() -> None:
+def test_every_public_name_explains_itself_and_says_its_types() -> None:
     for name in fmanet_cli.__all__:
+        public = getattr(fmanet_cli, name)
         if name != "__version__":
-            assert getattr(fmanet_cli, name).__doc__, name
+            assert public.__doc__, name
+        if inspect.isfunction(public):
+            assert public.__annotations__.keys() >= {*inspect.signature(public).parameters, "return"}, name
+
+
+def test_examples_need_nothing_but_public_names() -> None:
+    pages = [path for path in EXAMPLES.iterdir() if path.suffix in (".py", ".md")]
+    deeper = {
+        page.name: re.findall(r"from fmanet_cli\.\S+ import .*", page.read_text(encoding="utf-8")) for page in pages
+    }
+    assert {name: lines for name, lines in deeper.items() if lines} == {}

@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 
 from fmanet_cli.dataset.byte_images import ByteImage
+from fmanet_cli.dataset.imaging.light import light_to_srgb, srgb_to_light
 
 LEAST_SUB_FRAMES = 9
 """Fewest sub-frames averaged into a blurred frame."""
@@ -24,10 +25,7 @@ SUB_FRAME_STEP_PIXELS = 2.0
 LARGE_MOTION_PIXELS = 1.0
 """Between frames that move less (95th percentile) sub-frames are cross-faded, not interpolated along the motion."""
 
-_CODE_VALUES = np.arange(256) / 255
-_LINEAR_LIGHT = np.where(_CODE_VALUES <= 0.04045, _CODE_VALUES / 12.92, ((_CODE_VALUES + 0.055) / 1.055) ** 2.4).astype(
-    np.float32
-)
+_LIGHT_OF_CODES = srgb_to_light(np.arange(256) / 255).astype(np.float32)
 
 
 class FrameGap:
@@ -88,14 +86,12 @@ def average_in_linear_light(images: Iterable[ByteImage]) -> ByteImage:
     total: np.ndarray | None = None
     count = 0
     for image in images:
-        light = cv2.LUT(image, _LINEAR_LIGHT)
+        light = cv2.LUT(image, _LIGHT_OF_CODES)
         total = light if total is None else np.add(total, light, out=total)
         count += 1
     if total is None:
         raise ValueError("no image to average")
-    light = total / count
-    coded = np.where(light <= 0.0031308, 12.92 * light, 1.055 * cv2.pow(light, 1 / 2.4) - 0.055)
-    return np.clip(np.rint(255 * coded), 0, 255).astype(np.uint8)
+    return np.clip(np.rint(255 * light_to_srgb(total / count)), 0, 255).astype(np.uint8)
 
 
 def sub_frame_offsets(half_length: float, *, motion_pixels: float) -> np.ndarray:

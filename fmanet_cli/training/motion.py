@@ -32,7 +32,7 @@ class MotionRange:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Path:
+class Motions:
     """N random motions. Time 0 is the identity: the middle frame's exposure is centred where nothing has moved."""
 
     velocity: Tensor
@@ -63,7 +63,9 @@ class Path:
         return torch.cat([rows, offset[..., None]], -1)
 
 
-def draw_paths(count: int, motion: MotionRange, generator: torch.Generator, *, follow: Path | None = None) -> Path:
+def draw_paths(
+    count: int, motion: MotionRange, generator: torch.Generator, *, follow: Motions | None = None
+) -> Motions:
     """Draw ``count`` motions on the CPU; half of them add to a share of the motion ``follow``, as parallax does."""
 
     def uniform(*shape: int) -> Tensor:
@@ -78,7 +80,7 @@ def draw_paths(count: int, motion: MotionRange, generator: torch.Generator, *, f
     velocity = speed[:, None] * torch.stack([torch.cos(direction), torch.sin(direction)], -1)
     liveliness = (speed / 8.0).clamp(max=1.0)
     amplitude = uniform(2, 2) * uniform(1, 1) * motion.shake * speed[:, None, None].clamp(max=16.0)
-    path = Path(
+    path = Motions(
         velocity=velocity,
         acceleration=normal(2) * 0.15 * speed[:, None],
         turn=normal() * math.radians(motion.rotation_degrees) * liveliness,
@@ -93,7 +95,7 @@ def draw_paths(count: int, motion: MotionRange, generator: torch.Generator, *, f
     limit = motion.fastest
     joined = path.velocity * uniform(1) + share[:, None] * follow.velocity
     joined = joined * (limit / joined.norm(dim=-1, keepdim=True).clamp(min=limit))
-    return Path(
+    return Motions(
         velocity=torch.where(share[:, None] > 0, joined, path.velocity),
         acceleration=path.acceleration,
         turn=path.turn + share * follow.turn,

@@ -10,7 +10,7 @@ import torch
 from fmanet_cli.dataset.imaging.chain import ImagedClip, ImagingLevels, image_clip
 from fmanet_cli.dataset.imaging.light import LightCurve, raise_highlights, to_code, to_light
 from fmanet_cli.dataset.imaging.mixture import Mixture
-from fmanet_cli.training.motion import MotionRange, Path, draw_paths
+from fmanet_cli.training.motion import MotionRange, Motions, draw_paths
 from fmanet_cli.training.photo_library import PhotoLibrary
 from fmanet_cli.training.scenes import Layer, Scene, draw_mask
 from fmanet_cli.training.text import TextPlanes
@@ -189,5 +189,5 @@ class PhotoWindows:
         return ImagedClip(imaged.frames[kept, rows, columns], imaged.clean[kept, rows, columns])
 
 
-def _stopped(path: Path) -> Path:
-    return Path(*(torch.zeros_like(getattr(path, name)) for name in Path.__slots__))
+def _stopped(path: Motions) -> Motions:
+    return Motions(*(torch.zeros_like(getattr(path, name)) for name in Motions.__slots__))

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fmanet_cli.training.motion import Path, invert_affine
+from fmanet_cli.training.motion import Motions, invert_affine
 from fmanet_cli.training.windows import SCALE
 
 _STEP_PIXELS = 2.0
@@ -25,7 +25,7 @@ class Layer:
 
     texture: np.ndarray
     """(P, P, 4) float32: light times opacity, and opacity; (P, P, 3) light for an opaque one."""
-    path: Path
+    path: Motions
     """Of one window."""
 
     def maps(self, times: Sequence[float]) -> np.ndarray:

@@ -46,7 +46,7 @@ def raise_highlights(light: np.ndarray, amount: float) -> np.ndarray:
 
 
 def srgb_to_light(code: np.ndarray) -> np.ndarray:
-    """The sRGB curve, continued as a line below 0, on float32 values up to 1."""
+    """The sRGB curve, continued as a line below 0, on float32 or float64 values up to 1."""
     return np.where(code <= 0.04045, code / 12.92, _power((np.maximum(code, 0) + 0.055) / 1.055, 2.4))
 
 
@@ -56,5 +56,5 @@ def light_to_srgb(light: np.ndarray) -> np.ndarray:
 
 
 def _power(values: np.ndarray, exponent: float) -> np.ndarray:
-    flat = np.ascontiguousarray(values, np.float32).reshape(-1, 1)
+    flat = np.ascontiguousarray(values).reshape(-1, 1)
     return cv2.pow(flat, exponent).reshape(values.shape)
