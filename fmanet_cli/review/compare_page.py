@@ -19,7 +19,7 @@ LARGEST_BYTES = 10_000_000
 
 _QUALITIES = (88, 75, 60, 40)
 _SIDES = (1920, 1280, 960, 640)
-_CHART_WIDTH, _CHART_HEIGHT, _MARGIN = 640, 150, 44
+_CHART_WIDTH, _CHART_HEIGHT, _MARGIN = 640, 170, 70
 
 
 def comparison_page(films: FilmPair, title: str) -> str:
@@ -101,7 +101,7 @@ def _charts(changes: list[FrameChange]) -> str:
 def _chart(heading: str, unit: str, seconds: Sequence[float], lines: dict[str, list[float]]) -> str:
     low, high = min(map(min, lines.values())), max(map(max, lines.values()))
     span, length = (high - low) or 1.0, (seconds[-1] - seconds[0]) or 1.0
-    width, height = _CHART_WIDTH - _MARGIN - 8, _CHART_HEIGHT - 36
+    width, height = _CHART_WIDTH - _MARGIN - 8, _CHART_HEIGHT - 60
     drawn = []
     for kind, values in lines.items():
         points = " ".join(
@@ -113,7 +113,7 @@ def _chart(heading: str, unit: str, seconds: Sequence[float], lines: dict[str, l
             f'<polyline class="{kind}" points="{points}" fill="none" stroke="currentColor" stroke-width="2"{dashes}/>'
         )
     means = ", ".join(
-        f"{'source' if kind == 'before' else 'restored'} {np.mean(v):.2f}{unit}" for kind, v in lines.items()
+        f"{'source (dashed)' if kind == 'before' else 'restored'} {np.mean(v):.2f}{unit}" for kind, v in lines.items()
     )
     label = html.escape(f"{heading}: on average {means}")
     bottom = _CHART_HEIGHT - 10

@@ -94,6 +94,12 @@ addEventListener("load", () => {
   document.body.style.width = "";
   seen.unnamed = [...document.querySelectorAll("button, input, select, svg, img")].filter(
     e => !(e.getAttribute("aria-label") || e.alt || e.textContent.trim())).length;
+  const crossing = (a, b) => a.left < b.right && b.left < a.right && a.top < b.bottom && b.top < a.bottom;
+  seen.crossing = [...document.querySelectorAll("svg")].filter(chart => {
+    const boxes = [...chart.querySelectorAll("text, polyline")].map(part => part.getBoundingClientRect());
+    const lines = chart.querySelectorAll("polyline").length;
+    return boxes.some((a, i) => boxes.some((b, j) => i < j && j >= lines && crossing(a, b)));
+  }).length;
   seen.wrong = wrong;
   const told = document.createElement("pre");
   told.id = "told"; told.textContent = JSON.stringify(seen); document.body.append(told);
@@ -135,6 +141,7 @@ def test_the_page_works_in_a_browser(films: tuple[Path, Path], tmp_path: Path, s
     assert told["overflow"] <= 0
     assert told["narrow"] <= 360
     assert told["unnamed"] == 0
+    assert told["crossing"] == 0, "numbers of a chart lie over each other or over its lines"
 
 
 def test_the_page_needs_nothing_else_and_is_small(films: tuple[Path, Path], tmp_path: Path) -> None:
