@@ -124,4 +124,4 @@ def _count(model: str | None, sizes: tuple[str, ...], precision: str) -> None:
         for windows in PASSES:
             found = count_operations(network, height, width, precision=chosen, windows=windows)
             counts[f"{width}x{height}, {windows} in a pass"] = found.as_dict()
-    click.echo(json.dumps(counts, indent=1))
+    echo(json.dumps(counts, indent=1))

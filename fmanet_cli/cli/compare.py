@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from fmanet_cli.cli.terminal import echo
 from fmanet_cli.errors import OptionError, OutputExistsError
 
 
@@ -46,4 +47,4 @@ def command(source: Path, output: Path, target: Path | None, truth: Path | None,
         write_image(chosen, comparison_sheet(films, title))
     else:
         write_side_by_side(films, chosen, overwrite=overwrite)
-    click.echo(chosen)
+    echo(chosen)

@@ -6,6 +6,8 @@ import json
 
 import click
 
+from fmanet_cli.cli.terminal import echo, printable, writing
+
 
 @click.command("doctor")
 @click.option("--json", "as_json", is_flag=True, help="Print every finding as JSON.")
@@ -20,13 +22,14 @@ def command(as_json: bool) -> None:
 
     if as_json:
         findings = [finding.as_dict() for finding in examine()]
-        click.echo(json.dumps({"ok": all(finding["ok"] for finding in findings), "findings": findings}, indent=1))
+        echo(json.dumps({"ok": all(finding["ok"] for finding in findings), "findings": findings}, indent=1))
         return
     warnings = 0
     for finding in examine():
         warnings += not finding.ok
         mark = click.style("ok     ", fg="green") if finding.ok else click.style("warning", fg="yellow", bold=True)
-        click.echo(f"{mark}  {finding.topic:<9} {finding.text}")
+        with writing(err=False):
+            click.echo(f"{mark}  {finding.topic:<9} {printable(finding.text)}")
         if finding.remedy:
-            click.echo(f"{'':19} -> {finding.remedy}")
-    click.echo("everything is in order" if not warnings else f"{warnings} warnings")
+            echo(f"{'':19} -> {finding.remedy}")
+    echo("everything is in order" if not warnings else f"{warnings} warnings")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from fmanet_cli.cli.terminal import echo
 from fmanet_cli.errors import OptionError, OutputExistsError, VideoWriteError
 
 if TYPE_CHECKING:
@@ -101,12 +102,8 @@ def _cropped(frames, area):  # type: ignore[no-untyped-def]
 
 def _print(explanation: Explanation, target: Path, npz: Path | None) -> None:
     by_filtering, by_residual = explanation.shares
-    click.echo(
-        f"of what the frame gains over bicubic: {by_filtering:.0%} by filtering, {by_residual:.0%} by the residual"
-    )
+    echo(f"of what the frame gains over bicubic: {by_filtering:.0%} by filtering, {by_residual:.0%} by the residual")
     scale = explanation.restoration_kernels.shape[2]
     for (x, y), blur in zip(explanation.points, explanation.blurs, strict=True):
-        click.echo(
-            f"at {x},{y}: the kernel tells a blur of {blur.length / scale:.1f} pixels at {blur.angle:.0f} degrees"
-        )
-    click.echo(" and ".join(str(path) for path in (target, npz) if path is not None))
+        echo(f"at {x},{y}: the kernel tells a blur of {blur.length / scale:.1f} pixels at {blur.angle:.0f} degrees")
+    echo(" and ".join(str(path) for path in (target, npz) if path is not None))

@@ -97,6 +97,19 @@ def test_batch_exits_1_when_one_failed_and_0_when_all_are_done(
 
 
 @pytest.mark.parametrize(
+    "name", ["x" * 300, "x" * 5000, "~nobody-of-this-name/" + "x" * 300], ids=["long", "longer", "below"]
+)
+def test_a_batch_into_a_folder_whose_name_is_too_long(
+    name: str, make_clip: MakeClip, tmp_path: Path, weights: str
+) -> None:
+    make_clip("in/a.mp4", count=1)
+    result = fmanet("batch", tmp_path / "in", "-o", tmp_path / name, "--model", weights)
+    assert result.exit_code == 1
+    assert "too long" in " ".join(re.sub("[│┃]", " ", result.stderr).split())
+    assert "unexpected" not in result.stderr
+
+
+@pytest.mark.parametrize(
     ("words", "code", "text"),
     [
         (["-o", "o.mp4", "--device", "cuda"], 5, "device cuda was asked for, but no CUDA device is available"),

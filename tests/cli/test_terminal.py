@@ -14,6 +14,7 @@ import pytest
 from click.testing import CliRunner
 from rich.table import Table
 
+from fmanet_cli.cli import terminal
 from fmanet_cli.cli.console import make_console
 from fmanet_cli.cli.main import main
 from fmanet_cli.cli.terminal import begin_logging, echo, make_bar, one_line, printable
@@ -74,6 +75,15 @@ def test_names_in_errors(words: list[str], tmp_path: Path, monkeypatch: pytest.M
     assert result.exit_code in (2, 3, 4)
     assert r"\x1b]0;title\x07" in result.stderr
     assert RAW.search(result.output) is None
+
+
+def test_no_command_prints_past_what_makes_text_printable() -> None:
+    folder = Path(terminal.__file__).parent
+    raw = {
+        path.name for path in folder.glob("*.py") if re.search(r"\bclick\.s?echo\(|^\s*print\(", path.read_text(), re.M)
+    }
+    # doctor colours one word of a line, the rest of which is made printable there.
+    assert raw == {"terminal.py", "doctor.py"}
 
 
 def run(command: str, folder: Path) -> subprocess.CompletedProcess[str]:

@@ -257,8 +257,12 @@ def part_name(number: int, count: int, suffix: str) -> str:
 
 
 def count_frames(folder: Path) -> int:
-    """Frames in the segments of a folder, by their tables alone."""
-    tables = (_read_table(path) for path in folder.glob(f"*{_SUFFIX}") if path.stem.isdecimal())
+    """Frames in the segments of a folder, by their tables alone; 0 where it cannot be looked into."""
+    try:
+        paths = [path for path in folder.glob(f"*{_SUFFIX}") if path.stem.isdecimal()]
+    except OSError:
+        return 0
+    tables = map(_read_table, paths)
     return sum(len(table["pts"]) for table in tables if table is not None)
 
 
