@@ -47,4 +47,4 @@ def command(source: Path, output: Path, target: Path | None, truth: Path | None,
         write_image(chosen, comparison_sheet(films, title))
     else:
         write_side_by_side(films, chosen, overwrite=overwrite)
-    echo(chosen)
+    echo(str(chosen))

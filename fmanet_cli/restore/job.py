@@ -18,6 +18,7 @@ from fmanet_cli.engine.run import RestorationRun, no_frame
 from fmanet_cli.engine.strength import check_strength
 from fmanet_cli.engine.tiling import Tiling
 from fmanet_cli.errors import OptionError, VerificationError
+from fmanet_cli.files import read_text
 from fmanet_cli.model.fmanet import FMANet
 from fmanet_cli.notes import Notes
 from fmanet_cli.restore.journal import Journal, OutputLock, agreeing, is_resumable, run_identity
@@ -203,7 +204,7 @@ def deciding_options(settings: RestoreSettings) -> dict[str, Any]:
     """What of the settings decides over the frames of an output, a list of cuts by its digest too."""
     options = {name: value for name, value in asdict(settings).items() if name not in _WITHOUT_EFFECT_ON_FRAMES}
     if is_cut_list(settings.scene_detect):
-        options["scene_cuts_sha256"] = hashlib.sha256(Path(settings.scene_detect).read_bytes()).hexdigest()
+        options["scene_cuts_sha256"] = hashlib.sha256(read_text(Path(settings.scene_detect)).encode()).hexdigest()
     return options
 
 

@@ -94,6 +94,9 @@ def photo_files(source: Path) -> Iterator[tuple[str, bytes]]:
                     yield str(path), path.read_bytes()
                     found += 1
         else:
+            # The end of a device is looked for until memory ends.
+            if os.path.exists(source) and not os.path.isfile(source):
+                raise zipfile.BadZipFile("it is no regular file")
             with zipfile.ZipFile(source) as packed:
                 for name in sorted(packed.namelist()):
                     if Path(name).suffix.lower() in IMAGE_SUFFIXES:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -137,6 +138,9 @@ def test_useless_folders_are_refused_in_one_line(tmp_path, make, message):
 def test_a_folder_that_is_none_is_refused(tmp_path):
     with pytest.raises(TrainingError, match="missing does not exist; give a folder or a zip file of photographs"):
         load_photos(tmp_path / "missing", smallest_side=200)
+    if Path("/dev/full").exists():
+        with pytest.raises(TrainingError, match="/dev/full: it is no regular file"):
+            load_photos("/dev/full", smallest_side=16)
     (tmp_path / "text.zip").write_text("no archive")
     with pytest.raises(TrainingError, match=r"cannot read photographs from .*text\.zip"):
         load_photos(tmp_path / "text.zip", smallest_side=200)

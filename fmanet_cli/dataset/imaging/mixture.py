@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from fmanet_cli import files
 from fmanet_cli.dataset.imaging.light import LIGHT_CURVES
 from fmanet_cli.dataset.imaging.recordings import LIMITS, CodecRange, RecordingClass, available_codecs, choose
 from fmanet_cli.errors import OptionError
@@ -99,7 +100,7 @@ def read_mixture(text: str) -> Mixture:
     if "=" in text and not Path(text).exists():
         return Mixture(shares=_read_shares(text))
     try:
-        data = json.loads(Path(text).read_text(encoding="utf-8"))
+        data = json.loads(files.read_text(Path(text)))
     except OSError as error:
         raise OptionError(
             f"cannot read the mixture {text}: {error.strerror}; give a JSON file, shares such as clean=25,camera=75, "

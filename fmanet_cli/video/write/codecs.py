@@ -14,6 +14,7 @@ from fmanet_cli.errors import OptionError
 from fmanet_cli.video.frames import HdrMetadata
 from fmanet_cli.video.pixels.colour import Colour
 from fmanet_cli.video.pixels.formats import pixel_layout
+from fmanet_cli.video.write.encoder_words import check_words
 
 
 @dataclass(frozen=True, slots=True)
@@ -275,6 +276,7 @@ def encoder_settings_options(
         parameters[codec.stereo_option] = ":".join(filter(None, [parameters.get(codec.stereo_option), text]))
     for key, value in parameters.items():
         options[key] = f"{options[key]}:{value}" if key in options else value
+    check_words(codec.name, options, {codec.preset_option: "preset"})
     if codec.name == "libsvtav1":
         os.environ.setdefault("SVT_LOG", "0")
     return options

@@ -94,9 +94,9 @@ def refusal(error: Exception, logs: Logs, settings: VideoSettings, container: Co
     spoken = [text.strip().rstrip(".") for level, speaker, text in logs if speaker == codec.name and level <= 16]
     reason = "; ".join(spoken) or getattr(error, "strerror", None) or str(error)
     names = {codec.preset_option: "preset", codec.quality_option: "crf"}
-    for key, value in settings.options.items():
-        is_named = f"option {key} to" in reason or (key in ("preset", "tune") and "preset/tune" in reason)
-        if is_named and value in reason:
+    # What was asked for comes first: a default that is named beside it is not at fault.
+    for key, value in {**settings.asked.extra, **settings.options}.items():
+        if value and all(re.search(rf"(?<!\w){re.escape(word)}(?!\w)", reason) for word in (key, value)):
             return OptionError(f"{codec.name} does not take {names.get(key, key)}={value!r}: {reason}")
     if codec.needs_device and spoken:
         return OptionError(f"{codec.name} cannot be used here: {reason}; use a codec of the processor such as x264")

@@ -120,6 +120,7 @@ def test_a_mixture_as_people_write_it(tmp_path):
     [
         (lambda: read_mixture("clean=much"), "shares are written as clean=25,camera=75, got 'clean=much'"),
         (lambda: read_mixture("drone=5"), "shares of a mixture needs numbers .* of clean, camera, phone, social, old"),
+        (lambda: read_mixture("/dev/zero"), "cannot read the mixture /dev/zero: it is longer than 64 MiB"),
         (lambda: read_mixture("missing.json"), "cannot read the mixture missing.json: No such file"),
         (lambda: mixture_from_json([]), "a mixture is a JSON object"),
         (lambda: mixture_from_json({"drone": {}}), "the classes clean, .*, not 'drone'"),
