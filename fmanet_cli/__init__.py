@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from fmanet_cli.model.config import FMANetConfig
     from fmanet_cli.model.fmanet import FMANet
     from fmanet_cli.restore.arrays import restore_frames
+    from fmanet_cli.restore.batch import BatchEvent, BatchResult, restore_folder
     from fmanet_cli.restore.job import RestoreReport, RestoreSettings, restore_video
     from fmanet_cli.restore.resize import resize_image
     from fmanet_cli.review.explain import Explanation, explain
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
     from fmanet_cli.weights.checkpoint import load_model
 
 _DEFINED_IN = {
+    "BatchEvent": "fmanet_cli.restore.batch",
+    "BatchResult": "fmanet_cli.restore.batch",
     "DeviceError": "fmanet_cli.errors",
     "EncoderOptions": "fmanet_cli.video.write.codecs",
     "Explanation": "fmanet_cli.review.explain",
@@ -60,12 +63,15 @@ _DEFINED_IN = {
     "probe": "fmanet_cli.video.contents",
     "read_image": "fmanet_cli.video.read.images",
     "resize_image": "fmanet_cli.restore.resize",
+    "restore_folder": "fmanet_cli.restore.batch",
     "restore_frames": "fmanet_cli.restore.arrays",
     "restore_video": "fmanet_cli.restore.job",
     "write_image": "fmanet_cli.video.read.images",
 }
 
 __all__ = [
+    "BatchEvent",
+    "BatchResult",
     "DeviceError",
     "EncoderOptions",
     "Explanation",
@@ -91,6 +97,7 @@ __all__ = [
     "probe",
     "read_image",
     "resize_image",
+    "restore_folder",
     "restore_frames",
     "restore_video",
     "write_image",

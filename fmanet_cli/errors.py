@@ -102,3 +102,12 @@ class EvaluationError(FmanetError):
 
 class UnexpectedError(FmanetError):
     """Something that should not have happened ended one of several tasks; its cause is the exception."""
+
+
+def as_own(error: Exception) -> FmanetError:
+    """The error itself if it is one of this package, else an `UnexpectedError` that it is the cause of."""
+    if isinstance(error, FmanetError):
+        return error
+    unexpected = UnexpectedError(f"{type(error).__name__}: {error}")
+    unexpected.__cause__ = error
+    return unexpected

@@ -31,7 +31,7 @@ def command(output: Path, source: Path | None, verify: bool, overwrite: bool, qu
       fmanet join sharp.mkv
     """
     begin_logging(verbose=verbose)
-    from fmanet_cli.restore.batch import BatchItem
+    from fmanet_cli.restore.inputs import BatchItem
     from fmanet_cli.restore.part_job import JoinJob
 
     job = JoinJob(output, source=source, overwrite=overwrite, verifies=verify)

@@ -23,7 +23,7 @@ from fmanet_cli.cli.variables import unknown_variables, variable_names
 
 COMMANDS = {
     "restore": "Restore a blurry, low-resolution video at 4x the size.",
-    "batch": "Restore every video of a folder.",
+    "batch": "Restore every video of folders, patterns or a list.",
     "join": "Join the parts of a video that several machines have restored.",
     "weights": "List, download, import, verify and remove weights.",
     "evaluate": "Measure PSNR, SSIM and tOF against the truth.",

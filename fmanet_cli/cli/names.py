@@ -16,7 +16,7 @@ from fmanet_cli.cli.terminal import echo, printable
 from fmanet_cli.errors import OptionError, OutputExistsError, VideoReadError, VideoWriteError
 
 if TYPE_CHECKING:
-    from fmanet_cli.restore.batch import BatchItem
+    from fmanet_cli.restore.inputs import BatchItem
 
 _MAY_BE_EMPTY = ("suffix",)
 _PATHS = ("inputs", "output", "suffix", "model", "init", "scene_detect", "report_path")
@@ -59,11 +59,10 @@ def plan_inputs(inputs: tuple[str, ...], output: str | None, suffix: str, *, ove
         OptionError: the output does not fit the number of inputs, or two of them would become one file.
         OutputExistsError: one of several outputs is there already.
     """
-    from fmanet_cli.restore.batch import BatchItem, plan_files
+    from fmanet_cli.restore.inputs import BatchItem, check_suffix, plan_files
 
     is_typed = click.get_current_context().get_parameter_source("suffix") is not ParameterSource.DEFAULT
-    if any(separator and separator in suffix for separator in (os.sep, os.altsep)):
-        raise OptionError(f"--suffix is added to a file name, so it cannot hold a folder: {suffix!r}")
+    check_suffix(suffix)
     if output is not None and _is_folder(output):
         sources = [Path(name) for name in inputs]
         return plan_files(sources, Path(output), suffix=suffix if is_typed else "", overwrite=overwrite)
@@ -145,7 +144,7 @@ def _is_folder(output: str) -> bool:
 
 def _beside(name: str, suffix: str) -> Path:
     """The output that goes with an input when none is named."""
-    from fmanet_cli.restore.batch import writable_path
+    from fmanet_cli.restore.inputs import writable_path
     from fmanet_cli.video.read.sequence import is_sequence_pattern
 
     if name == "-" or is_sequence_pattern(name):

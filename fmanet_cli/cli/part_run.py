@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Generator
 from typing import TYPE_CHECKING
 
-from fmanet_cli.cli.progress import clock_text, print_summary, show_batch
+from fmanet_cli.cli.progress import print_summary, show_batch
+from fmanet_cli.cli.sight import clock_text
 from fmanet_cli.cli.terminal import echo
 
 if TYPE_CHECKING:
     from fmanet_cli.engine.restorer import Restorer
-    from fmanet_cli.restore.batch import BatchEvent, BatchItem
+    from fmanet_cli.restore.batch import BatchEvent
+    from fmanet_cli.restore.inputs import BatchItem
     from fmanet_cli.restore.job import RestoreJob, RestoreSettings
     from fmanet_cli.restore.part_job import JoinJob
     from fmanet_cli.restore.span_pool import SpanPool

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
 import os
 import sys
@@ -21,6 +22,10 @@ _GROWING_BLOCKS = "expandable_segments:True"
 """Lets CUDA's memory be cut anew for another size of picture; for Linux, and not for ROCm."""
 
 
+_NICEST = 19
+_WINDOWS_IDLE_CLASS = 0x40
+
+
 def tune_libraries() -> None:
     """Call it before torch is imported."""
     for name, value in _LIBRARY_VARIABLES.items():
@@ -32,3 +37,20 @@ def tune_libraries() -> None:
         if "rocm" not in torch:
             number = tuple(int(part) for part in torch.split(".")[:2])
             os.environ[names[0] if number >= (2, 9) else names[1]] = _GROWING_BLOCKS
+
+
+def take_low_priority() -> None:
+    """From now on this process and those that it starts compute only where nobody else wants to.
+
+    Processes are scheduled as idle where the system knows that (Linux, Windows), and are as nice as can be elsewhere.
+    """
+    if sys.platform == "win32":
+        import ctypes
+
+        kernel = ctypes.windll.kernel32
+        kernel.SetPriorityClass(kernel.GetCurrentProcess(), _WINDOWS_IDLE_CLASS)
+        return
+    os.nice(_NICEST)
+    if hasattr(os, "SCHED_IDLE"):
+        with contextlib.suppress(OSError):
+            os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))

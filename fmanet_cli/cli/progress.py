@@ -2,43 +2,53 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Generator
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from fmanet_cli.cli.faults import explain
 from fmanet_cli.cli.interruption import Interruption, kept_text
-from fmanet_cli.cli.terminal import echo, make_bar
+from fmanet_cli.cli.sight import Sight, Whole
+from fmanet_cli.cli.terminal import echo
 
 if TYPE_CHECKING:
-    from fmanet_cli.restore.batch import BatchEvent, BatchItem, BatchResult
-    from fmanet_cli.restore.job import RestoreProgress, RestoreReport
+    from fmanet_cli.restore.batch import BatchEvent, BatchResult
+    from fmanet_cli.restore.job import RestoreReport
     from fmanet_cli.verify.result import VerificationResult
 
 
 USAGE_EXIT_CODE = 2
 """Of errors that the same command would meet again."""
 
-SECONDS_BETWEEN_LINES = 60.0
-"""Where nobody watches a bar."""
-
 
 def show_batch(
-    events: Generator[BatchEvent, None, None], *, quiet: bool, count: int, bars: bool = True
+    events: Generator[BatchEvent, None, None],
+    *,
+    quiet: bool,
+    count: int | None,
+    bars: bool = True,
+    whole: Whole | None = None,
 ) -> list[BatchResult]:
-    """Runs a batch and shows each video as it is restored; the results in order."""
+    """Runs a batch and shows each video as it is restored; the results in order.
+
+    Args:
+        events: of the batch.
+        quiet: errors only.
+        count: of all videos; None = nobody knows how many will come.
+        bars: whether bars are shown where there is a terminal, and lines elsewhere.
+        whole: how far all videos are together; None = that is not shown.
+    """
     results: list[BatchResult] = []
     event: BatchEvent | None = None
-    sight = _Sight(quiet=quiet, bars=bars, count=count)
+    sight = Sight(quiet=quiet, bars=bars, count=count, whole=whole)
     try:
         for event in events:
             if event.progress is not None:
                 sight.progress(event.item, event.progress, number=len(results) + 1)
             if event.result is not None:
-                sight.close()
+                sight.end(event.item)
                 results.append(event.result)
-                _say_result(event.result, quiet=quiet, alone=count == 1, number=f"{len(results)}/{count}")
+                number = f"{len(results)}/{count}" if count else str(len(results))
+                _say_result(event.result, quiet=quiet, alone=count == 1, number=number)
     except KeyboardInterrupt as error:
         events.close()
         sight.close()
@@ -48,60 +58,6 @@ def show_batch(
     finally:
         sight.close()
     return results
-
-
-@dataclass(slots=True)
-class _Sight:
-    """The bar of the current video, or a line a minute where there is no terminal."""
-
-    quiet: bool
-    bars: bool
-    count: int
-    _bar: Any = None
-    _began: float = 0.0
-    _said: float = 0.0
-    _first: int = 0
-
-    def progress(self, item: BatchItem, progress: RestoreProgress, *, number: int) -> None:
-        if self._bar is None:
-            name = item.source.name
-            self._bar = make_bar(
-                total=progress.frames_expected,
-                initial=progress.frames_done,
-                desc=name if self.count == 1 else f"{number}/{self.count} {name}",
-                unit="frame",
-                disable=self.quiet or not self.bars or None,
-            )
-            self._began = self._said = time.monotonic()
-            self._first = progress.frames_done
-        self._bar.update(progress.frames_done - self._bar.n)
-        now = time.monotonic()
-        is_seen = self._bar.disable is False or self.quiet or not self.bars
-        if not is_seen and now - self._said >= SECONDS_BETWEEN_LINES:
-            self._said = now
-            echo(_line(item.source.name, progress, self._first, now - self._began), err=True)
-
-    def close(self) -> None:
-        if self._bar is not None:
-            self._bar.close()
-            self._bar = None
-
-
-def _line(name: str, progress: RestoreProgress, first: int, seconds: float) -> str:
-    """One line of progress, as a log keeps it."""
-    rate = (progress.frames_done - first) / seconds if seconds > 0 else 0.0
-    total = progress.frames_expected
-    text = f"{name}: {progress.frames_done}{f' of {total}' if total is not None else ''} frames, {rate:.2f} frames/s"
-    if total is None or not rate:
-        return text
-    return f"{text}, {clock_text(max(0, total - progress.frames_done) / rate)} left"
-
-
-def clock_text(seconds: float) -> str:
-    """``1:02:03``, or ``2:03`` below an hour."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
 
 
 def _say_result(result: BatchResult, *, quiet: bool, alone: bool, number: str) -> None:

@@ -17,7 +17,8 @@ from fmanet_cli.cli.interruption import Interruption, kept_text
 from fmanet_cli.cli.terminal import echo
 
 if TYPE_CHECKING:
-    from fmanet_cli.restore.batch import BatchEvent, BatchItem, BatchResult
+    from fmanet_cli.restore.batch import BatchEvent, BatchResult
+    from fmanet_cli.restore.inputs import BatchItem
     from fmanet_cli.restore.job import RestoreProgress
 
 _LEAST_SECONDS_BETWEEN_LINES = 0.1

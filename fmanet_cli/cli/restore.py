@@ -13,14 +13,17 @@ from fmanet_cli.cli.options import build_restorer, build_settings, engine_option
 from fmanet_cli.cli.part_run import run_part
 from fmanet_cli.cli.progress import print_batch_table, print_summary, show_batch
 from fmanet_cli.cli.progress_lines import errors_as_lines, say, stream_batch
+from fmanet_cli.cli.run_options import look_at, obey_priority, run_options
 from fmanet_cli.cli.run_report import ReportWriter, load_report, weights_file
 from fmanet_cli.cli.terminal import begin_logging, echo
 from fmanet_cli.cli.worker_options import build_pool, worker_options
 from fmanet_cli.errors import UnexpectedError
 
 if TYPE_CHECKING:
+    from fmanet_cli.cli.sight import Whole
     from fmanet_cli.engine.restorer import Restorer
-    from fmanet_cli.restore.batch import BatchItem, BatchResult
+    from fmanet_cli.restore.batch import BatchResult
+    from fmanet_cli.restore.inputs import BatchItem
     from fmanet_cli.restore.job import RestoreSettings
     from fmanet_cli.restore.span_pool import SpanPool
 
@@ -33,15 +36,10 @@ if TYPE_CHECKING:
 @worker_options
 @writing_options
 @click.option(
-    "--report", "report_path", type=click.Path(path_type=Path), metavar="FILE", help="Write what was done as JSON."
-)
-@click.option(
     "--from-report", type=click.Path(path_type=Path), metavar="FILE", help="Repeat a run; options given here win."
 )
 @click.option("--part", metavar="K/N", help="Only every N-th span, beginning with the K-th; then 'fmanet join'.")
-@click.option("--progress", type=click.Choice(["bar", "json", "none"]), default="bar", help="On standard error.")
-@click.option("-q", "--quiet", is_flag=True, help="Errors only.")
-@click.option("-v", "--verbose", is_flag=True, help="Say more.")
+@run_options
 def command(
     inputs: tuple[str, ...],
     output: str | None,
@@ -50,6 +48,7 @@ def command(
     from_report: Path | None,
     part: str | None,
     progress: str,
+    force: bool,
     quiet: bool,
     verbose: bool,
     **options: Any,
@@ -66,6 +65,7 @@ def command(
       fmanet restore --from-report run.json -o again.mp4
     """
     begin_logging(verbose=verbose)
+    obey_priority(options)
     if bool(inputs) == (from_report is not None):
         raise click.UsageError("give INPUT, or --from-report without INPUT")
     with errors_as_lines(active=progress == "json"):
@@ -81,6 +81,7 @@ def command(
             read = (from_report, options["scene_detect"], weights_file(options["model"]))
             report = ReportWriter(report_path, options, items, read=read)
         settings = build_settings(options)
+        whole = look_at(items, settings, force=force)
         restorer, model_name = build_restorer(options)
         if report is not None:
             report.begin(items, model_name)
@@ -90,7 +91,7 @@ def command(
                 run_part(items[0], restorer, settings, model_name, pool, part, quiet=quiet, bars=progress == "bar")
                 return
             results = _run(
-                items, restorer, settings, model_name, pool, progress="none" if quiet else progress, quiet=quiet
+                items, restorer, settings, model_name, pool, whole, progress="none" if quiet else progress, quiet=quiet
             )
         if report is not None:
             report.end(results, restorer)
@@ -110,6 +111,7 @@ def _run(
     settings: RestoreSettings,
     model_name: str,
     pool: SpanPool | None,
+    whole: Whole,
     *,
     progress: str,
     quiet: bool,
@@ -122,7 +124,7 @@ def _run(
         return stream_batch(events)
     if not quiet:
         echo(f"model {model_name} on {restorer.device}, {restorer.precision}", err=True)
-    return show_batch(events, quiet=quiet, count=len(items), bars=progress == "bar")
+    return show_batch(events, quiet=quiet, count=len(items), bars=progress == "bar", whole=whole)
 
 
 def _conclude(results: list[BatchResult], *, quiet: bool, raises: bool) -> None:

@@ -15,7 +15,8 @@ from fmanet_cli.errors import OptionError
 
 if TYPE_CHECKING:
     from fmanet_cli.engine.restorer import Restorer
-    from fmanet_cli.restore.batch import BatchItem, BatchResult
+    from fmanet_cli.restore.batch import BatchResult
+    from fmanet_cli.restore.inputs import BatchItem
     from fmanet_cli.restore.report import RunReport
 
 _NOT_REPEATED = ("overwrite",)
@@ -69,7 +70,7 @@ def load_report(path: Path, options: dict[str, Any], *, output: str | None) -> l
         OptionError: the report cannot be repeated.
         WeightsError: the weights of the report have changed.
     """
-    from fmanet_cli.restore.batch import BatchItem
+    from fmanet_cli.restore.inputs import BatchItem
     from fmanet_cli.restore.report import check_weights, read_report, repeated_items
 
     report = read_report(path)

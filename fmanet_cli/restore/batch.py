@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -15,30 +15,17 @@ from fmanet_cli.errors import (
     FmanetError,
     OptionError,
     OutputBusyError,
-    UnexpectedError,
     VideoWriteError,
+    as_own,
 )
-from fmanet_cli.files import VIDEO_SUFFIXES
-from fmanet_cli.restore.folder import FolderContent, search_folder
+from fmanet_cli.model.fmanet import FMANet
+from fmanet_cli.restore.inputs import BatchItem, Search, plan_inputs
 from fmanet_cli.restore.job import RestoreJob, RestoreProgress, RestoreReport, RestoreSettings, deciding_options
 from fmanet_cli.restore.journal import remove_leftover, weights_digest
 from fmanet_cli.restore.records import UNRECORDED, Records
 from fmanet_cli.restore.span_pool import SpanPool
 from fmanet_cli.shots.detector import is_cut_list
 from fmanet_cli.verify.result import VerificationResult
-from fmanet_cli.video.write.containers import CONTAINERS
-
-
-@dataclass(frozen=True, slots=True)
-class BatchItem:
-    """One video of a batch."""
-
-    source: Path
-    """The input."""
-    target: Path
-    """Where its restored copy goes."""
-    skip_reason: str = ""
-    """Why it is left alone; empty = it is restored."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,33 +61,8 @@ class BatchEvent:
     """When it has ended."""
 
 
-def plan_folder(content: FolderContent | Path, target: Path) -> list[BatchItem]:
-    """The videos of a folder and their targets; the tree is mirrored.
-
-    content: what `search_folder` has found, or the folder, of which then all videos are taken.
-
-    Raises:
-        OptionError: `content` is no folder, holds no video, or two videos would get the same target.
-    """
-    if isinstance(content, Path):
-        content = search_folder(content, without=target)
-    if not content.videos:
-        raise OptionError(f"no video in {content.folder} was found; known suffixes: {' '.join(sorted(VIDEO_SUFFIXES))}")
-    return _plan([(path, writable_path(target / path.relative_to(content.folder))) for path in content.videos])
-
-
-def plan_files(sources: Sequence[Path], folder: Path, *, suffix: str = "", overwrite: bool = False) -> list[BatchItem]:
-    """Several files into one folder, each under its own name plus `suffix`.
-
-    Raises:
-        OptionError: two files would get the same target, or one exists.
-    """
-    items = _plan([(path, writable_path(folder / f"{path.stem}{suffix}{path.suffix}")) for path in sources])
-    return [_refuse_existing(item) for item in items] if not overwrite else items
-
-
 def run_batch(
-    items: Sequence[BatchItem],
+    items: Iterable[BatchItem],
     restorer: Restorer,
     *,
     settings: RestoreSettings,
@@ -113,9 +75,9 @@ def run_batch(
     Videos that another run is at work on are looked at again when all others are done.
 
     Args:
-        items: what goes where.
+        items: what goes where; they may also come one by one while others are restored.
         restorer: the network.
-        settings: how each is read and written.
+        settings: how each is read and written that has no settings of its own.
         model_name: what the reports call the weights.
         records: what is known of finished outputs, which are then skipped; None makes them an error.
         pool: workers that share each video; None = this process does it.
@@ -125,13 +87,65 @@ def run_batch(
     Raises:
         OptionError: several videos, but one list of cuts.
     """
-    if len(items) > 1 and is_cut_list(settings.scene_detect):
-        raise OptionError(f"the cuts in {settings.scene_detect} belong to one video, got {len(items)}")
+    if is_cut_list(settings.scene_detect):
+        sharing = sum(item.settings is None for item in items) if isinstance(items, Sequence) else None
+        if sharing != 1:
+            count = "many" if sharing is None else sharing
+            raise OptionError(f"the cuts in {settings.scene_detect} belong to one video, got {count}")
     batch = _Batch(restorer, settings, model_name, records, pool)
     for item in items:
         yield from batch.run(item)
     for item in tuple(batch.taken):
         yield from batch.run(item, is_last=True)
+
+
+def restore_folder(
+    folder: str | Path,
+    target: str | Path,
+    model: FMANet | Restorer,
+    *,
+    settings: RestoreSettings | None = None,
+    recursive: bool = True,
+    include: Sequence[str] = ("*",),
+    exclude: Sequence[str] = (),
+    suffix: str = "",
+    model_name: str = "",
+    on_event: Callable[[BatchEvent], None] = lambda _: None,
+) -> list[BatchResult]:
+    """Restore every video of a folder, as `fmanet batch` does it: finished ones are skipped, a failure stops no other.
+
+    Args:
+        folder: where the videos lie.
+        target: folder of the outputs, in which the tree is mirrored; it is made where it is missing.
+        model: a network (device and precision are chosen), or a `Restorer` with choices of its own.
+        settings: how each is read and written; the defaults keep everything of the source.
+        recursive: also the folders inside.
+        include: patterns of file names, of which one must match.
+        exclude: patterns of which none may match.
+        suffix: added to the name of each output, before its `.mp4`.
+        model_name: what the reports call the weights.
+        on_event: called after every frame and at the end of every video.
+
+    Returns:
+        How each video ended, in their order: its `state` is `done`, `skipped` or `failed`.
+
+    Raises:
+        OptionError: there is no such folder, no video in it, or two videos would get the same target.
+    """
+    if not os.path.isdir(folder):
+        raise OptionError(f"{folder} is not a folder; restore_video takes single files")
+    target = Path(target)
+    search = Search(recursive=recursive, include=include, exclude=exclude, suffix=suffix)
+    items, _ = plan_inputs([folder], target, search)
+    restorer = model if isinstance(model, Restorer) else Restorer(model)
+    results = []
+    for event in run_batch(
+        items, restorer, settings=settings or RestoreSettings(), model_name=model_name, records=Records(target)
+    ):
+        on_event(event)
+        if event.result is not None:
+            results.append(event.result)
+    return results
 
 
 @dataclass(slots=True)
@@ -155,7 +169,7 @@ class _Batch:
             item.source,
             item.target,
             self.restorer,
-            settings=self.settings,
+            settings=self._settings_of(item),
             model_name=self.model_name,
             pool=self.pool,
         )
@@ -179,7 +193,7 @@ class _Batch:
         except Exception as error:
             if isinstance(error, DeviceLostError):
                 self.lost = self.lost or error
-            yield BatchEvent(item, result=BatchResult(item, error=_own(error), verification=job.verification))
+            yield BatchEvent(item, result=BatchResult(item, error=as_own(error), verification=job.verification))
         else:
             yield BatchEvent(item, result=BatchResult(item, report=job.report))
 
@@ -187,22 +201,25 @@ class _Batch:
         if self.records is None or not os.path.lexists(item.target):
             return ""
         remove_leftover(item.target)
-        state = self.records.state(item.source, item.target, self._choices())
+        state = self.records.state(item.source, item.target, self._choices(item))
         is_new = item.target.stat().st_mtime_ns >= self._began_ns
         # Another run writes its record a moment after its output has its name.
         if is_new and (state.startswith("finished") or state == UNRECORDED):
             return "finished by another run meanwhile"
-        return "" if self.settings.overwrite else state
+        return "" if self._settings_of(item).overwrite else state
 
     def _remember(self, item: BatchItem, job: RestoreJob) -> None:
         if self.records is None:
             return
         with contextlib.suppress(OSError):
-            self.records.write(item.source, item.target, self._choices(), verified=job.verification is not None)
+            self.records.write(item.source, item.target, self._choices(item), verified=job.verification is not None)
 
-    def _choices(self) -> dict[str, object]:
+    def _choices(self, item: BatchItem) -> dict[str, object]:
         self._weights = self._weights or weights_digest(self.restorer.model)
-        return {"options": deciding_options(self.settings), "weights": self._weights}
+        return {"options": deciding_options(self._settings_of(item)), "weights": self._weights}
+
+    def _settings_of(self, item: BatchItem) -> RestoreSettings:
+        return item.settings or self.settings
 
 
 @contextlib.contextmanager
@@ -220,32 +237,3 @@ def _made_folders(folder: Path) -> Generator[None, None, None]:
             for part in missing:
                 part.rmdir()
         raise
-
-
-def _own(error: Exception) -> FmanetError:
-    if isinstance(error, FmanetError):
-        return error
-    unexpected = UnexpectedError(f"{type(error).__name__}: {error}")
-    unexpected.__cause__ = error
-    return unexpected
-
-
-def writable_path(path: Path) -> Path:
-    """`path`, as .mkv where its own suffix means a container that is only read."""
-    written = {suffix for container in CONTAINERS for suffix in container.suffixes}
-    return path if path.suffix.lower() in written else path.with_suffix(".mkv")
-
-
-def _plan(pairs: list[tuple[Path, Path]]) -> list[BatchItem]:
-    seen: dict[Path, Path] = {}
-    for source, target in pairs:
-        if target in seen:
-            raise OptionError(f"{seen[target]} and {source} would both become {target}; restore them one by one")
-        seen[target] = source
-    return [BatchItem(source, target) for source, target in pairs]
-
-
-def _refuse_existing(item: BatchItem) -> BatchItem:
-    if os.path.lexists(item.target):
-        raise OptionError(f"{item.target} exists; choose another name or overwrite it", remedy="overwrite")
-    return item

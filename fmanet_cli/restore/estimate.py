@@ -183,6 +183,35 @@ def estimate(
     )
 
 
+def count_shots(
+    source: str | Path, settings: RestoreSettings, frames: int | None, *, most_seconds: float
+) -> tuple[int, str] | None:
+    """How many shots a film has, by those of its first frames where it is long.
+
+    Args:
+        source: video file or image sequence pattern.
+        settings: how it would be read.
+        frames: how many frames it has; None = unknown.
+        most_seconds: after which no further frame is read.
+
+    Returns:
+        The number with `measured` or `extrapolated`; None where shots are not looked for.
+
+    Raises:
+        FmanetError: the film or the list of cuts cannot be read.
+    """
+    marker = ShotMarker(settings.scene_detect, threshold=settings.scene_threshold)
+    if marker.shots is None:
+        return None
+    until, seen = time.monotonic() + most_seconds, 0
+    with VideoReader(source, **settings.reading | {"on_error": "continue"}) as reader:
+        for seen, _ in enumerate(marker.mark(reader), 1):
+            if time.monotonic() > until and frames is not None and seen < frames:
+                # The first shot began before any cut.
+                return 1 + round((marker.shots - 1) * frames / seen), EXTRAPOLATED
+    return marker.shots, MEASURED
+
+
 def disk_free(target: Path) -> int | None:
     """Free bytes on the disk where a file would be, whose folders need not be there yet; None where it is not said."""
     for folder in (target.absolute().parent, *target.absolute().parent.parents):

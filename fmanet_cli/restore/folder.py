@@ -30,6 +30,8 @@ class FolderContent:
     """Files and folders whose names begin with a dot or an at sign."""
     others: Counter[str] = field(default_factory=Counter)
     """Files of other kinds by their suffix, in lower case."""
+    links: int = 0
+    """Symbolic links to folders, which are not followed, and to nothing."""
     unreadable: list[str] = field(default_factory=list)
     """Folders that cannot be read, each with the reason."""
 
@@ -39,6 +41,9 @@ class FolderContent:
         if self.hidden:
             names = "name was" if self.hidden == 1 else "names were"
             notes.append(f"{self.hidden} hidden {names} passed over (they begin with . or @)")
+        if self.links:
+            links = "symbolic link was" if self.links == 1 else "symbolic links were"
+            notes.append(f"{self.links} {links} passed over (to folders, or to nothing)")
         if self.others:
             common = sorted(self.others.items(), key=lambda kind: (-kind[1], kind[0]))[:_KINDS_SHOWN]
             kinds = [f"{suffix or 'no suffix'} ({count})" for suffix, count in common]
@@ -92,8 +97,14 @@ def _files(folder: Path, content: FolderContent, *, recursive: bool, left_out: s
             hidden = [name for name in names if name.startswith(_HIDDEN)]
             content.hidden += len(hidden)
             names[:] = [name for name in names if not name.startswith(_HIDDEN)]
+        content.links += sum(_is_idle_link(Path(place, name)) for name in (*folders, *files))
         folders[:] = [name for name in folders if os.path.realpath(Path(place, name)) != left_out] if recursive else []
         yield from (path for name in files if os.path.isfile(path := Path(place, name)))
+
+
+def _is_idle_link(path: Path) -> bool:
+    """Whether it is a link that gives no file: to a folder, to nothing, or around in a circle."""
+    return path.is_symlink() and not os.path.isfile(path)
 
 
 def _matches(name: str, patterns: Sequence[str]) -> bool:

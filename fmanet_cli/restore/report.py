@@ -19,7 +19,8 @@ from fmanet_cli.engine.tiling import Tiling
 from fmanet_cli.errors import OptionError, VideoReadError, WeightsError
 from fmanet_cli.files import read_text, sha256_of
 from fmanet_cli.machine import Machine, describe_machine
-from fmanet_cli.restore.batch import BatchItem, BatchResult
+from fmanet_cli.restore.batch import BatchResult
+from fmanet_cli.restore.inputs import BatchItem
 from fmanet_cli.video.inspection import library_versions
 from fmanet_cli.video.read.sequence import is_sequence_pattern, list_sequence
 from fmanet_cli.weights.cache import RANDOM_NAMES, file_sha256, home_path, installed_names, installed_path

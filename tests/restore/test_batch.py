@@ -13,13 +13,18 @@ from fmanet_cli.engine import device_errors
 from fmanet_cli.engine.restorer import Restorer
 from fmanet_cli.errors import OptionError, UnexpectedError, VideoWriteError
 from fmanet_cli.model.fmanet import FMANet
-from fmanet_cli.restore.batch import BatchResult, plan_files, plan_folder, run_batch
+from fmanet_cli.restore.batch import BatchResult, restore_folder, run_batch
 from fmanet_cli.restore.folder import search_folder
+from fmanet_cli.restore.inputs import BatchItem, Search, plan_files, plan_inputs
 from fmanet_cli.restore.job import RestoreJob, RestoreSettings
 from fmanet_cli.restore.records import Records
 from fmanet_cli.video.write.codecs import EncoderOptions
 
 MakeClip = Callable[..., Path]
+
+
+def plan_folder(folder: Path, target: Path, **choices: Any) -> list[BatchItem]:
+    return plan_inputs([folder], target, Search(**choices))[0]
 
 
 def test_a_folder_with_a_finished_and_a_broken_video(make_clip: MakeClip, tmp_path: Path, tiny_model: FMANet) -> None:
@@ -70,8 +75,12 @@ def test_pattern_and_depth(make_clip: MakeClip, tmp_path: Path) -> None:
 
 def test_bad_plans_are_refused(make_clip: MakeClip, tmp_path: Path) -> None:
     clip = make_clip("in/a.mp4", count=1)
-    with pytest.raises(OptionError, match=r"a\.mp4 is not a folder"):
-        plan_folder(clip, tmp_path / "out")
+    with pytest.raises(OptionError, match=r"b\.mp4 does not exist"):
+        plan_folder(tmp_path / "in/b.mp4", tmp_path / "out")
+    with pytest.raises(OptionError, match=r"nothing matches .*\*\.mkv"):
+        plan_folder(tmp_path / "in/*.mkv", tmp_path / "out")
+    with pytest.raises(OptionError, match="would become itself"):
+        plan_folder(clip, clip.parent)
     (tmp_path / "empty").mkdir()
     with pytest.raises(OptionError, match=r"no video in .*empty"):
         plan_folder(tmp_path / "empty", tmp_path / "out")
@@ -79,7 +88,7 @@ def test_bad_plans_are_refused(make_clip: MakeClip, tmp_path: Path) -> None:
     with pytest.raises(OptionError, match="would both become"):
         plan_files([clip, other], tmp_path / "out")
     with pytest.raises(OptionError, match="exists; choose another name or overwrite it"):
-        plan_files([clip], clip.parent)
+        plan_files([clip], other.parent)
 
 
 def test_containers_that_are_only_read_become_matroska(tmp_path: Path) -> None:
@@ -245,10 +254,13 @@ def test_what_is_passed_over_is_counted(tmp_path: Path) -> None:
         (tmp_path / name).touch()
     (tmp_path / "sub").mkdir()
     (tmp_path / "sub/loop").symlink_to(tmp_path)
+    (tmp_path / "round.mp4").symlink_to("round.mp4")
+    (tmp_path / "nothing.mp4").symlink_to("gone.mp4")
     content = search_folder(tmp_path)
     assert [path.name for path in content.videos] == ["a.mp4", "b.asf", "c.DAV"]
     assert content.notes() == [
         "3 hidden names were passed over (they begin with . or @)",
+        "3 symbolic links were passed over (to folders, or to nothing)",
         "4 files of other kinds were passed over: .txt (2), no suffix (1), .jpg (1)",
     ]
 
@@ -297,3 +309,54 @@ def test_a_film_that_another_run_gave_up_is_made_at_the_end(
             found[event.item.source.name] = event.result.state
             other.close()
     assert found == {"b.mp4": "done", "a.mp4": "done"}
+
+
+def test_folders_files_and_patterns_in_one_batch(make_clip: MakeClip, tmp_path: Path) -> None:
+    for name in ("a/1.mp4", "a/deep/2.avi", "b/3.mkv", "b/4.mp4", "b/notes.txt"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    inputs = [tmp_path / "a", tmp_path / "b/*.m*", tmp_path / "a/1.mp4"]
+    items, notes = plan_inputs(inputs, tmp_path / "out", Search(suffix="_x"))
+    targets = [str(item.target.relative_to(tmp_path / "out")) for item in items]
+    assert (targets, notes) == (["1_x.mp4", "deep/2_x.mkv", "3_x.mkv", "4_x.mp4"], [])
+    (tmp_path / "b/1.mp4").touch()
+    with pytest.raises(OptionError, match=r"a/1\.mp4 and .*b/1\.mp4 would both become .*out/1\.mp4"):
+        plan_inputs([tmp_path / "a", tmp_path / "b"], tmp_path / "out")
+    with pytest.raises(OptionError, match="cannot hold a folder"):
+        Search(suffix="x/")
+
+
+def test_outputs_beside_their_sources_are_not_restored_again(tmp_path: Path) -> None:
+    for name in ("a.mp4", "b.mkv", "a_sharp.mp4"):
+        (tmp_path / name).touch()
+    items = plan_folder(tmp_path, tmp_path, suffix="_sharp")
+    assert [item.target.name for item in items] == ["a_sharp.mp4", "b_sharp.mkv"]
+
+
+def test_a_file_may_have_settings_of_its_own(make_clip: MakeClip, tmp_path: Path, restorer: Restorer) -> None:
+    items = [
+        BatchItem(make_clip("a.mp4", count=1, height=16, width=16), tmp_path / "a.mkv"),
+        BatchItem(
+            make_clip("b.mp4", count=1, height=16, width=16), tmp_path / "b.mkv", settings=RestoreSettings(scale=1)
+        ),
+    ]
+    for _ in range(2):
+        events = run_batch(items, restorer, settings=RestoreSettings(), records=Records(tmp_path))
+        results = [event.result for event in events if event.result]
+        if results[0].report and results[1].report:
+            assert [result.report and result.report.target_size for result in results] == [(64, 64), (16, 16)]
+    assert [result.item.skip_reason for result in results] == ["finished already"] * 2
+
+
+def test_a_folder_from_python(make_clip: MakeClip, tmp_path: Path, restorer: Restorer) -> None:
+    make_clip("in/a.mp4", count=2, height=16, width=16)
+    (tmp_path / "in/broken.mp4").touch()
+    seen = []
+    results = restore_folder(tmp_path / "in", tmp_path / "out", restorer, suffix="_4x", on_event=seen.append)
+    assert [(result.item.target.name, result.state) for result in results] == [
+        ("a_4x.mp4", "done"),
+        ("broken_4x.mp4", "failed"),
+    ]
+    assert [event.progress.frames_done for event in seen if event.progress] == [0, 1, 2]
+    with pytest.raises(OptionError, match="is not a folder; restore_video takes single files"):
+        restore_folder(tmp_path / "in/a.mp4", tmp_path / "out", restorer)
