@@ -32,7 +32,7 @@ from fmanet_cli.engine.restorer import Restorer
 from fmanet_cli.errors import DeviceError
 from fmanet_cli.model.fmanet import FMANet
 from fmanet_cli.restore.job import RestoreJob, RestoreSettings
-from fmanet_cli.video.pixels.colour import Picture, PlaneFormat
+from fmanet_cli.video.pixels.colour import ImageOrPlanes, PlaneFormat
 
 LEAST_PAIRS = 2
 _REFERENCE_SECONDS = 30.0
@@ -158,7 +158,7 @@ class SizeBench:
             self._decode, frames = timed_decode(clip, keep=_KEPT_IMAGES)
             restorer = self._restorer()
             plane_format = encoder_planes(target, like=like, scale=restorer.scale)
-            restored: list[Picture] = []
+            restored: list[ImageOrPlanes] = []
             yield from self._run_steps(restorer, [frame.image for frame in frames], plane_format, restored)
             yield "frames in memory"
             self._stream_seconds = timed_stream(restorer, frames, plane_format, count=subject.frames)
@@ -186,7 +186,7 @@ class SizeBench:
         restorer: Restorer,
         images: list[np.ndarray],
         plane_format: PlaneFormat | None,
-        restored: list[Picture],
+        restored: list[ImageOrPlanes],
     ) -> Iterator[str]:
         """Times the network step by step, the plain one in turn with it; keeps a few pictures in `restored`."""
         yield "first step"

@@ -20,7 +20,7 @@ from fmanet_cli.bench.multiply_adds import count_multiply_adds
 from fmanet_cli.engine.restorer import Restorer
 from fmanet_cli.engine.runner import WindowRunner
 from fmanet_cli.video.frames import Frame, PlanarFrame, VideoInfo
-from fmanet_cli.video.pixels.colour import Picture, PlaneFormat
+from fmanet_cli.video.pixels.colour import ImageOrPlanes, PlaneFormat
 from fmanet_cli.video.read.reader import VideoReader
 from fmanet_cli.video.write.planning import plan_output
 from fmanet_cli.video.write.writer import VideoWriter
@@ -73,7 +73,7 @@ class ModelSteps:
             self._states.append(restorer.runner.frame_state(restorer.upload(next(self._images))))
         self.restored: Tensor | None = None
         """(3, 4H, 4W) of the last step, on the device, not clamped."""
-        self.picture: Picture | None = None
+        self.picture: ImageOrPlanes | None = None
         """Of the last step: planes, or (4H, 4W, 3) RGB."""
 
     def step(self) -> StepSeconds:
@@ -155,7 +155,7 @@ def timed_stream(restorer: Restorer, frames: Sequence[Frame], plane_format: Plan
     return (time.perf_counter() - began) / count
 
 
-def timed_encode(path: Path, pictures: Sequence[Picture], *, like: VideoInfo, scale: int, count: int) -> float:
+def timed_encode(path: Path, pictures: Sequence[ImageOrPlanes], *, like: VideoInfo, scale: int, count: int) -> float:
     """Seconds per frame of writing `count` frames of restored pictures, given in turn."""
     began = time.perf_counter()
     with VideoWriter(path, like=like, scale=scale, overwrite=True) as writer:
@@ -164,7 +164,7 @@ def timed_encode(path: Path, pictures: Sequence[Picture], *, like: VideoInfo, sc
     return (time.perf_counter() - began) / count
 
 
-def _as_frames(pictures: Iterable[Picture], like: VideoInfo) -> Iterator[Frame | PlanarFrame]:
+def _as_frames(pictures: Iterable[ImageOrPlanes], like: VideoInfo) -> Iterator[Frame | PlanarFrame]:
     duration = round(1 / like.frame_rate / like.time_base)
     for index, picture in enumerate(pictures):
         if isinstance(picture, np.ndarray):

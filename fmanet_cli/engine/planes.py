@@ -1,4 +1,4 @@
-"""RGB pictures to the planes that an encoder takes, on the device: what `rgb_to_planes` does with arrays."""
+"""RGB frames to the planes that an encoder takes, on the device: what `rgb_to_planes` does with arrays."""
 
 from __future__ import annotations
 
@@ -17,38 +17,38 @@ from fmanet_cli.video.pixels.colour import (
 
 
 @torch.inference_mode()
-def planar_codes(picture: Tensor, plane_format: PlaneFormat) -> tuple[Tensor, Tensor, Tensor]:
-    """Luma, Cb and Cr codes of a picture.
+def planar_codes(image: Tensor, plane_format: PlaneFormat) -> tuple[Tensor, Tensor, Tensor]:
+    """Luma, Cb and Cr codes of a frame.
 
     Equal to `rgb_to_planes` up to the rounding of float32: a value halfway between two codes may get the other one.
 
     Args:
-        picture: (3, H, W) float32 RGB; values outside [0, 1] are clipped.
+        image: (3, H, W) float32 RGB; values outside [0, 1] are clipped.
 
     Returns:
         uint8 tensors for 8 bits, and for more int16 tensors with the bits of the uint16 codes, which few operations
         and devices know; see `PlaneFormat.shapes` for their sizes.
     """
-    height = picture.shape[1]
-    if picture.device.type != "cpu":
-        return _strip_codes(picture, plane_format)
+    height = image.shape[1]
+    if image.device.type != "cpu":
+        return _strip_codes(image, plane_format)
     parts = []
     for top in range(0, height, STRIP_ROWS):
         bottom = min(top + STRIP_ROWS, height)
         first, last = max(0, top - STRIP_MARGIN_ROWS), min(height, bottom + STRIP_MARGIN_ROWS)
         shift = plane_format.vertical_shift
-        luma, *chroma = _strip_codes(picture[:, first:last], plane_format)
+        luma, *chroma = _strip_codes(image[:, first:last], plane_format)
         rows = slice((top - first) >> shift, ((top - first) >> shift) + ((bottom - top + shift) >> shift))
         parts.append((luma[top - first : bottom - first], chroma[0][rows], chroma[1][rows]))
     luma, blue, red = (torch.cat(strips) for strips in zip(*parts, strict=True))
     return luma, blue, red
 
 
-def _strip_codes(picture: Tensor, plane_format: PlaneFormat) -> tuple[Tensor, Tensor, Tensor]:
+def _strip_codes(image: Tensor, plane_format: PlaneFormat) -> tuple[Tensor, Tensor, Tensor]:
     colour, bits = plane_format.colour, plane_format.bits
     luma_offset, luma_span, chroma_offset, chroma_span = code_scale(bits, full_range=colour.full_range)
     red_weight, blue_weight = luma_weights(colour.matrix)
-    red, green, blue = picture.clamp(0, 1).unbind(0)
+    red, green, blue = image.clamp(0, 1).unbind(0)
     luma = red * red_weight
     luma.add_(blue, alpha=blue_weight).add_(green, alpha=1 - red_weight - blue_weight)
     horizontal, vertical = chroma_offsets(colour.chroma_location)

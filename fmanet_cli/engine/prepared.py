@@ -36,7 +36,7 @@ class PreparedNetwork(Protocol):
 
     @property
     def tiling(self) -> Tiling:
-        """As it was asked for."""
+        """As it was requested."""
 
     @property
     def runner(self) -> WindowRunner:
@@ -63,5 +63,5 @@ class PreparedNetwork(Protocol):
     def as_image(self, restored: Tensor) -> Tensor:
         """(3, H, W) in the network's colour order to (H, W, 3) RGB in [0, 1]."""
 
-    def as_rgb(self, picture: Tensor) -> Tensor:
+    def as_rgb(self, image: Tensor) -> Tensor:
         """(3, H, W) from the network's colour order to RGB, or the other way."""

@@ -68,8 +68,8 @@ class Restorer:
         self.device: Final = choose_device(device)
         self.precision_is_free: Final = precision == "auto"
         """Whether another precision may be taken where this one gives no result."""
-        self.tiling: Final = Tiling.asked(tile, tile_overlap)
-        """As it was asked for; each run decides for itself."""
+        self.tiling: Final = Tiling.requested(tile, tile_overlap)
+        """As it was requested; each run decides for itself."""
         with device_errors(self.device):
             cap_device_memory(self.device)
             self.transfer: Final = transfer_for(self.device)
@@ -85,7 +85,7 @@ class Restorer:
         self.trials: Final[tuple[Trial, ...]] = trials
         """How the device stood the self-check, way by way; empty on a CPU, against which others are checked."""
         self.runner: Final = graphed(built, compiled, model=model, device=self.device, precision=chosen)
-        """The network as it runs, for whole pictures."""
+        """The network as it runs, for whole frames."""
         self.warnings: Final[tuple[str, ...]] = (
             *device_warnings(device),
             *_unfused_warnings(self.device, self.precision),
@@ -118,7 +118,7 @@ class Restorer:
             height: of its frames, in pixels.
             width: of its frames, in pixels.
             tiling: how an earlier part of the film was restored; None = decided by the memory that is free now.
-            strength: share of the network's picture in each frame, in [0, 1]; the rest is the enlarged source.
+            strength: share of the network's result in each frame, in [0, 1]; the rest is the enlarged source.
             notes: where it is said what was changed on the way; None = a collector of its own.
 
         Raises:
@@ -137,7 +137,7 @@ class Restorer:
     def restore_planar(
         self, frames: Iterable[Frame], plane_format: PlaneFormat, *, skips: Callable[[int], bool] = no_frame
     ) -> Generator[PlanarFrame, None, None]:
-        """The same with the pictures as an encoder takes them; see `RestorationRun.restore_planar`."""
+        """The same with the frames as an encoder takes them; see `RestorationRun.restore_planar`."""
         size, stream = _sized(frames)
         if size is not None:
             yield from self.start(*size).restore_planar(stream, plane_format, skips=skips)
@@ -165,9 +165,9 @@ class Restorer:
         luma, blue, red = self.transfer.to_host(planar_codes(self.as_rgb(restored), plane_format))()
         return luma, blue, red
 
-    def as_rgb(self, picture: Tensor) -> Tensor:
+    def as_rgb(self, image: Tensor) -> Tensor:
         """(3, H, W) from the network's colour order to RGB, or the other way."""
-        return picture.flip(0) if self.model.colour_order == "bgr" else picture
+        return image.flip(0) if self.model.colour_order == "bgr" else image
 
 
 def _sized(frames: Iterable[Frame]) -> tuple[tuple[int, int] | None, Iterator[Frame]]:

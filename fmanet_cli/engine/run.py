@@ -55,10 +55,10 @@ def no_frame(_: int) -> bool:
 class RestorationRun:
     """What one film needs and no other film may inherit; made by `Restorer.start`.
 
-    Whole pictures are computed where memory allows. Tiles are an approximation, because the channel attention sums over
-    the whole picture; when a picture runs out of memory, the same window is computed again in smaller tiles.
+    Whole frames are computed where memory allows. Tiles are an approximation, because the channel attention sums over
+    the whole frame; when a frame runs out of memory, the same window is computed again in smaller tiles.
 
-    Every restored picture is looked at before it is given away: where it holds a value that is no number, its window is
+    Every restored frame is looked at before it is given away: where it holds a value that is no number, its window is
     computed again in the next longer precision, and so is the rest of the film.
     """
 
@@ -74,7 +74,7 @@ class RestorationRun:
     ) -> None:
         """`tiling`: how an earlier part of the film was restored; None = decided by the memory that is free now.
 
-        `strength`: share of the network's picture in each frame, the rest is the enlarged source; in [0, 1].
+        `strength`: share of the network's result in each frame, the rest is the enlarged source; in [0, 1].
 
         `notes`: where it is said what was changed on the way; None = a collector of its own.
         """
@@ -89,7 +89,7 @@ class RestorationRun:
         self.precision: Precision = restorer.precision
         """What the network computes in now."""
         self.tiling = tiling or self._first_tiling()
-        """How pictures are computed now."""
+        """How frames are computed now."""
         self.pass_size = self._first_pass_size()
         """Windows that are computed in one pass now."""
 
@@ -125,7 +125,7 @@ class RestorationRun:
             complete before it.
 
         Raises:
-            DeviceError: memory does not even suffice for the smallest tile, or the asked precision holds no result.
+            DeviceError: memory does not even suffice for the smallest tile, or the requested precision holds no result.
             WeightsError: the network gives no numbers in float32 either.
         """
 
@@ -137,7 +137,7 @@ class RestorationRun:
     def restore_planar(
         self, frames: Iterable[Frame], plane_format: PlaneFormat, *, skips: Callable[[int], bool] = no_frame
     ) -> Generator[PlanarFrame, None, None]:
-        """As `restore`, with the pictures as an encoder takes them, made on the device."""
+        """As `restore`, with the frames as an encoder takes them, made on the device."""
 
         def made(restored: Tensor) -> Sequence[Tensor]:
             return planar_codes(self._restorer.as_rgb(restored), plane_format)
@@ -155,12 +155,12 @@ class RestorationRun:
         made: Callable[[Tensor], Sequence[Tensor]],
         finish: Callable[[Frame, list[np.ndarray]], Finished],
     ) -> Generator[Finished, None, None]:
-        """`made`: a restored picture as it goes to the host, on the device; `finish`: what becomes of it there."""
+        """`made`: a restored frame as it goes to the host, on the device; `finish`: what becomes of it there."""
         wanted = self._wanted(frames, skips)
 
         def completed(begun: _Begun) -> _Result:
             arrays = begun.arrival()
-            # The flag came with the picture: to ask the device for it would stop it.
+            # The flag came with the frame: to ask the device for it would stop it.
             while not arrays.pop().all():
                 self._lengthen_precision(begun.precision, _centre(begun.window).index)
                 begun = self._again(begun.window, made)
@@ -225,9 +225,9 @@ class RestorationRun:
         return _Item(index, index, tensor, frame, Once(lambda runner: runner.frame_state(tensor)))
 
     def _first_tiling(self) -> Tiling:
-        asked = self._restorer.tiling
-        if asked.mode != "auto":
-            return asked
+        requested = self._restorer.tiling
+        if requested.mode != "auto":
+            return requested
         size = largest_tile(
             self._height,
             self._width,
@@ -239,10 +239,10 @@ class RestorationRun:
             self._warn(
                 f"the whole {self._width}x{self._height} picture may not fit into memory: using tiles of {size} pixels"
             )
-        return replace(asked, size=size)
+        return replace(requested, size=size)
 
     def _is_whole(self, tile: int) -> bool:
-        """Whether tiles of that side leave a picture whole; 0 asks for whole pictures."""
+        """Whether tiles of that side leave a frame whole; 0 asks for whole frames."""
         return tile == 0 or tile >= max(self._height, self._width)
 
     def _windows_at_once(self) -> int:
@@ -278,8 +278,8 @@ class RestorationRun:
         runner = self._runner
         if len(group) > 1 and isinstance(runner, BatchRunner) and self._is_whole(self.tiling.size):
             try:
-                pictures = runner.windows([[item.state.get(runner) for item in window] for window in group])
-                begun = [self._sent(window, picture, made) for window, picture in zip(group, pictures, strict=True)]
+                images = runner.windows([[item.state.get(runner) for item in window] for window in group])
+                begun = [self._sent(window, image, made) for window, image in zip(group, images, strict=True)]
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error):
                     raise
@@ -299,7 +299,7 @@ class RestorationRun:
                 yield from self._begun_group(part, made)
 
     def _begun(self, window: Sequence[_Item], made: Callable[[Tensor], Sequence[Tensor]]) -> _Begun:
-        """One window computed, its picture on the way to the host."""
+        """One window computed, its frame on the way to the host."""
 
         def compute(tile: int) -> _Begun:
             runner = self._runner
@@ -355,11 +355,11 @@ class RestorationRun:
         return blender.result()
 
     def _sent(self, window: Sequence[_Item], restored: Tensor, made: Callable[[Tensor], Sequence[Tensor]]) -> _Begun:
-        """Begins the way of a restored picture to the host, with a flag that says whether it holds numbers only."""
-        # What is no number spreads into a sum, which needs no picture of flags as `isfinite` does.
+        """Begins the way of a restored frame to the host, with a flag that says whether it holds numbers only."""
+        # What is no number spreads into a sum, which needs no image of flags as `isfinite` does.
         flag = restored.sum().isfinite()
-        picture = blended(restored, _centre(window).tensor, self._strength)
-        arrival = self._restorer.transfer.to_host([*made(picture), flag])
+        image = blended(restored, _centre(window).tensor, self._strength)
+        arrival = self._restorer.transfer.to_host([*made(image), flag])
         return _Begun(tuple(replace(item, state=_NO_STATE) for item in window), self.precision, arrival)
 
     def _shrink_tiles(self, tried: int, reason: str) -> None:
@@ -382,7 +382,7 @@ class RestorationRun:
         """Goes on in the next longer precision, unless another window has seen to it already.
 
         Raises:
-            DeviceError: the precision was asked for.
+            DeviceError: the precision was requested.
             WeightsError: there is none left.
         """
         restorer = self._restorer
@@ -424,12 +424,12 @@ _NO_STATE: Once[WindowRunner, Any] = Once(lambda _: None)
 
 _Window = tuple[_Item, ...]
 _Result = tuple[Frame, list[np.ndarray] | None]
-"""A frame as it was read and the arrays of its restored picture; None = those of the frame before."""
+"""A frame as it was read and the arrays of its restored frame; None = those of the frame before."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Begun:
-    """A restored picture on its way to the host."""
+    """A restored frame on its way to the host."""
 
     window: Sequence[_Item]
     """Its frames, without their states: those are needed by the next windows only."""

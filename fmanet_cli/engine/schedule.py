@@ -24,7 +24,7 @@ WINDOWS_AT_ONCE = 2
 threads, and each window needs its own working memory."""
 
 SIDE_BY_SIDE_BYTES = 1 << 30
-"""Memory that all windows side by side may need; larger pictures are shared well among threads as they are."""
+"""Memory that all windows side by side may need; larger frames are shared well among threads as they are."""
 
 MOST_IN_A_PASS = 8
 
@@ -50,7 +50,7 @@ def windows_in_a_pass(
     """How many windows of so many low-resolution pixels fill a GPU in one pass; a CPU has them side by side.
 
     Args:
-        pixels: of a picture.
+        pixels: of a frame.
         parameters: of the network, to which its multiply-adds for a pixel are in proportion.
         config: of the network.
         device: where it runs.

@@ -35,7 +35,7 @@ class Trial:
     fused: bool
     """Whether Triton kernels took part."""
     decibels: float | None
-    """PSNR against float32 on the CPU; infinite where all is equal, None where there was no picture to compare."""
+    """PSNR against float32 on the CPU; infinite where all is equal, None where there was no frame to compare."""
     reason: str = ""
     """What the device said where there was none."""
 
@@ -103,7 +103,7 @@ class SelfCheck:
         )
 
     def attempt(self, precision: Precision, fused: bool) -> tuple[StreamingRunner | None, Trial]:
-        """Computes in one way and compares; the network where there was a picture.
+        """Computes in one way and compares; the network where there was a frame.
 
         Raises:
             DeviceError: memory does not suffice.

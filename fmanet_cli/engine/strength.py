@@ -16,10 +16,10 @@ def check_strength(strength: float) -> None:
         )
 
 
-def enlarged(picture: Tensor, scale: int) -> Tensor:
+def enlarged(image: Tensor, scale: int) -> Tensor:
     """(3, H, W) in [0, 1] to (3, scale * H, scale * W) by bicubic interpolation (a = -0.75), not clipped."""
-    size = (scale * picture.shape[-2], scale * picture.shape[-1])
-    return F.interpolate(picture[None].float(), size=size, mode="bicubic", align_corners=False)[0]
+    size = (scale * image.shape[-2], scale * image.shape[-1])
+    return F.interpolate(image[None].float(), size=size, mode="bicubic", align_corners=False)[0]
 
 
 def blended(restored: Tensor, source: Tensor, strength: float) -> Tensor:

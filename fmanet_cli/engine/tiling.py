@@ -1,4 +1,4 @@
-"""Where tiles lie, and how their results are blended back into one picture."""
+"""Where tiles lie, and how their results are blended back into one frame."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ DEFAULT_OVERLAP = 16
 
 @dataclass(frozen=True, slots=True)
 class Tiling:
-    """How pictures are cut."""
+    """How frames are cut."""
 
     mode: Literal["auto", "whole", "tiles"]
-    """What was asked for: whole pictures where memory allows, whole pictures first, or tiles."""
+    """What was requested: whole frames where memory allows, whole frames first, or tiles."""
     size: int = 0
-    """Tile side in low-resolution pixels; 0 = whole pictures."""
+    """Tile side in low-resolution pixels; 0 = whole frames."""
     overlap: int = DEFAULT_OVERLAP
     """What neighbouring tiles share, in low-resolution pixels."""
 
     @staticmethod
-    def asked(tile: int | str, overlap: int = DEFAULT_OVERLAP) -> Tiling:
-        """`tile`: `auto`, 0 for whole pictures, or a tile side.
+    def requested(tile: int | str, overlap: int = DEFAULT_OVERLAP) -> Tiling:
+        """`tile`: `auto`, 0 for whole frames, or a tile side.
 
         Raises:
             OptionError: a value is out of range.
@@ -55,7 +55,7 @@ class Tiling:
 
 @dataclass(frozen=True, slots=True)
 class Tile:
-    """A rectangle of the low-resolution picture."""
+    """A rectangle of the low-resolution frame."""
 
     top: int
     left: int
@@ -82,7 +82,7 @@ def plan_spans(length: int, size: int, overlap: int) -> list[tuple[int, int]]:
 
 
 def plan_tiles(height: int, width: int, *, tile: int, overlap: int) -> list[Tile]:
-    """Equal tiles that cover a picture; `tile` and `overlap` in low-resolution pixels, `tile` 0 for the whole."""
+    """Equal tiles that cover a frame; `tile` and `overlap` in low-resolution pixels, `tile` 0 for the whole."""
     if tile == 0:
         return [Tile(0, 0, height, width)]
     return [

@@ -69,7 +69,7 @@ class RestoreSettings:
     size: str | None = None
     """Output size instead of `scale`: `WxH`, or a shorter side such as `1080p` with the other that keeps the shape."""
     strength: float = 1.0
-    """Share of the network's picture in each frame, in [0, 1]; the rest is the source enlarged by bicubic
+    """Share of the network's result in each frame, in [0, 1]; the rest is the source enlarged by bicubic
     interpolation."""
     audio: str = "copy"
     """`copy`, `aac` or `none`."""
@@ -96,7 +96,7 @@ class RestoreSettings:
     scene_detect: str = "auto"
     """Where shots begin, which are restored apart: `auto`, `off`, or a text file with one frame number on a line."""
     scene_threshold: float = DEFAULT_THRESHOLD
-    """Of `auto`: share of a picture's contrast that the frame before must leave unexplained at a cut."""
+    """Of `auto`: share of a frame's contrast that the frame before must leave unexplained at a cut."""
     verify: bool = True
     """Hold the finished file against the source before it gets its name."""
     resume: bool = True
@@ -177,9 +177,9 @@ class RestoreReport:
     precision: str
     """`fp32`, `fp16` or `bf16`, at the end of the run."""
     tiling: Tiling
-    """How pictures were cut at the end of the run."""
+    """How frames were cut at the end of the run."""
     strength: float = 1.0
-    """Share of the network's picture in each frame."""
+    """Share of the network's result in each frame."""
     warnings: tuple[str, ...]
     """What was lost, guessed or changed on the way."""
     verification: VerificationResult | None = None

@@ -42,9 +42,9 @@ class FilmTask:
     plan: OutputPlan
     """How they are made."""
     tiling: Tiling
-    """How pictures are computed."""
+    """How frames are computed."""
     strength: float = 1.0
-    """Share of the network's picture in each frame."""
+    """Share of the network's result in each frame."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,7 +82,7 @@ class SpanResult:
     precision: str
     """What the network computed in at the end."""
     tiling: Tiling
-    """How pictures were cut at the end."""
+    """How frames were cut at the end."""
     warnings: tuple[str, ...]
     """What the user should know."""
 

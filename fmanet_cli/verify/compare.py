@@ -133,7 +133,7 @@ def _reader_of_output(path: str) -> SamplingReader:
 
 
 def _plan_again(path: str, output: VideoInfo, requested: Expectation) -> OutputPlan:
-    """The plan of the run, as far as the files and what was asked tell it."""
+    """The plan of the run, as far as the files and what was requested tell it."""
     with VideoReader(
         path,
         start_seconds=requested.start_seconds,
@@ -212,7 +212,7 @@ def _side(info: VideoInfo, found: Inspection, timeline: Timeline) -> _Side:
 
 
 def _span(info: VideoInfo, run: RunFacts | None) -> Span:
-    """The part of the other streams that goes with the asked part of the video."""
+    """The part of the other streams that goes with the requested part of the video."""
     start = info.trim_start_seconds
     if start is not None:
         start = run.timeline.first_seconds if run is not None else _decoded_start(info)
@@ -221,7 +221,7 @@ def _span(info: VideoInfo, run: RunFacts | None) -> Span:
 
 
 def _decoded_start(info: VideoInfo) -> Fraction:
-    """When the first frame of an asked part is shown."""
+    """When the first frame of a requested part is shown."""
     with VideoReader(
         info.path,
         start_seconds=float(info.trim_start_seconds or 0),

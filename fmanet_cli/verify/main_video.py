@@ -86,7 +86,7 @@ def _depth_row(pair: VideoPair) -> VerificationRow:
         verdict = Verdict.DIFFERS
     else:
         settings = pair.plan.settings
-        is_requested = settings is not None and settings.asked.pix_fmt is not None
+        is_requested = settings is not None and settings.requested.pix_fmt is not None
         verdict = Verdict.CONVERTED if after > before or is_requested else Verdict.LOST
     return VerificationRow("bit depth", str(before), str(after), verdict)
 

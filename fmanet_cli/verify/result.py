@@ -18,7 +18,7 @@ class Verdict(StrEnum):
     LOST = "not kept by the container"
     """The container or codec cannot hold it: a loss that was to be expected."""
     CONVERTED = "converted"
-    """Changed on purpose, as asked or as the writer said."""
+    """Changed on purpose, as requested or as the writer said."""
 
 
 @dataclass(frozen=True, slots=True)

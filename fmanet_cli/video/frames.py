@@ -19,7 +19,7 @@ DisplayMatrix = tuple[int, int, int, int, int, int, int, int, int]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Frame:
-    """One picture and when it is shown."""
+    """One image and when it is shown."""
 
     image: np.ndarray
     """(H, W, 3) float32, RGB, [0, 1], gamma-coded as in the file."""
@@ -32,7 +32,7 @@ class Frame:
     starts_shot: bool = False
     """Whether a cut lies before it, so that nothing may be mixed with the frames before."""
     captioned: av.VideoFrame | None = None
-    """The decoded picture, where it carries closed captions, for an encoder that writes them; None = none."""
+    """The decoded frame, where it carries closed captions, for an encoder that writes them; None = none."""
 
     def __post_init__(self) -> None:
         if self.image.ndim != 3 or self.image.shape[2] != 3 or self.image.dtype != np.float32:
@@ -58,7 +58,7 @@ class Frame:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PlanarFrame:
-    """One picture as an encoder takes it, and when it is shown."""
+    """One image as an encoder takes it, and when it is shown."""
 
     planes: Planes
     """Luma, Cb and Cr codes."""
@@ -106,7 +106,7 @@ class StatedColour:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Crop:
-    """Rows and columns at the edges of the coded picture that are not shown."""
+    """Rows and columns at the edges of the coded image that are not shown."""
 
     top: int = 0
     """Rows."""
@@ -123,18 +123,18 @@ class VideoMarks:
     """What a video stream says beside its pixels and colours."""
 
     captions: bool = False
-    """Closed captions (CTA-708, ATSC A/53) inside the pictures."""
+    """Closed captions (CTA-708, ATSC A/53) inside the frames."""
     hdr10_plus: bool = False
     """Dynamic HDR metadata of HDR10+ or HDR Vivid."""
     dolby_vision: str = ""
-    """Profile and compatibility such as ``8.4``; ``unknown`` where only the pictures carry it; empty = none."""
+    """Profile and compatibility such as ``8.4``; ``unknown`` where only the frames carry it; empty = none."""
     spherical: str = ""
     """Projection of a 360 degree video such as ``equirectangular``; empty = none."""
     mapping: tuple[int, ...] = ()
     """Of a 360 degree video, as FFmpeg counts: number of the projection, yaw, pitch and roll in 1/65536 degree, left,
     top, right and bottom bound in 1/2^32 of the sphere, padding in pixels; empty = not known."""
     stereo: str = ""
-    """How two views lie in a picture, such as ``side by side``; empty = one view."""
+    """How two views lie in an image, such as ``side by side``; empty = one view."""
 
     def named(self) -> dict[str, str]:
         """What there is: name -> value, in the words of warnings and tables."""
@@ -177,7 +177,7 @@ class StreamInfo:
     title: str = ""
     """Title, or the file name of an attachment."""
     is_cover: bool = False
-    """Whether a video stream is a still picture attached to the file."""
+    """Whether a video stream is a still image attached to the file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,9 +201,9 @@ class VideoInfo:
     path: str
     """Path, image sequence pattern, or ``-`` for standard input."""
     height: int
-    """Of the coded picture, before rotation, in pixels."""
+    """Of the coded image, before rotation, in pixels."""
     width: int
-    """Of the coded picture, before rotation, in pixels."""
+    """Of the coded image, before rotation, in pixels."""
     time_base: Fraction
     """Seconds per tick of every timestamp of the video stream."""
     frame_rate: Fraction
@@ -257,7 +257,7 @@ class VideoInfo:
     marks: VideoMarks = NO_MARKS
     """Captions, dynamic HDR, 360 degree and stereo marks."""
     crop: Crop | None = None
-    """What was cut off the coded picture, because the container says that it is not shown; None = nothing."""
+    """What was cut off the coded image, because the container says that it is not shown; None = nothing."""
 
     def __post_init__(self) -> None:
         if self.height < 1 or self.width < 1:

@@ -64,7 +64,7 @@ class Colour:
 Planes = tuple[np.ndarray, np.ndarray, np.ndarray]
 """Luma, Cb and Cr codes, (H, W) each, chroma smaller where it is subsampled; uint8 for 8 bits, uint16 for more."""
 
-Picture = np.ndarray | Planes
+ImageOrPlanes = np.ndarray | Planes
 """What can be encoded: (H, W, 3) float32 RGB in [0, 1], or planes."""
 
 
@@ -93,7 +93,7 @@ class PlaneFormat:
         return np.uint8 if self.bits == 8 else np.uint16
 
     def shapes(self, height: int, width: int) -> tuple[tuple[int, int], ...]:
-        """(height, width) of each plane of a picture."""
+        """(height, width) of each plane of an image."""
         rows = (height + self.vertical_shift) >> self.vertical_shift
         columns = (width + self.horizontal_shift) >> self.horizontal_shift
         return (height, width), (rows, columns), (rows, columns)
@@ -105,7 +105,7 @@ def is_known_matrix(matrix: int) -> bool:
 
 
 def guessed_matrix(height: int, width: int) -> int:
-    """The usual matrix of an untagged picture: BT.709 from 720 lines or 1280 columns, else BT.601."""
+    """The usual matrix of an untagged image: BT.709 from 720 lines or 1280 columns, else BT.601."""
     if height >= 720 or width >= 1280:
         return 1
     return 5 if height in (288, 576) else 6

@@ -171,7 +171,7 @@ def _filled_frame(
     into: av.VideoFrame | None,
     width: int | None = None,
 ) -> av.VideoFrame:
-    """`width`: of the picture, where the first plane has several components for each pixel."""
+    """`width`: of the image, where the first plane has several components for each pixel."""
     frame = into or av.VideoFrame(width or planes[0].shape[1], planes[0].shape[0], format_name)
     for number, plane in enumerate(planes):
         target = frame.planes[number]

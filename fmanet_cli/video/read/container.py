@@ -56,7 +56,7 @@ class ReadChoices:
 
 
 class ContainerSource:
-    """The main video stream of one container; iterate ``pictures()`` once."""
+    """The main video stream of one container; iterate ``decoded_frames()`` once."""
 
     def __init__(self, path: str, *, faults: FaultLog, choices: ReadChoices):
         self.path = path
@@ -123,7 +123,7 @@ class ContainerSource:
         method, crop = choices.deinterlace, self.crop or Crop()
         first, stream, container = frames[0], self.stream, self.container
         codec = probe.codec_name(stream)
-        described, warnings = probe.colour_of(first, declared=declared, codec=codec, asked=choices.colour)
+        described, warnings = probe.colour_of(first, declared=declared, codec=codec, requested=choices.colour)
         self.faults.notes.add(*warnings)
         layout = pixel_layout(first.format.name)
         if (layout.has_alpha and smallest_alpha(first) < 1) or stream.metadata.get("alpha_mode") == "1":
@@ -172,7 +172,7 @@ class ContainerSource:
         """Whether decoding can begin elsewhere than at the first frame."""
         return not self._reads_pipe and self.container.format.name in _SEEKABLE_CONTAINERS
 
-    def pictures(self, start_seconds: Fraction | None, *, near_pts: int | None = None) -> Iterator[av.VideoFrame]:
+    def decoded_frames(self, start_seconds: Fraction | None, *, near_pts: int | None = None) -> Iterator[av.VideoFrame]:
         """Frames in presentation order.
 
         start_seconds: some frames before it may be left out already. near_pts: begin at a key frame that should lie
@@ -188,7 +188,7 @@ class ContainerSource:
             frames = self._decode_all(may_start_broken=True)
             if near_pts is not None:
                 # Frames shown before the key frame may refer to others that were not decoded; so do those after a mere
-                # recovery point, from which the picture is refreshed strip by strip.
+                # recovery point, from which the frame is refreshed strip by strip.
                 frames = dropwhile(lambda frame: not (frame.key_frame and frame.pict_type == PictureType.I), frames)
         if self._deinterlace_method is not None:
             frames = deinterlaced(
@@ -205,7 +205,7 @@ class ContainerSource:
             raise VideoReadError(f"{self.path} cannot be read on: {error.strerror}") from error
 
     def keep_packets(self, stream_indices: set[int]) -> None:
-        """Collect the packets of other streams while decoding, for ``take_packets``; call before ``pictures``."""
+        """Collect the packets of other streams while decoding, for ``take_packets``; call before ``decoded_frames``."""
         self._kept_streams = stream_indices
         self._pending_packets = deque(p for p in self._pending_packets if p.stream.index in stream_indices)
 
@@ -221,7 +221,7 @@ class ContainerSource:
             samples.setdefault(packet.stream.index, []).append(packet)
         return samples
 
-    def drop_unasked_packets(self) -> None:
+    def drop_unrequested_packets(self) -> None:
         """Forget the packets of other streams unless somebody asked for them."""
         if self._kept_streams is None:
             self.keep_packets(set())
@@ -254,7 +254,7 @@ class ContainerSource:
             if packet.is_corrupt:
                 self.faults.add(self._corruption(packet), fatal=is_fatal)
             if packet.size == 0 and packet.pts is not None:
-                # Theora repeats a picture with an empty packet; the one before is only shown longer.
+                # Theora repeats a frame with an empty packet; the one before is only shown longer.
                 self._ends_repeated = True
                 continue
             try:
@@ -300,7 +300,7 @@ class ContainerSource:
         self._marks = found
 
     def _corruption(self, packet: av.Packet) -> str:
-        """In words; MPEG-TS numbers its packets, and a jump says nothing of the picture itself."""
+        """In words; MPEG-TS numbers its packets, and a jump says nothing of the frame itself."""
         if self.container.format.name == "mpegts":
             return f"MPEG-TS packets are missing{_place(packet, 'before')}: lost at the recording, or parts were joined"
         return f"a packet{_place(packet)} is damaged"

@@ -12,7 +12,7 @@ import av.filter
 from fmanet_cli.video.read.rational import to_fraction
 
 METHODS = ("bwdif", "yadif")
-"""Filters that can be asked for; bwdif is the better one (54.2 against 52.4 dB on fields of a known scene)."""
+"""Filters that can be requested; bwdif is the better one (54.2 against 52.4 dB on fields of a known scene)."""
 
 
 def deinterlaced(

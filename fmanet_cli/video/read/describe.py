@@ -46,21 +46,21 @@ class DeclaredTags:
     """H.273 code."""
 
 
-def main_video_stream(container: av.container.InputContainer, asked: int | None = None) -> av.VideoStream | None:
-    """The video stream to restore: the asked one, else the best as players choose it; None when there is none.
+def main_video_stream(container: av.container.InputContainer, requested: int | None = None) -> av.VideoStream | None:
+    """The video stream to restore: the requested one, else the best as players choose it; None when there is none.
 
     Moving pictures come before still ones, then what is marked as default, then more pixels, then more frames.
-    Raises OptionError when the asked stream is no video that can be decoded.
+    Raises OptionError when the requested stream is no video that can be decoded.
     """
     streams = [stream for stream in container.streams.video if stream.codec_context is not None]
-    if asked is None:
+    if requested is None:
         films = [stream for stream in streams if not is_cover(stream)]
         return max(films, key=_rank, default=None)
     for stream in streams:
-        if stream.index == asked:
+        if stream.index == requested:
             return stream
     known = ", ".join(str(stream.index) for stream in streams) or "none"
-    raise OptionError(f"stream {asked} is no video that can be decoded; video streams: {known}")
+    raise OptionError(f"stream {requested} is no video that can be decoded; video streams: {known}")
 
 
 def _rank(stream: av.VideoStream) -> tuple[bool, bool, bool, int, int, int]:
@@ -76,7 +76,7 @@ def _rank(stream: av.VideoStream) -> tuple[bool, bool, bool, int, int, int]:
 
 
 def is_cover(stream: Any) -> bool:
-    """Whether a video stream is a still picture attached to the file."""
+    """Whether a video stream is a still image attached to the file."""
     still = av.stream.Disposition.attached_pic | av.stream.Disposition.timed_thumbnails
     return stream.type == "video" and bool(stream.disposition & still)
 
@@ -112,18 +112,18 @@ def _stated(frame: av.VideoFrame | None, name: str, declared: int) -> int | None
 
 
 def colour_of(
-    frame: av.VideoFrame, *, declared: DeclaredTags, codec: str, asked: str = "auto"
+    frame: av.VideoFrame, *, declared: DeclaredTags, codec: str, requested: str = "auto"
 ) -> tuple[Colour, list[str]]:
-    """What the pixels mean: what was asked for, else the frame's tags, else the container's, else the usual guess.
+    """What the pixels mean: what was requested, else the frame's tags, else the container's, else the usual guess.
 
-    RGB pictures get the colour that they are to be encoded with. The second value holds warnings.
+    RGB frames get the colour that they are to be encoded with. The second value holds warnings.
     """
     warnings = []
-    asked_matrix, asked_full = parse_colour(asked)
+    requested_matrix, requested_full = parse_colour(requested)
     layout = pixel_layout(frame.format.name)
     matrix = _first_said((int(frame.colorspace), declared.matrix), unset=(0, UNSPECIFIED))
-    if asked_matrix is not None:
-        matrix = asked_matrix
+    if requested_matrix is not None:
+        matrix = requested_matrix
     elif layout.is_rgb:
         matrix = 1
     elif matrix is None:
@@ -133,8 +133,8 @@ def colour_of(
         warnings.append(f"colour matrix {matrix} is not supported; the pixels are read and tagged with {fallback}")
         matrix = fallback
     color_range = _first_said((int(frame.color_range), declared.range), unset=(0,))
-    if asked_full is not None:
-        full_range = asked_full
+    if requested_full is not None:
+        full_range = requested_full
     elif layout.is_rgb:
         full_range = False
     elif frame.format.name.startswith("yuvj"):

@@ -9,7 +9,7 @@ _LISTED = 100
 
 
 class FaultLog:
-    """Collects faults, and stops at the first one where that was asked for."""
+    """Collects faults, and stops at the first one where that was requested."""
 
     def __init__(self, path: str, *, stops: bool, notes: Notes):
         self.path = path

@@ -63,7 +63,7 @@ def declared_marks(side_data: dict[str, str]) -> VideoMarks:
 
 
 def declared_crop(side_data: dict[str, str], height: int, width: int) -> Crop | None:
-    """The clean aperture of MP4 or the cropping of Matroska; None when the whole picture is shown."""
+    """The clean aperture of MP4 or the cropping of Matroska; None when the whole frame is shown."""
     numbers = re.fullmatch(r"(\d+)/(\d+)/(\d+)/(\d+)", side_data.get("frame cropping", ""))
     if numbers is None:
         return None

@@ -14,7 +14,7 @@ from av.container import InputContainer
 from fmanet_cli.errors import VideoReadError
 
 MAX_PIXELS = 1 << 26
-"""Largest picture that is decoded; the float array of one such picture takes 805 MB."""
+"""Largest frame that is decoded; the float array of one such frame takes 805 MB."""
 
 _TEXT_FORMATS = ("tty", "bin", "xbin", "adf", "idf")
 """Demuxers that render text files as video; such a file is no video to restore."""
@@ -22,7 +22,7 @@ _TEXT_FORMATS = ("tty", "bin", "xbin", "adf", "idf")
 _REFERRING_FORMATS = {
     "hls", "concat", "dash", "sdp", "rtp", "rtsp", "sap", "imf", "webm_dash_manifest", "lavfi", "vobsub",
 }  # fmt: skip
-"""What names other files or addresses instead of holding pictures. FFmpeg would read whatever they point at, and wait
+"""What names other files or addresses instead of holding frames. FFmpeg would read whatever they point at, and wait
 for ever at a live one, already while it opens it."""
 
 _REFERRING_STARTS = (
@@ -66,7 +66,7 @@ def open_input(path: str | Path) -> InputContainer:
 
 
 def is_animated_webp(head: bytes) -> bool:
-    """Whether a file that begins with ``head`` (21 bytes or more) is a WebP with several pictures."""
+    """Whether a file that begins with ``head`` (21 bytes or more) is a WebP with several frames."""
     return head[:4] == b"RIFF" and head[8:16] == b"WEBPVP8X" and len(head) > 20 and bool(head[20] & 2)
 
 

@@ -221,7 +221,7 @@ class _Collector:
         return payload
 
     def _note_order(self, packet: av.Packet) -> None:
-        # Where pictures are reordered, times of presentation go back by themselves.
+        # Where frames are reordered, times of presentation go back by themselves.
         dts = packet.dts if packet.dts is not None or self._kind == "video" else packet.pts
         if dts is None:
             return

@@ -146,8 +146,8 @@ class VideoReader:
         self._source.close()
 
     def _stream_frames(self) -> Generator[Frame, None, None]:
-        """Frames whose duration is the distance to the next one; holds one decoded picture back."""
-        self._source.drop_unasked_packets()
+        """Frames whose duration is the distance to the next one; holds one decoded frame back."""
+        self._source.drop_unrequested_packets()
         info = self.info
         held: tuple[int, av.VideoFrame] | None = None
         end_seconds: Fraction | None = None
@@ -155,7 +155,7 @@ class VideoReader:
         clock = FrameClock(
             time_base=info.time_base, frame_rate=info.frame_rate, faults=self._faults, restarts=self.restarts
         )
-        for pts, picture in clock.timed(self._pictures()):
+        for pts, decoded in clock.timed(self._decoded_frames()):
             seconds = pts * info.time_base - info.start_seconds
             if info.trim_start_seconds is not None and seconds < info.trim_start_seconds:
                 continue
@@ -165,8 +165,8 @@ class VideoReader:
             held = None
             if info.trim_end_seconds is not None and seconds >= info.trim_end_seconds:
                 break
-            self._check_picture(picture, float(seconds))
-            held = pts, picture
+            self._check_decoded(decoded, float(seconds))
+            held = pts, decoded
         else:
             end_seconds = self._source.end_seconds()
         if held is not None:
@@ -174,43 +174,43 @@ class VideoReader:
         elif not self.frames_read:
             raise VideoReadError(f"{self.path} has no frame between the asked start and end")
 
-    def _pictures(self) -> Iterator[av.VideoFrame]:
+    def _decoded_frames(self) -> Iterator[av.VideoFrame]:
         if self._near_pts is not None and isinstance(self._source, ContainerSource):
-            return self._source.pictures(None, near_pts=self._near_pts)
-        return self._source.pictures(self.info.trim_start_seconds)
+            return self._source.decoded_frames(None, near_pts=self._near_pts)
+        return self._source.decoded_frames(self.info.trim_start_seconds)
 
-    def _last_duration(self, pts: int, picture: av.VideoFrame, end_seconds: Fraction | None, step: int) -> int:
+    def _last_duration(self, pts: int, decoded: av.VideoFrame, end_seconds: Fraction | None, step: int) -> int:
         """MP4 and Matroska know the end of the stream better than the decoder knows its last frame."""
         if end_seconds is not None and (left := round(end_seconds / self.info.time_base) - pts) > 0:
             return left
-        return picture.duration or step
+        return decoded.duration or step
 
-    def _check_picture(self, picture: av.VideoFrame, seconds: float) -> None:
+    def _check_decoded(self, decoded: av.VideoFrame, seconds: float) -> None:
         height, width = self._source.coded_size
-        if (picture.height, picture.width) != (height, width):
+        if (decoded.height, decoded.width) != (height, width):
             raise VideoReadError(
                 f"{self.path} changes size from {width}x{height} to "
-                f"{picture.width}x{picture.height} at {seconds:.2f} s; "
+                f"{decoded.width}x{decoded.height} at {seconds:.2f} s; "
                 "split it there and restore the parts"
             )
-        if picture.is_corrupt:
+        if decoded.is_corrupt:
             self._faults.add(f"the frame at {seconds:.2f} s is damaged")
 
-    def _warn_of_no_numbers(self, picture: av.VideoFrame) -> None:
+    def _warn_of_no_numbers(self, decoded: av.VideoFrame) -> None:
         """Once: the pixels that have no value are black where it is not a number or below all, else white."""
-        if not self._has_broken_pixels and (count := pixels_without_number(picture)):
+        if not self._has_broken_pixels and (count := pixels_without_number(decoded)):
             self._has_broken_pixels = True
             self._faults.notes.add(
                 f"frame {self.frames_read} has {count} pixels that are no finite numbers (NaN or infinite); "
                 "such pixels are read as black or white"
             )
 
-    def _as_frame(self, pts: int, picture: av.VideoFrame, *, duration: int) -> Frame:
-        self._warn_of_no_numbers(picture)
+    def _as_frame(self, pts: int, decoded: av.VideoFrame, *, duration: int) -> Frame:
+        self._warn_of_no_numbers(decoded)
         try:
-            image = frame_to_rgb(picture, self.info.colour)
+            image = frame_to_rgb(decoded, self.info.colour)
         except (ValueError, LookupError, av.error.FFmpegError) as error:
-            raise VideoReadError(f"{self.path} has pictures of format {picture.format.name}: {error}") from error
+            raise VideoReadError(f"{self.path} has pictures of format {decoded.format.name}: {error}") from error
         if crop := self.info.crop:
             image = image[crop.top : image.shape[0] - crop.bottom, crop.left : image.shape[1] - crop.right].copy()
         return Frame(
@@ -218,7 +218,7 @@ class VideoReader:
             pts=pts,
             time_base=self.info.time_base,
             duration=max(0, duration),
-            captioned=picture if has_captions(picture) else None,
+            captioned=decoded if has_captions(decoded) else None,
         )
 
 
@@ -249,8 +249,8 @@ def _trimmed_info(info: VideoInfo, start_seconds: float | None, end_seconds: flo
         return info
     count = info.frame_count
     if end_seconds is not None:
-        asked = round(end_seconds * info.frame_rate)
-        count = asked if count is None else min(count, asked)
+        requested = round(end_seconds * info.frame_rate)
+        count = requested if count is None else min(count, requested)
     if count is not None and start_seconds is not None:
         count = max(0, count - round(start_seconds * info.frame_rate))
     return replace(

@@ -21,7 +21,7 @@ from fmanet_cli.video.read.images import decode_image
 from fmanet_cli.video.read.source_state import SourceState
 
 DEFAULT_FRAME_RATE = Fraction(25)
-"""Frames a second of an image sequence when nothing else is asked."""
+"""Frames a second of an image sequence when nothing else is requested."""
 
 _NUMBERED_SUFFIXES = IMAGE_SUFFIXES | {".exr", ".ppm", ".dpx"}
 _NUMBER = re.compile(r"%(0(\d+))?d")
@@ -105,7 +105,7 @@ class ImageSource:
         layout = pixel_layout(first.format.name)
         rate = frame_rate or DEFAULT_FRAME_RATE
         codec = "mjpeg" if self._files[0].suffix.lower() in (".jpg", ".jpeg") else self._files[0].suffix[1:].lower()
-        described, warnings = colour_of(first, declared=DeclaredTags(2, 0, 2, 2), codec=codec, asked=colour)
+        described, warnings = colour_of(first, declared=DeclaredTags(2, 0, 2, 2), codec=codec, requested=colour)
         faults.notes.add(*warnings)
         if smallest_alpha(first) < 1:
             faults.notes.add("the images have transparency, which is dropped")
@@ -126,14 +126,14 @@ class ImageSource:
             duration_seconds=float(len(self._files) / rate),
         )
 
-    def pictures(self, _start_seconds: Fraction | None) -> Iterator[av.VideoFrame]:
+    def decoded_frames(self, _start_seconds: Fraction | None) -> Iterator[av.VideoFrame]:
         """Decoded images with their timestamps."""
         for number, file in enumerate(self._files):
-            picture = decode_image(file)
-            picture.pts, picture.time_base = number, self.info.time_base
-            yield picture
+            decoded = decode_image(file)
+            decoded.pts, decoded.time_base = number, self.info.time_base
+            yield decoded
 
-    def drop_unasked_packets(self) -> None:
+    def drop_unrequested_packets(self) -> None:
         """Nothing to do: images have no other streams."""
 
     def end_seconds(self) -> Fraction | None:

@@ -146,9 +146,9 @@ class SamplingReader(VideoReader):
         found = recorder.timeline()
         return Timeline(found.time_base, found.pts, found.last_duration, "decoded", self.problem_count)
 
-    def _as_frame(self, pts: int, picture: av.VideoFrame, *, duration: int) -> Frame:
+    def _as_frame(self, pts: int, decoded: av.VideoFrame, *, duration: int) -> Frame:
         if self.frames_read in self.wanted:
-            return super()._as_frame(pts, picture, duration=duration)
+            return super()._as_frame(pts, decoded, duration=duration)
         return Frame(_NO_IMAGE, pts=pts, time_base=self.info.time_base, duration=max(0, duration))
 
 

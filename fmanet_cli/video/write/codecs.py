@@ -1,4 +1,4 @@
-"""Video encoders: what can be asked of each, and the settings that follow for one output."""
+"""Video encoders: what can be requested of each, and the settings that follow for one output."""
 
 from __future__ import annotations
 
@@ -67,11 +67,11 @@ class Codec:
     quality_range: tuple[int, int] = (0, 51)
     """Smallest and largest quality value."""
     default_quality: float | None = None
-    """Used when nothing is asked."""
+    """Used when nothing is requested."""
     preset_option: str = ""
     """Name of its speed option; empty when it has none."""
     default_preset: str = ""
-    """Used when nothing is asked."""
+    """Used when nothing is requested."""
     options: Mapping[str, str] = field(default_factory=dict)
     """Options that are always set unless the user sets them."""
     pixel_formats: tuple[str, ...] = ("yuv420p", "yuv420p10le")
@@ -224,7 +224,7 @@ class VideoSettings:
     """Usual frame rate."""
     sample_aspect_ratio: Fraction = Fraction(1)
     """Width / height of a pixel as shown."""
-    asked: EncoderOptions = field(default_factory=EncoderOptions)
+    requested: EncoderOptions = field(default_factory=EncoderOptions)
     """What the user chose of this, for messages."""
 
 
@@ -246,29 +246,29 @@ def takes_stereo(codec: Codec, stereo: str) -> bool:
 
 
 def encoder_settings_options(
-    codec: Codec, asked: EncoderOptions, hdr: HdrMetadata | None, stereo: str = ""
+    codec: Codec, requested: EncoderOptions, hdr: HdrMetadata | None, stereo: str = ""
 ) -> dict[str, str]:
-    """Options for the encoder: defaults, what is asked, static HDR metadata, and a stereo mark that it takes.
+    """Options for the encoder: defaults, what is requested, static HDR metadata, and a stereo mark that it takes.
 
     Raises OptionError for a quality or preset that the encoder does not have.
     """
     options = dict(codec.options)
-    if asked.crf is not None and not codec.quality_option:
-        raise OptionError(f"{codec.name} has no constant quality; leave out crf={asked.crf:g}")
+    if requested.crf is not None and not codec.quality_option:
+        raise OptionError(f"{codec.name} has no constant quality; leave out crf={requested.crf:g}")
     if codec.quality_option:
-        quality = codec.default_quality if asked.crf is None else asked.crf
+        quality = codec.default_quality if requested.crf is None else requested.crf
         low, high = codec.quality_range
         if quality is None or not low <= quality <= high:
             raise OptionError(f"{codec.name} takes a quality from {low} to {high}, got crf={quality:g}")
         options[codec.quality_option] = f"{quality:g}"
-    if asked.preset == "":
+    if requested.preset == "":
         raise OptionError(f"the preset of {codec.name} must not be empty; leave it out for {codec.default_preset!r}")
-    if asked.preset is not None and not codec.preset_option:
-        raise OptionError(f"{codec.name} has no preset; leave out preset={asked.preset!r}")
+    if requested.preset is not None and not codec.preset_option:
+        raise OptionError(f"{codec.name} has no preset; leave out preset={requested.preset!r}")
     if codec.preset_option:
-        options[codec.preset_option] = codec.default_preset if asked.preset is None else asked.preset
+        options[codec.preset_option] = codec.default_preset if requested.preset is None else requested.preset
     parameters = {} if codec.hdr is None or hdr is None else _hdr_parameters(codec.hdr, hdr)
-    for key, value in asked.extra.items():
+    for key, value in requested.extra.items():
         _refuse_own(codec, key, value)
         options[key] = f"{options[key]}:{value}" if key in options and key.endswith("-params") else value
     if takes_stereo(codec, stereo):
@@ -293,22 +293,22 @@ def _refuse_own(codec: Codec, key: str, value: str) -> None:
         raise OptionError(f"option {key} follows the source and cannot be set, got {key}={value}; leave it out")
 
 
-def choose_pixel_format(codec: Codec, asked: str | None, *, bit_depth: int, height: int, width: int) -> str:
-    """The asked pixel format if the encoder takes it, else its default for a bit depth.
+def choose_pixel_format(codec: Codec, requested: str | None, *, bit_depth: int, height: int, width: int) -> str:
+    """The requested pixel format if the encoder takes it, else its default for a bit depth.
 
     Raises OptionError for a format the encoder does not take at this size.
     """
     odd = height % 2 or width % 2
     available = [pixel_format.name for pixel_format in av.codec.Codec(codec.name, "w").video_formats or ()]
-    if asked is None:
+    if requested is None:
         chosen = next((f for f in codec.pixel_formats if pixel_layout(f).bits >= bit_depth), codec.pixel_formats[-1])
         whole = chosen.replace("420", "444")
         return whole if odd and not codec.takes_odd_subsampled_sizes and whole in available else chosen
-    if available and asked not in available:
-        raise OptionError(f"{codec.name} does not take pixel format {asked!r}; it takes {', '.join(available)}")
-    if odd and "420" in asked and not codec.takes_odd_subsampled_sizes:
-        raise OptionError(f"{codec.name} cannot encode {width}x{height} as {asked}; use yuv444p or an even size")
-    return asked
+    if available and requested not in available:
+        raise OptionError(f"{codec.name} does not take pixel format {requested!r}; it takes {', '.join(available)}")
+    if odd and "420" in requested and not codec.takes_odd_subsampled_sizes:
+        raise OptionError(f"{codec.name} cannot encode {width}x{height} as {requested}; use yuv444p or an even size")
+    return requested
 
 
 def add_video_stream(container: av.container.OutputContainer, settings: VideoSettings) -> av.VideoStream:

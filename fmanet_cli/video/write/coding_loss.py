@@ -49,9 +49,9 @@ def code_frames(frames: Sequence[np.ndarray], *, codec: str, options: Mapping[st
     encoder.time_base, encoder.framerate = Fraction(1, _RATE), Fraction(_RATE)
     encoder.thread_count = 1
     encoder.options = dict(options)
-    pictures = [rgb_to_frame(frame, pixel_format, colour) for frame in frames]
+    images = [rgb_to_frame(frame, pixel_format, colour) for frame in frames]
     try:
-        decoded = _decode(encoder, _encode(encoder, pictures))
+        decoded = _decode(encoder, _encode(encoder, images))
     except av.error.FFmpegError as error:
         raise OptionError(f"{codec} refuses frames of {width}x{height} with {dict(options)}: {error}") from error
     if len(decoded) != len(frames):
@@ -59,11 +59,11 @@ def code_frames(frames: Sequence[np.ndarray], *, codec: str, options: Mapping[st
     return [frame_to_rgb(frame, colour) for frame in decoded]
 
 
-def _encode(encoder: VideoCodecContext, pictures: Sequence[av.VideoFrame]) -> list[av.Packet]:
+def _encode(encoder: VideoCodecContext, images: Sequence[av.VideoFrame]) -> list[av.Packet]:
     packets = []
-    for time, picture in enumerate(pictures):
-        picture.pts, picture.time_base = time, Fraction(1, _RATE)
-        packets += encoder.encode(picture)
+    for time, image in enumerate(images):
+        image.pts, image.time_base = time, Fraction(1, _RATE)
+        packets += encoder.encode(image)
     return packets + encoder.encode(None)
 
 

@@ -22,9 +22,9 @@ class Container:
     families: tuple[str, ...]
     """Video that it holds, as in ``Codec.family``; the first has the default encoder."""
     default_codec: str = "libx264"
-    """Encoder when nothing is asked."""
+    """Encoder when nothing is requested."""
     pipe_codec: str = ""
-    """Lossless encoder for standard output, where another program goes on, when nothing is asked; empty = as above."""
+    """Lossless encoder for standard output, where another program goes on, when nothing is said; empty = as above."""
     aspect_families: tuple[str, ...] = ()
     """Video whose sample aspect ratio survives."""
     holds_rotation: bool = False

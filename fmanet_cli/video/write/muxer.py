@@ -13,7 +13,7 @@ import av
 
 from fmanet_cli.errors import VideoWriteError
 from fmanet_cli.notes import Notes
-from fmanet_cli.video.pixels.colour import Picture
+from fmanet_cli.video.pixels.colour import ImageOrPlanes
 from fmanet_cli.video.read.container import ContainerSource
 from fmanet_cli.video.read.reader import VideoReader
 from fmanet_cli.video.write.decode_timestamps import DecodeTimes
@@ -107,7 +107,7 @@ class ContainerOutput:
             notes=self._notes,
         )
 
-    def write(self, picture: Picture, *, pts: int, duration: int, captioned: av.VideoFrame | None = None) -> None:
+    def write(self, image: ImageOrPlanes, *, pts: int, duration: int, captioned: av.VideoFrame | None = None) -> None:
         """Encode one picture, and copy what belongs to the time until there."""
         if self._container.has_timestamps:
             pts += round(self._shift / self._settings.time_base)
@@ -118,7 +118,7 @@ class ContainerOutput:
         self._written += 1
         assert self._encoder is not None and self._times is not None
         self._times.shows(pts, duration)
-        for packet in self._encoder.encode(picture, pts=pts, duration=duration, captioned=captioned):
+        for packet in self._encoder.encode(image, pts=pts, duration=duration, captioned=captioned):
             self._mux_video(self._times.timed(packet))
         self._mux_others(self._dts_end)
 

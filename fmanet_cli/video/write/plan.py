@@ -9,7 +9,7 @@ from fractions import Fraction
 from typing import Any
 
 from fmanet_cli.video.frames import CAPTIONS, NO_MARKS, DisplayMatrix, Frame, PlanarFrame, VideoInfo, VideoMarks
-from fmanet_cli.video.pixels.colour import Picture, PlaneFormat
+from fmanet_cli.video.pixels.colour import ImageOrPlanes, PlaneFormat
 from fmanet_cli.video.pixels.formats import pixel_layout
 from fmanet_cli.video.write.codecs import VideoSettings
 from fmanet_cli.video.write.containers import Container
@@ -58,7 +58,7 @@ class OutputPlan:
             return 16 if self.like.bit_depth > 8 else 8
         return pixel_layout(self.settings.pix_fmt).bits
 
-    def as_encoded(self, frame: Frame | PlanarFrame) -> Picture:
+    def as_encoded(self, frame: Frame | PlanarFrame) -> ImageOrPlanes:
         """The picture of a restored frame as the encoder takes it, turned where the container cannot say it."""
         if isinstance(frame, PlanarFrame):
             return frame.planes
@@ -96,7 +96,7 @@ class OutputPlan:
     def identity(self) -> dict[str, Any]:
         """Plain values of all that decides over the output's packets, so that an interrupted run can be held to it."""
         video = {} if self.settings is None else asdict(self.settings)
-        for known in ("asked", "codec"):
+        for known in ("requested", "codec"):
             video.pop(known, None)
         return {
             "container": "" if self.container is None else self.container.name,

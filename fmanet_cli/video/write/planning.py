@@ -65,7 +65,7 @@ def plan_output(
         like: the source's facts.
         scale: height and width of the frames against the source.
         size: (height, width) in pixels instead.
-        encoder: what is asked of the encoder.
+        encoder: what is requested of the encoder.
         audio: `copy`, `aac` or `none`.
         container: itself, FFmpeg's or a short name; None = what the suffix says, and Matroska for standard output.
         source: the reader, needed for the other streams of standard input.
@@ -76,12 +76,12 @@ def plan_output(
     Raises:
         OptionError: something cannot be honoured.
     """
-    name, asked = str(path), encoder or EncoderOptions()
+    name, requested = str(path), encoder or EncoderOptions()
     height, width = size or (like.height * scale, like.width * scale)
     _check_size(height, width)
     draft = _Draft(like, height, width)
     if name != "-" and is_sequence_pattern(name):
-        return draft.sequence(Path(name), asked, None if container is IMAGE_SEQUENCE else container)
+        return draft.sequence(Path(name), requested, None if container is IMAGE_SEQUENCE else container)
     is_pipe = name == "-"
     if container is not None:
         chosen = container if isinstance(container, Container) else named_container(container)
@@ -90,10 +90,10 @@ def plan_output(
     if is_pipe and chosen.name not in _PIPED_CONTAINERS:
         raise OptionError(f"{chosen.name} cannot be written to a pipe; use one of {', '.join(_PIPED_CONTAINERS)}")
     matrix = draft.bake_orientation(holds_rotation=chosen.holds_rotation, name=chosen.name)
-    codec = draft.codec(asked, chosen, is_pipe=is_pipe)
+    codec = draft.codec(requested, chosen, is_pipe=is_pipe)
     is_joined = in_segments and not is_pipe and not like.is_pipe
     marks = draft.carried_marks(codec, chosen, is_joined=is_joined)
-    settings = draft.settings(asked, chosen, codec, marks)
+    settings = draft.settings(requested, chosen, codec, marks)
     plan = OutputPlan(
         like=like,
         height=height,
@@ -118,13 +118,13 @@ class _Draft:
         self.losses: list[str] = []
         self.baked_matrix: DisplayMatrix | None = None
 
-    def sequence(self, pattern: Path, asked: EncoderOptions, container: object) -> OutputPlan:
+    def sequence(self, pattern: Path, requested: EncoderOptions, container: object) -> OutputPlan:
         """Numbered images."""
         if container is not None:
             raise OptionError(f"an image sequence has no container, got {container!r}; leave it out")
         if pattern.suffix.lower() != ".png":
             raise OptionError(f"image sequences are written as .png, got {pattern.name!r}")
-        if asked != EncoderOptions():
+        if requested != EncoderOptions():
             raise OptionError("codec, crf, preset and pix_fmt do not apply to an image sequence; leave them out")
         self.losses.extend(self.like.marks.losses(NO_MARKS))
         self.bake_orientation(holds_rotation=False, name="an image sequence")
@@ -151,9 +151,11 @@ class _Draft:
             self.losses.append(f"the rotation of the video is lost: {name} cannot hold it")
         return None
 
-    def codec(self, asked: EncoderOptions, container: Container, *, is_pipe: bool) -> Codec:
+    def codec(self, requested: EncoderOptions, container: Container, *, is_pipe: bool) -> Codec:
         """The encoder."""
-        codec = find_codec(_default_codec(asked, container, is_pipe=is_pipe) if asked.codec is None else asked.codec)
+        codec = find_codec(
+            _default_codec(requested, container, is_pipe=is_pipe) if requested.codec is None else requested.codec
+        )
         if codec.family not in container.families:
             raise OptionError(
                 f"{container.name} cannot hold {codec.name}; it holds {', '.join(container.families)}, and matroska all"
@@ -178,7 +180,9 @@ class _Draft:
         self.losses.extend(marks.losses(carried))
         return carried
 
-    def settings(self, asked: EncoderOptions, container: Container, codec: Codec, marks: VideoMarks) -> VideoSettings:
+    def settings(
+        self, requested: EncoderOptions, container: Container, codec: Codec, marks: VideoMarks
+    ) -> VideoSettings:
         """How the video is encoded."""
         like = self.like
         turned = self.baked_matrix is not None and swaps_sides(self.baked_matrix)
@@ -188,9 +192,9 @@ class _Draft:
                 f"{codec.name} encodes at most {codec.largest_side} pixels a side, the output would be "
                 f"{width}x{height}; ask for a smaller one or use another codec"
             )
-        pix_fmt = choose_pixel_format(codec, asked.pix_fmt, bit_depth=like.bit_depth, height=height, width=width)
+        pix_fmt = choose_pixel_format(codec, requested.pix_fmt, bit_depth=like.bit_depth, height=height, width=width)
         layout = pixel_layout(pix_fmt)
-        if asked.pix_fmt is None and layout.bits < min(like.bit_depth, 10):
+        if requested.pix_fmt is None and layout.bits < min(like.bit_depth, 10):
             self.losses.append(f"{like.bit_depth} bits become {layout.bits}: {codec.name} has no more here")
         aspect = like.sample_aspect_ratio * Fraction(like.width * self.height, self.width * like.height)
         if turned:
@@ -208,7 +212,8 @@ class _Draft:
             self.losses.append(f"the HDR mastering metadata is lost: {codec.name} does not take it")
         return VideoSettings(
             codec=codec,
-            options=dict(container.encoder_options) | encoder_settings_options(codec, asked, like.hdr, marks.stereo),
+            options=dict(container.encoder_options)
+            | encoder_settings_options(codec, requested, like.hdr, marks.stereo),
             height=height,
             width=width,
             pix_fmt=pix_fmt,
@@ -216,7 +221,7 @@ class _Draft:
             time_base=like.time_base if container.has_timestamps else 1 / like.frame_rate,
             frame_rate=like.frame_rate,
             sample_aspect_ratio=aspect.limit_denominator(65535),
-            asked=asked,
+            requested=requested,
         )
 
 
@@ -228,9 +233,9 @@ def _check_size(height: int, width: int) -> None:
         raise OptionError(f"the output would be {width}x{height}, more than {MAX_PIXELS} pixels; ask for a smaller one")
 
 
-def _default_codec(asked: EncoderOptions, container: Container, *, is_pipe: bool) -> str:
-    """A quality or preset that was asked for is one of the usual encoder, not of a lossless one."""
-    is_lossless = is_pipe and asked.crf is None and asked.preset is None and not asked.extra
+def _default_codec(requested: EncoderOptions, container: Container, *, is_pipe: bool) -> str:
+    """A quality or preset that was requested is one of the usual encoder, not of a lossless one."""
+    is_lossless = is_pipe and requested.crf is None and requested.preset is None and not requested.extra
     return (is_lossless and container.pipe_codec) or container.default_codec
 
 

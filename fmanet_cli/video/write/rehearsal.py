@@ -1,4 +1,4 @@
-"""What an encoder says and gives when it is tried before the run, held against what was asked of it."""
+"""What an encoder says and gives when it is tried before the run, held against what was requested of it."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def rehearse(
 ) -> None:
     """Write one frame and the first packets of every stream into memory, so that failure comes before the work.
 
-    Raises OptionError when encoder and container do not go together, or what was written is not what was asked for.
+    Raises OptionError when encoder and container do not go together, or what was written is not what was requested.
     """
     settings, container, content = plan.settings, plan.container, io.BytesIO()
     assert settings is not None and container is not None
@@ -95,7 +95,7 @@ def refusal(error: Exception, logs: Logs, settings: VideoSettings, container: Co
     reason = "; ".join(spoken) or getattr(error, "strerror", None) or str(error)
     names = {codec.preset_option: "preset", codec.quality_option: "crf"}
     # What was asked for comes first: a default that is named beside it is not at fault.
-    for key, value in {**settings.asked.extra, **settings.options}.items():
+    for key, value in {**settings.requested.extra, **settings.options}.items():
         if value and all(re.search(rf"(?<!\w){re.escape(word)}(?!\w)", reason) for word in (key, value)):
             return OptionError(f"{codec.name} does not take {names.get(key, key)}={value!r}: {reason}")
     if codec.needs_device and spoken:
@@ -144,7 +144,7 @@ def _code(number: int | None) -> str:
 
 def _chosen(settings: VideoSettings) -> str:
     """What was asked of the encoder, in brackets."""
-    asked = settings.asked
-    named = {"pix_fmt": asked.pix_fmt, "preset": asked.preset, **asked.extra}
+    requested = settings.requested
+    named = {"pix_fmt": requested.pix_fmt, "preset": requested.preset, **requested.extra}
     texts = [f"{key}={value}" for key, value in named.items() if value is not None]
     return f" ({', '.join([f'{settings.width}x{settings.height}', *texts])})"

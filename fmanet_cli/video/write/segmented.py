@@ -11,7 +11,7 @@ from pathlib import Path
 import av
 
 from fmanet_cli.errors import VideoWriteError
-from fmanet_cli.video.pixels.colour import Picture
+from fmanet_cli.video.pixels.colour import ImageOrPlanes
 from fmanet_cli.video.write.codecs import VideoSettings
 from fmanet_cli.video.write.muxer import ContainerOutput
 from fmanet_cli.video.write.segments import Segment, SegmentFolder, SegmentWriter
@@ -48,14 +48,14 @@ class SegmentedOutput:
         """How segments are encoded."""
         return self._settings
 
-    def write(self, picture: Picture, *, pts: int, duration: int, captioned: av.VideoFrame | None = None) -> None:
+    def write(self, image: ImageOrPlanes, *, pts: int, duration: int, captioned: av.VideoFrame | None = None) -> None:
         """Encode one picture; a segment that is full or old, or ends where this picture begins a span, is closed."""
         if self._current is not None and self._segments.grid.begins(self._current.first + self._current.frame_count):
             self._close_segment()
         if self._current is None:
             self._current = self._segments.begin(self._settings)
             self._current_since = time.monotonic()
-        self._current.write(picture, pts=pts, duration=duration, captioned=captioned)
+        self._current.write(image, pts=pts, duration=duration, captioned=captioned)
         is_old = time.monotonic() - self._current_since >= MOST_SECONDS
         if is_old or self._current.frame_count == self._current.room:
             self._close_segment()

@@ -18,7 +18,7 @@ import av
 
 from fmanet_cli.errors import OptionError, VideoWriteError
 from fmanet_cli.files import sha256_of
-from fmanet_cli.video.pixels.colour import Picture
+from fmanet_cli.video.pixels.colour import ImageOrPlanes
 from fmanet_cli.video.write.codecs import VideoSettings, add_video_stream
 from fmanet_cli.video.write.encoder import VideoEncoder
 from fmanet_cli.video.write.partial_files import PART_SUFFIX, replace_durably, write_durably
@@ -207,13 +207,13 @@ class SegmentWriter:
         """Frames taken so far."""
         return len(self._pts)
 
-    def write(self, picture: Picture, *, pts: int, duration: int, captioned: av.VideoFrame | None = None) -> None:
+    def write(self, image: ImageOrPlanes, *, pts: int, duration: int, captioned: av.VideoFrame | None = None) -> None:
         """Encode one picture."""
         self._pts.append(pts)
         self._durations.append(duration)
         own_pts = pts - self._pts[0]
         self._ranks[own_pts] = len(self._pts) - 1
-        for packet in self._encoder.encode(picture, pts=own_pts, duration=duration, captioned=captioned):
+        for packet in self._encoder.encode(image, pts=own_pts, duration=duration, captioned=captioned):
             self._mux(packet)
 
     def close(self) -> Segment:

@@ -34,15 +34,15 @@ class SizeMeter:
 
     def write(self, frame: Frame | PlanarFrame) -> None:
         """Take one frame of the plan's size."""
-        picture = self._plan.as_encoded(frame)
+        image = self._plan.as_encoded(frame)
         if self._encoder is None:
-            assert isinstance(picture, np.ndarray)
-            self._sizes.append(len(encode_png(picture, bit_depth=self._plan.bit_depth)))
+            assert isinstance(image, np.ndarray)
+            self._sizes.append(len(encode_png(image, bit_depth=self._plan.bit_depth)))
             return
         if self._first_pts is None:
             self._first_pts = frame.pts
         # Encoders with a constant quality give more bits to what is shown longer.
-        packets = self._encoder.encode(picture, pts=frame.pts - self._first_pts, duration=frame.duration)
+        packets = self._encoder.encode(image, pts=frame.pts - self._first_pts, duration=frame.duration)
         self._sizes += [packet.size for packet in packets]
 
     def finish(self) -> tuple[float, float]:

@@ -1,4 +1,4 @@
-"""The size of an output, from a factor or from what was asked by name."""
+"""The size of an output, from a factor or from what was requested by name."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ def output_size(
     Args:
         height: of the source before rotation, in pixels.
         width: of the source before rotation, in pixels.
-        scale: output size over input size, where no size is asked.
+        scale: output size over input size, where no size is requested.
         size: `WxH` of the stored picture, or a name.
         aspect: shape of a pixel, width over height; it decides which side is the shorter one as shown.
 
     Raises:
-        OptionError: the asked size has no pixels.
+        OptionError: the requested size has no pixels.
     """
     if size is None:
         return height * scale, width * scale
@@ -43,10 +43,10 @@ def output_size(
         if width * aspect < height:
             return _even(height * named / width), named
         return named, _even(width * named / height)
-    asked_width, asked_height = (int(side) for side in size.split("x"))
-    if not asked_width or not asked_height:
+    requested_width, requested_height = (int(side) for side in size.split("x"))
+    if not requested_width or not requested_height:
         raise OptionError(f"size must be at least 1x1, got {size}")
-    return asked_height, asked_width
+    return requested_height, requested_width
 
 
 def _even(side: float) -> int:

@@ -45,7 +45,7 @@ def unusual_tags(like: VideoInfo) -> list[str]:
 
 
 def shifted_chapters(like: VideoInfo, shift_seconds: Fraction) -> list[Any]:
-    """Chapters as PyAV takes them, moved and cut to the asked part."""
+    """Chapters as PyAV takes them, moved and cut to the requested part."""
     last = None
     if like.trim_end_seconds is not None:
         last = like.start_seconds + like.trim_end_seconds + shift_seconds

@@ -15,7 +15,7 @@ import numpy as np
 from fmanet_cli.errors import FmanetError, OptionError, VideoWriteError
 from fmanet_cli.notes import Notes
 from fmanet_cli.video.frames import Frame, PlanarFrame, VideoInfo
-from fmanet_cli.video.pixels.colour import Picture
+from fmanet_cli.video.pixels.colour import ImageOrPlanes
 from fmanet_cli.video.read.images import encode_png
 from fmanet_cli.video.read.reader import VideoReader
 from fmanet_cli.video.read.sequence import sequence_file
@@ -143,12 +143,12 @@ class VideoWriter:
         Raises ValueError for a frame that does not belong here and VideoWriteError when encoding or writing fails.
         """
         self._check(frame)
-        picture = self.plan.as_encoded(frame)
+        image = self.plan.as_encoded(frame)
         duration = frame.duration or max(1, round(1 / self._like.frame_rate / frame.time_base))
         try:
             if self._last_pts is None:
                 self._output.start(frame.pts)
-            self._output.write(picture, pts=frame.pts, duration=duration, captioned=frame.captioned)
+            self._output.write(image, pts=frame.pts, duration=duration, captioned=frame.captioned)
         except (av.error.FFmpegError, OSError, ValueError) as error:
             self.abort()
             raise _write_error(self.path, error) from error
@@ -245,7 +245,9 @@ class _Output(Protocol):
 
     def start(self, first_pts: int) -> None: ...
 
-    def write(self, picture: Picture, *, pts: int, duration: int, captioned: av.VideoFrame | None = None) -> None: ...
+    def write(
+        self, image: ImageOrPlanes, *, pts: int, duration: int, captioned: av.VideoFrame | None = None
+    ) -> None: ...
 
     def finish(self) -> None: ...
 
@@ -272,11 +274,11 @@ class _SequenceOutput:
     def start(self, _first_pts: int) -> None:
         self._partial.begin()
 
-    def write(self, picture: Picture, *, pts: int, duration: int, captioned: av.VideoFrame | None = None) -> None:  # noqa: ARG002
-        assert isinstance(picture, np.ndarray)
+    def write(self, image: ImageOrPlanes, *, pts: int, duration: int, captioned: av.VideoFrame | None = None) -> None:  # noqa: ARG002
+        assert isinstance(image, np.ndarray)
         self._number += 1
         name = sequence_file(self._pattern, self._number).name
-        (self._partial.folder / name).write_bytes(encode_png(picture, bit_depth=self._bit_depth))
+        (self._partial.folder / name).write_bytes(encode_png(image, bit_depth=self._bit_depth))
 
     def finish(self) -> None:
         pass
