@@ -7,6 +7,7 @@ import functools
 import logging
 import os
 import signal
+import socket
 import threading
 import warnings
 from collections.abc import Callable, Iterator
@@ -23,6 +24,9 @@ from fmanet_cli.restore.workers import NoRoomError, Worker, WorkerDiedError
 
 START_SECONDS = 60.0
 """How long the process of an actor may take to begin once there is room for it."""
+
+CONNECT_SECONDS = 10.0
+"""How long a cluster may take to answer."""
 
 _CALLS_AT_ONCE = 3
 """Of an actor: a span, the question how far it is, and the word to stop."""
@@ -44,9 +48,10 @@ class RayCluster:
             raise OptionError("Ray is not installed here; install fmanet with its extra, '.[ray]'") from error
         self._ray: Any = ray
         try:
+            _check_answers(address)
             with _own_signals(), _quiet():
                 ray.init(address=address, namespace="fmanet", log_to_driver=False, logging_level=logging.ERROR)
-        except (ConnectionError, RuntimeError, ValueError) as error:
+        except (OSError, RuntimeError, ValueError) as error:
             first = (str(error).strip().splitlines() or [type(error).__name__])[0]
             raise DeviceError(
                 f"no Ray cluster answers at {address}: {first}; begin one with 'ray start --head'"
@@ -134,6 +139,13 @@ class _RayActor:
         """As `Remote.end`."""
         with contextlib.suppress(Exception):
             self._ray.kill(self._actor)
+
+
+def _check_answers(address: str) -> None:
+    """Raises OSError or ValueError where nothing listens: Ray itself would go on trying for minutes."""
+    host, colon, port = address.removeprefix("ray://").rpartition(":")
+    if colon:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_SECONDS).close()
 
 
 _RESOURCES = {"num_cpus": "CPU", "num_gpus": "GPU"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -18,12 +19,12 @@ from fmanet_cli.restore.span_pool import SpanPool
 from fmanet_cli.restore.span_worker import WorkerSetup
 from support.clips import make_clip, packet_payloads, packet_times
 
-COUNT = 96
+COUNT = 60
 LEAST_STORE_BYTES = 80_000_000
 
 
 def test_without_ray_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(__import__("sys").modules, "ray", None)
+    monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(OptionError, match=r"Ray is not installed here; install fmanet with its extra, '\.\[ray\]'"):
         RayCluster("auto")
 
@@ -46,7 +47,7 @@ def cluster() -> Iterator[Any]:
 def test_a_lost_node_costs_nothing_of_the_film(cluster: Any, tmp_path: Path, tiny_model: FMANet, ships: bool) -> None:
     clip, target, whole = tmp_path / "clip.mp4", tmp_path / "shared.mp4", tmp_path / "whole.mp4"
     make_clip(clip, count=COUNT, height=24, width=32, time_base=Fraction(1, 12000), audio=["aac"])
-    restorer, settings = Restorer(tiny_model, device="cpu", precision="fp32"), RestoreSettings(segment_frames=8)
+    restorer, settings = Restorer(tiny_model, device="cpu", precision="fp32"), RestoreSettings(segment_frames=5)
     for _ in RestoreJob(clip, whole, restorer, settings=settings).run():
         pass
     setup = WorkerSetup(model=tiny_model, device="cpu", precision="fp32", tile="auto", tile_overlap=16, threads=1)
