@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import subprocess
+import sys
 import weakref
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -165,6 +169,47 @@ def test_a_container_sees_its_own_group_as_the_root(tmp_path: Path) -> None:
     assert list(memory._free_of_groups(tmp_path / "none", tmp_path)) == []
     (tmp_path / "memory/memory.usage_in_bytes").write_text("2000")
     assert list(memory._free_of_groups(own, tmp_path)) == [0]
+
+
+@pytest.fixture
+def real_group() -> Iterator[Path]:
+    """A control group of the kernel's own with 2,000 MB, where tests may make one."""
+    mounts = Path("/sys/fs/cgroup/memory"), Path("/sys/fs/cgroup")
+    names = "memory.limit_in_bytes", "memory.max"
+    for mount, name in zip(mounts, names, strict=True):
+        folder = mount / f"fmanet-test-{os.getpid()}"
+        try:
+            folder.mkdir()
+            try:
+                # The kernel has put it there, unless this is an ordinary folder.
+                os.truncate(folder / name, 0)
+                (folder / name).write_text("2000000000")
+                yield folder
+                return
+            finally:
+                folder.rmdir()
+        except OSError:
+            continue
+    pytest.skip("no control group can be made here")
+
+
+def test_a_real_control_group_is_planned_with(real_group: Path) -> None:
+    code = """if True:
+        import os, sys, torch
+        from pathlib import Path
+        from fmanet_cli.engine.memory import free_memory, largest_tile
+        from fmanet_cli.model.config import PAPER
+        cpu = torch.device("cpu")
+        before = free_memory(cpu)
+        Path(sys.argv[1], "cgroup.procs").write_text(str(os.getpid()))
+        tile = largest_tile(720, 1280, config=PAPER, device=cpu, precision="fp32")
+        print(before, free_memory(cpu), tile)
+    """
+    done = subprocess.run([sys.executable, "-c", code, str(real_group)], capture_output=True, text=True, check=True)
+    before, free, tile = map(int, done.stdout.split())
+    assert free <= 2_000_000_000
+    assert free < before or before <= 2_000_000_000
+    assert 0 < tile < 720
 
 
 def test_the_smallest_of_all_limits_counts(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,7 +21,8 @@ from fmanet_cli.bench.operations import count_operations
 from fmanet_cli.bench.synthetic import synthetic_frames
 from fmanet_cli.weights.checkpoint import load_model
 
-_FRAMES = 4
+_FRAMES = 3
+"""That are looked at; a rehearsal, in which each has thousands of operations to be noted, looks at one."""
 _LISTED = 20
 _COPIES = ("Memcpy", "Memset")
 
@@ -62,13 +63,15 @@ def _counted(name: str, size: tuple[int, int]) -> dict[str, Any]:
 def _profiled(contact: Contact, name: str, size: tuple[int, int], *, graphs: bool) -> dict[str, Any]:
     device = contact.device
     restorer = built(load_model(name), contact, graphs=graphs)
+    count = 1 if contact.is_rehearsal else _FRAMES
     images = itertools.cycle([restorer.upload(frame.image) for frame in synthetic_frames(*size, count=_FRAMES)])
-    states: deque[Any] = deque(restorer.runner.frame_state(next(images)) for _ in range(3))
+    frames = restorer.model.config.num_frames
+    states: deque[Any] = deque(restorer.runner.frame_state(next(images)) for _ in range(frames))
 
     def steps() -> float:
         synchronize(device)
         began = time.perf_counter()
-        for _ in range(_FRAMES):
+        for _ in range(count):
             states.popleft()
             states.append(restorer.runner.frame_state(next(images)))
             restorer.runner.window(list(states))
@@ -83,7 +86,7 @@ def _profiled(contact: Contact, name: str, size: tuple[int, int], *, graphs: boo
         watched = steps()
     works = _works(profiler, device)
     problem = getattr(restorer.runner, "problem", None)
-    found = work_figures(works, frames=_FRAMES, seconds=watched) | {"seconds_per_frame_unwatched": plain / _FRAMES}
+    found = work_figures(works, frames=count, seconds=watched) | {"seconds_per_frame_unwatched": plain / count}
     return found | ({"wrong": problem or "the profiler saw nothing of the device"} if problem or not works else {})
 
 
