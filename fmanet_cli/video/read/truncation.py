@@ -3,40 +3,39 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
+from fmanet_cli.video.read import declared_sizes
+
 _MATROSKA_SEGMENT = 0x18538067
-_EBML_HEADER = 0x1A45DFA3
-_TS_PACKET_BYTES = 188
+_EBML_HEADER = bytes.fromhex("1a45dfa3")
 _ASF_HEADER = bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c")
-_ASF_FILE_PROPERTIES = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")
-_ASF_SEARCHED_BYTES = 1 << 16
+_MXF_PARTITION = bytes.fromhex("060e2b34020501010d010201")
+_DV_HEADER = bytes.fromhex("1f0700")
+_BOXES = (b"ftyp", b"styp", b"moov", b"mdat", b"wide", b"free", b"skip")
+_REAL_MEDIA_SLACK = 18
+"""FFmpeg counts some bytes of a header twice."""
 
 
 def missing_bytes(path: Path) -> int:
-    """How many bytes a file lacks against what its own container header says; 0 when whole or not known.
+    """How many bytes at least a file lacks against what its own container says; 0 when whole or not known.
 
-    Knows MP4 and MOV (top-level boxes), Matroska and WebM (the segment), AVI (RIFF chunks), WMV and ASF (the size in
-    their header) and MPEG-TS (whole packets).
+    Knows MP4 and MOV (top-level boxes), Matroska and WebM (the segment), AVI (RIFF chunks), RealMedia (chunks), WMV and
+    Flash (the size in their header), Ogg (the last page), MXF (where its last part is), and what comes in packets of
+    one size: MPEG-TS, DVD's program streams, DV, YUV4MPEG2. A file that ends between two pieces passes where nothing
+    says how many there are.
     """
     total = path.stat().st_size
     with path.open("rb") as file:
-        head = file.read(12)
-        if len(head) < 12:
+        head = file.read(64)
+        if len(head) < 64:
             return 0
-        missing = 0
-        if head[4:8] in (b"ftyp", b"styp", b"moov", b"mdat", b"wide", b"free", b"skip"):
-            missing = _missing_in_boxes(file, total)
-        elif int.from_bytes(head[:4], "big") == _EBML_HEADER:
-            missing = _missing_in_matroska(file, total)
-        elif head[:4] == b"RIFF":
-            missing = _missing_in_riff(file, total)
-        elif head == _ASF_HEADER[:12]:
-            missing = _missing_in_asf(file, total)
-        elif head[0] == 0x47 and path.suffix.lower() in (".ts", ".m2t", ".mpegts"):
-            missing = -total % _TS_PACKET_BYTES
-        return missing
+        for is_meant, missing in _KINDS:
+            if is_meant(head):
+                return missing(file, total)
+    return 0
 
 
 def _missing_in_boxes(file: BinaryIO, total: int) -> int:
@@ -95,9 +94,29 @@ def _missing_in_riff(file: BinaryIO, total: int) -> int:
     return max(0, position - total)
 
 
-def _missing_in_asf(file: BinaryIO, total: int) -> int:
-    file.seek(0)
-    header = file.read(_ASF_SEARCHED_BYTES)
-    found = header.find(_ASF_FILE_PROPERTIES)
-    size = header[found + 40 : found + 48] if found >= 0 else b""
-    return max(0, int.from_bytes(size, "little") - total) if len(size) == 8 else 0
+def _missing_in_real_media(file: BinaryIO, total: int) -> int:
+    position = 0
+    while position + 8 <= total:
+        file.seek(position)
+        _, size = struct.unpack(">4sI", file.read(8))
+        if size < 8:
+            return 0
+        position += size
+    missing = position - total
+    return missing if missing > _REAL_MEDIA_SLACK else 0
+
+
+_KINDS: tuple[tuple[Callable[[bytes], bool], Callable[[BinaryIO, int], int]], ...] = (
+    (lambda head: head[4:8] in _BOXES, _missing_in_boxes),
+    (lambda head: head.startswith(_EBML_HEADER), _missing_in_matroska),
+    (lambda head: head.startswith(b"RIFF"), _missing_in_riff),
+    (lambda head: head.startswith(b".RMF"), _missing_in_real_media),
+    (lambda head: head.startswith(_ASF_HEADER), declared_sizes.in_asf),
+    (lambda head: head.startswith(b"FLV\x01"), declared_sizes.in_flv),
+    (lambda head: head.startswith(b"OggS"), declared_sizes.in_ogg),
+    (lambda head: head.startswith(_MXF_PARTITION), declared_sizes.in_mxf),
+    (lambda head: head.startswith(b"\0\0\1\xba"), declared_sizes.in_packs),
+    (lambda head: head.startswith(_DV_HEADER), declared_sizes.in_dv_frames),
+    (lambda head: head.startswith(b"YUV4MPEG2 "), declared_sizes.in_y4m_frames),
+    (lambda head: 0x47 in (head[0], head[4]), declared_sizes.in_transport_packets),
+)
