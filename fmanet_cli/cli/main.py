@@ -29,6 +29,7 @@ COMMANDS = {
     "evaluate": "Measure PSNR, SSIM and tOF against the truth.",
     "train": "Train a network from photographs or video.",
     "preview": "Restore a few moments of a video, before all of it.",
+    "plan": "Say what restoring a video takes, and whether it will help.",
     "verify": "Prove that a restored copy has everything of its source.",
     "probe": "Say what is in a file and what restoring it would lose.",
     "explain": "Show how the network restores one frame: flows, masks, kernels.",

@@ -61,7 +61,7 @@ def plan_inputs(inputs: tuple[str, ...], output: str | None, suffix: str, *, ove
     """
     from fmanet_cli.restore.inputs import BatchItem, check_suffix, plan_files
 
-    is_typed = click.get_current_context().get_parameter_source("suffix") is not ParameterSource.DEFAULT
+    is_typed = click.get_current_context().get_parameter_source("suffix") not in (None, ParameterSource.DEFAULT)
     check_suffix(suffix)
     if output is not None and _is_folder(output):
         sources = [Path(name) for name in inputs]

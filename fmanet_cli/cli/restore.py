@@ -116,6 +116,7 @@ def _run(
     progress: str,
     quiet: bool,
 ) -> list[BatchResult]:
+    from fmanet_cli.cli.plan import say_long_run
     from fmanet_cli.restore.batch import run_batch
 
     events = run_batch(items, restorer, settings=settings, model_name=model_name, pool=pool)
@@ -124,6 +125,8 @@ def _run(
         return stream_batch(events)
     if not quiet:
         echo(f"model {model_name} on {restorer.device}, {restorer.precision}", err=True)
+    if not quiet and progress == "bar" and len(items) == 1:
+        say_long_run(items[0].source, items[0].target, restorer, settings)
     return show_batch(events, quiet=quiet, count=len(items), bars=progress == "bar", whole=whole)
 
 

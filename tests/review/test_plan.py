@@ -1,0 +1,108 @@
+"""What a run will take, and whether it will help."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from fmanet_cli.cli import plan as plan_command
+from fmanet_cli.cli.main import main
+from fmanet_cli.model.fmanet import FMANet
+from fmanet_cli.review.meters import PictureMeters
+from fmanet_cli.review.verdict import FilmMeters, film_meters, judge
+from fmanet_cli.weights.checkpoint import CheckpointMetadata, save_checkpoint
+
+
+@pytest.fixture
+def weights(tmp_path: Path, tiny_model: FMANet) -> Path:
+    path = tmp_path / "tiny.safetensors"
+    save_checkpoint(path, tiny_model, metadata=CheckpointMetadata(licence="MIT", source="random"))
+    return path
+
+
+def fmanet(*words: object) -> Result:
+    return CliRunner().invoke(main, [str(word) for word in words])
+
+
+def meters(blur: float, across: float, noise: float = 1, blockiness: float = 0, most: float = 0) -> FilmMeters:
+    return FilmMeters(blur=blur, blur_across=across, most_blur=most or blur, noise=noise, blockiness=blockiness)
+
+
+@pytest.mark.parametrize(
+    ("found", "kind", "helps"),
+    [
+        (meters(1.2, 0.6), "sharp", "yes"),
+        (meters(1.2, 0.6, most=4), "motion", "yes"),
+        (meters(4, 1.5), "motion", "yes"),
+        (meters(2.2, 1.8), "soft", "yes"),
+        (meters(10, 2.4), "long motion", "some"),
+        (meters(3.8, 3.0), "focus", "little"),
+        (meters(4, 1.5, noise=9), "noise", "some"),
+        (meters(4, 1.5, blockiness=0.05), "blocks", "some"),
+        (meters(3.7, 2.6, blockiness=0.3), "heavy blocks", "little"),
+        (None, "unknown", "unknown"),
+    ],
+)
+def test_what_helps_and_what_does_not(found: FilmMeters | None, kind: str, helps: str) -> None:
+    verdict = judge(found, 180, 320)
+    assert (verdict.kind, verdict.helps) == (kind, helps)
+    assert judge(found, 1080, 1920).kind == "large"
+
+
+def test_frames_that_say_nothing_are_not_counted() -> None:
+    black = PictureMeters(blur=60, blur_across=60, angle=0, noise=0, blockiness=0, contrast=1)
+    seen = [
+        PictureMeters(blur=blur, blur_across=1, angle=0, noise=2, blockiness=blocks, contrast=50)
+        for blur, blocks in ((2, 0), (3, 0.2), (4, 0))
+    ]
+    found = film_meters([black, *seen, black])
+    assert found is not None
+    assert (found.blur, found.noise) == (3, 2)
+    assert found.blockiness > 0.1
+    assert film_meters([black]) is None
+
+
+def test_the_command_says_what_a_run_takes(make_clip, weights: Path, tmp_path: Path) -> None:
+    clip = make_clip(count=6, height=36, width=48)
+    words = ("plan", clip, "-n", weights, "--precision", "fp32", "--scale", 2, "-o", tmp_path / "out.mp4")
+    result = fmanet(*words)
+    assert result.exit_code == 0, result.output
+    assert "6 in 1 shot, 48x36 to 96x72" in result.stdout
+    assert "(measured)" in result.stdout
+    assert "tiny.safetensors on" in "".join(line.strip() for line in result.stdout.splitlines())
+    assert not (tmp_path / "out.mp4").exists()
+    (plan,) = json.loads(fmanet(*words, "--json").stdout)
+    assert plan["estimate"]["output_size"] == [96, 72]
+    assert plan["estimate"]["how"] == "measured"
+    assert plan["estimate"]["seconds"] > 0
+    assert (plan["shots"], plan["looked_at"], plan["target"]) == (1, 6, str(tmp_path / "out.mp4"))
+    assert plan["verdict"]["helps"] in ("yes", "some", "little")
+
+
+def test_films_of_one_size_are_timed_once(make_clip, weights: Path) -> None:
+    clips = [make_clip(f"{name}.mp4", count=4) for name in "ab"]
+    plans = json.loads(fmanet("plan", *clips, "-n", weights, "--precision", "fp32", "--json").stdout)
+    assert [plan["estimate"]["how"] for plan in plans] == ["measured", "extrapolated"]
+    # 24 rows are too few to be measured.
+    assert [plan["verdict"]["kind"] for plan in plans] == ["unknown", "unknown"]
+
+
+def test_what_cannot_be_planned(tmp_path: Path) -> None:
+    assert fmanet("plan", tmp_path / "none.mp4").exit_code == 3
+    (tmp_path / "text.mp4").write_text("no video")
+    assert fmanet("plan", tmp_path / "text.mp4").exit_code == 3
+
+
+@pytest.mark.parametrize("is_long", [True, False])
+def test_a_long_run_begins_with_its_plan(
+    make_clip, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_long: bool
+) -> None:
+    clip = make_clip(count=6, height=36, width=48)
+    monkeypatch.setitem(plan_command.LONG_RUN_PIXELS, "cpu", 6 * 36 * 48 + (not is_long))
+    result = fmanet("restore", clip, "-o", tmp_path / "out.mp4", "-n", weights, "--precision", "fp32", "-d", "cpu")
+    assert result.exit_code == 0, result.output
+    assert ("6 in 1 shot, 48x36 to 192x144; about 0:0" in result.stderr) == is_long
+    assert ("fmanet preview shows it" in result.stderr) == is_long
