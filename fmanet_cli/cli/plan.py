@@ -11,7 +11,8 @@ import click
 
 from fmanet_cli.cli.names import check_items, plan_inputs
 from fmanet_cli.cli.options import build_restorer, build_settings, engine_options, writing_options
-from fmanet_cli.cli.progress import clock_text
+from fmanet_cli.cli.plan_table import bytes_text
+from fmanet_cli.cli.sight import clock_text
 from fmanet_cli.cli.terminal import begin_logging, echo
 
 if TYPE_CHECKING:
@@ -87,7 +88,7 @@ def say_long_run(source: Path, target: Path, restorer: Restorer, settings: Resto
     except FmanetError:
         # The run itself says it.
         return
-    echo(f"{_frames(plan)}; {_time(plan)}; {_size(plan.estimate.disk_bytes)} of disk", err=True)
+    echo(f"{_frames(plan)}; {_time(plan)}; {bytes_text(plan.estimate.disk_bytes)} of disk", err=True)
     echo(f"{plan.verdict.sentence} (fmanet preview shows it)", err=True)
 
 
@@ -98,10 +99,10 @@ def _rows(plan: FilmPlan, model_name: str) -> Iterator[tuple[str, str]]:
     yield "time", _time(plan) + (f", {estimate.frames_kept} frames are there already" if estimate.frames_kept else "")
     yield (
         "disk",
-        f"{_size(estimate.disk_bytes)}, {_size(estimate.disk_free)} free"
+        f"{bytes_text(estimate.disk_bytes)}, {bytes_text(estimate.disk_free)} free"
         + (": too little" if estimate.lacks_disk else ""),
     )
-    yield "memory", f"{_size(estimate.memory_bytes)} for whole pictures, {_size(estimate.memory_free)} free"
+    yield "memory", f"{bytes_text(estimate.memory_bytes)} for whole pictures, {bytes_text(estimate.memory_free)} free"
     yield "network", f"{model_name} on {plan.device} in {plan.precision}"
     for loss in estimate.losses or ("nothing",):
         yield "not kept", loss
@@ -126,9 +127,3 @@ def _frames(plan: FilmPlan) -> str:
 def _time(plan: FilmPlan) -> str:
     seconds = plan.estimate.seconds
     return "unknown" if seconds is None else f"about {clock_text(seconds)} ({plan.estimate.how})"
-
-
-def _size(count: int | None) -> str:
-    if count is None:
-        return "unknown"
-    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{max(1, round(count / 1e6))} MB"
