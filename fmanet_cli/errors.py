@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterable
+
 
 class FmanetError(Exception):
     """Base of every error that a user can cause or mend. Its text is one line: what, which value, what to do."""
@@ -111,3 +114,14 @@ def as_own(error: Exception) -> FmanetError:
     unexpected = UnexpectedError(f"{type(error).__name__}: {error}")
     unexpected.__cause__ = error
     return unexpected
+
+
+def closest(name: str, known: Iterable[str]) -> str | None:
+    """Return the known name that was probably meant, or None."""
+    return next(iter(difflib.get_close_matches(name, list(known), n=1)), None)
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Return `` Did you mean 'x264'?``, the end of a line on an unknown name, where a known one is similar, else ""."""
+    meant = closest(name, known)
+    return f" Did you mean {meant!r}?" if meant else ""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import functools
 import importlib
 import os
@@ -15,11 +14,13 @@ import click
 from fmanet_cli._version import __version__
 from fmanet_cli.cli.faults import explain, print_traceback, show_usage_error
 from fmanet_cli.cli.interruption import Interruption, ended_by_signals
-from fmanet_cli.cli.names import did_you_mean, refusing_odd_texts
+from fmanet_cli.cli.names import refusing_odd_texts
 from fmanet_cli.cli.process import tune_libraries
 from fmanet_cli.cli.progress_lines import say_warning
 from fmanet_cli.cli.terminal import echo, keep_descriptors
 from fmanet_cli.cli.variables import unknown_variables, variable_names
+from fmanet_cli.errors import did_you_mean
+from fmanet_cli.files import similar_file
 
 COMMANDS = {
     "restore": "Restore a blurry, low-resolution video at 4x the size.",
@@ -96,8 +97,7 @@ class FmanetGroup(click.Group):
                 ctx.fail(f"{name} is a folder: fmanet batch {name} -o OUT restores every video in it")
             if name == "-" or "%" in name or os.path.lexists(name):
                 return super().resolve_command(ctx, ["restore", *args])
-            close = difflib.get_close_matches(name, COMMANDS, n=1)
-            hint = f" Did you mean {close[0]!r}?" if close else did_you_mean(name) or " See 'fmanet --help'."
+            hint = did_you_mean(name, COMMANDS) or similar_file(name) or " See 'fmanet --help'."
             ctx.fail(f"No such command or file {name!r}.{hint}")
         return super().resolve_command(ctx, args)
 

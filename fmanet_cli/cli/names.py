@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 import re
 from collections.abc import Callable
@@ -13,7 +12,8 @@ import click
 from click.core import ParameterSource
 
 from fmanet_cli.cli.terminal import echo, printable
-from fmanet_cli.errors import OptionError, OutputExistsError, VideoReadError, VideoWriteError
+from fmanet_cli.errors import OptionError, OutputExistsError, VideoReadError, VideoWriteError, did_you_mean
+from fmanet_cli.files import similar_file
 
 if TYPE_CHECKING:
     from fmanet_cli.restore.inputs import BatchItem
@@ -23,17 +23,6 @@ _PATHS = ("inputs", "output", "suffix", "model", "init", "scene_detect", "report
 """Parameters that name files without being `click.Path`: files may be called anything."""
 
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
-
-
-def did_you_mean(name: str) -> str:
-    """`` Did you mean 'clip.mp4'?`` where the folder of a missing file has one of a similar name, else nothing."""
-    path = Path(name)
-    try:
-        found = os.listdir(path.parent)  # noqa: PTH208 - half the time of iterdir in a folder of thousands
-    except (OSError, ValueError):
-        return ""
-    close = difflib.get_close_matches(path.name, found, n=1)
-    return f" Did you mean {str(path.with_name(close[0]))!r}?" if close else ""
 
 
 def refusing_odd_texts(param: click.Parameter) -> Callable[[click.Context, Any], Any]:
@@ -47,9 +36,23 @@ def refusing_odd_texts(param: click.Parameter) -> Callable[[click.Context, Any],
         is_path = param.name in _PATHS or isinstance(param.type, click.Path)
         if not is_path and any(printable(text) != text for text in texts):
             raise click.BadParameter("it holds control characters", ctx=context, param=param)
-        return cast(context, value)
+        try:
+            return cast(context, value)
+        except click.BadParameter as error:
+            if hint := _hint(param.type, texts):
+                raise click.BadParameter(error.message + hint, ctx=context, param=param) from error
+            raise
 
     return checked
+
+
+def _hint(kind: click.ParamType, texts: list[str]) -> str:
+    """What was probably meant by the texts that a parameter has refused."""
+    if isinstance(kind, click.Choice):
+        return "".join(did_you_mean(text, map(str, kind.choices)) for text in texts if text not in kind.choices)
+    if isinstance(kind, click.Path):
+        return "".join(similar_file(text) for text in texts if not os.path.lexists(text))
+    return ""
 
 
 def plan_inputs(inputs: tuple[str, ...], output: str | None, suffix: str, *, overwrite: bool) -> list[BatchItem]:
@@ -107,7 +110,7 @@ def _check_input(name: str) -> None:
         if not os.access(name, os.R_OK):
             raise PermissionError(13, os.strerror(13))
     except FileNotFoundError as error:
-        raise VideoReadError(f"{name} does not exist.{did_you_mean(name)}") from error
+        raise VideoReadError(f"{name} does not exist.{similar_file(name)}") from error
     except OSError as error:
         raise VideoReadError(f"{name} cannot be read: {error.strerror or error}") from error
 

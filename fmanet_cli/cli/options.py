@@ -155,7 +155,7 @@ def build_settings(options: dict[str, Any]) -> RestoreSettings:
     """Takes the values of `writing_options` out of `options`."""
     from fmanet_cli.restore.job import RestoreSettings
     from fmanet_cli.shots.detector import DEFAULT_THRESHOLD
-    from fmanet_cli.video.write.codecs import EncoderOptions
+    from fmanet_cli.video.write.codecs import EncoderOptions, find_codec
 
     extra = {}
     for pair in options.pop("encoder_option"):
@@ -163,6 +163,8 @@ def build_settings(options: dict[str, Any]) -> RestoreSettings:
         if not equals or not key:
             raise OptionError(f"--encoder-option must be KEY=VALUE, got {pair!r}")
         extra[key] = value
+    if options["codec"] is not None:
+        find_codec(options["codec"])  # Before the weights are read.
     encoder = EncoderOptions(
         codec=options.pop("codec"),
         crf=options.pop("crf"),

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 from collections.abc import Iterator
 
 import click
+
+from fmanet_cli.errors import closest
 
 PREFIX = "FMANET"
 OWN_NAMES = ("FMANET_CACHE", "FMANET_OFFLINE", "FMANET_DEBUG")
@@ -38,6 +39,6 @@ def _options(command: click.Command, context: click.Context) -> Iterator[click.O
 
 
 def _sentence(name: str, known: set[str]) -> str:
-    close = difflib.get_close_matches(name, sorted(known), n=1)
-    hint = f"; did you mean {close[0]}?" if close else ""
+    meant = closest(name, sorted(known))
+    hint = f"; did you mean {meant}?" if meant else ""
     return f"the environment variable {name} is unknown and has no effect{hint}"

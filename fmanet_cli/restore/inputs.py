@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fmanet_cli.errors import OptionError
-from fmanet_cli.files import VIDEO_SUFFIXES
+from fmanet_cli.files import VIDEO_SUFFIXES, similar_file
 from fmanet_cli.restore.folder import FolderContent, search_folder
 from fmanet_cli.video.write.containers import CONTAINERS
 
@@ -151,7 +151,7 @@ def _matching(name: str | Path) -> list[Path]:
         if found := sorted(glob.glob(str(name), recursive=True)):  # noqa: PTH207 - patterns may be absolute
             return [Path(path) for path in found if os.path.isdir(path) or _is_video(path)]
         raise OptionError(f"nothing matches {name}")
-    raise OptionError(f"{name} does not exist")
+    raise OptionError(f"{name} does not exist.{similar_file(name)}")
 
 
 def _is_video(path: str) -> bool:

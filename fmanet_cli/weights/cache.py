@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import os
 import re
@@ -10,7 +9,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from fmanet_cli.errors import ChecksumError, WeightsError
+from fmanet_cli.errors import ChecksumError, WeightsError, did_you_mean
 from fmanet_cli.files import replacing, sha256_of
 from fmanet_cli.weights.registry import EMBEDDED_FOLDER, PRETRAINED, WeightsRow
 
@@ -194,6 +193,4 @@ def utc_now() -> str:
 
 def _unknown(name: str, known: list[str]) -> WeightsError:
     names = ", ".join(dict.fromkeys(known))
-    close = difflib.get_close_matches(name, known, n=1)
-    hint = f"did you mean {close[0]!r}? " if close else ""
-    return WeightsError(f"unknown weights {name!r}: {hint}Known names are {names}")
+    return WeightsError(f"unknown weights {name!r}; known names are {names}.{did_you_mean(name, known)}")

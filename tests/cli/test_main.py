@@ -139,8 +139,19 @@ def test_names_that_were_probably_meant(tmp_path: Path, monkeypatch: pytest.Monk
         (["restore", "holday.mp4"], 3, "Did you mean 'holiday.mp4'?"),
         (["restore", "films"], 2, "fmanet batch films -o OUT"),
         (["films"], 2, "fmanet batch films -o OUT"),
+        (["evaluate", "--degrade", "holday.mp4"], 2, "'holday.mp4' does not exist. Did you mean 'holiday.mp4'?"),
+        *(
+            ([*words, "holday.mp4"], 3, "holday.mp4 does not exist. Did you mean 'holiday.mp4'?")
+            for words in (["probe"], ["explain"], ["compare", "holday.mp4"], ["verify", "holday.mp4"], ["preview"])
+        ),
+        (["batch", "holday.mp4", "-o", "out"], 2, "Did you mean 'holiday.mp4'?"),
+        (["restore", "holiday.mp4", "--codec", "svtav2", "-o", "o.mp4"], 2, "Did you mean 'svtav1'?"),
+        (["restore", "holiday.mp4", "--container", "matrosca", "-o", "-"], 2, "Did you mean 'matroska'?"),
+        (["evaluate", "--degrade", ".", "--preset", "phon"], 2, "Did you mean 'phone'?"),
+        (["weights", "lst"], 2, "Did you mean 'list'?"),
+        (["weights", "download", "red"], 4, "Did you mean 'reds'?"),
         (["restore", "holiday.mp4", "--tyle", "0"], 2, "--tile"),
-        (["restore", "holiday.mp4", "-o", "o.mp4", "--model", "lit"], 4, "did you mean 'lite'?"),
+        (["restore", "holiday.mp4", "-o", "o.mp4", "--model", "lit"], 4, "Did you mean 'lite'?"),
         (["restore", "a.mp4", "b.mp4", "-o", "o.mp4"], 2, "2 inputs cannot go into the one file o.mp4"),
         (["restore", "https://a.example/b.mp4"], 3, "is an address"),
         (["restore", "holiday.mp4", "-o", "o.mp4", "--suffix", "x"], 2, "--suffix is for outputs that are not named"),

@@ -12,6 +12,7 @@ import av
 from av.container import InputContainer
 
 from fmanet_cli.errors import VideoReadError
+from fmanet_cli.files import similar_file
 
 MAX_PIXELS = 1 << 26
 """Largest frame that is decoded; the float array of one such frame takes 805 MB."""
@@ -94,7 +95,7 @@ def _head_of(name: str) -> bytes:
     except FileNotFoundError as error:
         if _ADDRESS.match(name):
             raise VideoReadError(f"{name} is an address; addresses are not read, download the file first") from error
-        raise VideoReadError(f"{name} does not exist") from error
+        raise VideoReadError(f"{name} does not exist.{similar_file(name)}") from error
     except (OSError, ValueError) as error:
         if isinstance(error, VideoReadError):
             raise

@@ -10,7 +10,7 @@ from typing import Any, cast
 
 import av
 
-from fmanet_cli.errors import OptionError
+from fmanet_cli.errors import OptionError, did_you_mean
 from fmanet_cli.video.frames import HdrMetadata
 from fmanet_cli.video.pixels.colour import Colour
 from fmanet_cli.video.pixels.formats import pixel_layout
@@ -232,7 +232,9 @@ def find_codec(name: str) -> Codec:
     """The encoder of a full or short name. Raises OptionError when it is not known or not built in."""
     codec = CODECS.get(_SHORT_NAMES.get(name.lower(), name.lower()))
     if codec is None:
-        raise OptionError(f"codec {name!r} is not known; use one of {', '.join([*CODECS, *_SHORT_NAMES])}")
+        known = [*CODECS, *_SHORT_NAMES]
+        hint = did_you_mean(name.lower(), known)
+        raise OptionError(f"codec {name!r} is not known; use one of {', '.join(known)}.{hint}")
     try:
         av.codec.Codec(codec.name, "w")
     except (ValueError, av.error.FFmpegError) as error:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from fmanet_cli.errors import OptionError
+from fmanet_cli.errors import OptionError, did_you_mean
 
 ALL_FLAGS = frozenset({"default", "forced", "original", "dub", "comment", "hearing_impaired", "visual_impaired"})
 """Marks of streams that are kept where the container can, in FFmpeg's words."""
@@ -198,4 +198,6 @@ def named_container(name: str) -> Container:
     for container in CONTAINERS:
         if container.name == wanted:
             return container
-    raise OptionError(f"container {name!r} is not known; use one of {', '.join(c.name for c in CONTAINERS)}")
+    known = [container.name for container in CONTAINERS]
+    hint = did_you_mean(wanted, [*known, *_SHORT_NAMES])
+    raise OptionError(f"container {name!r} is not known; use one of {', '.join(known)}.{hint}")
