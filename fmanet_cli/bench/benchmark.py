@@ -145,6 +145,8 @@ class Benchmark:
         done, total = 1, 1 + len(self._sizes) * SizeBench.parts(subject)
         yield BenchProgress(0, total, "matrix peak")
         peak = measure_matrix_peak(subject.device, subject.precision)
+        # Else small cards would have no room for the processes in which memory is measured.
+        free_device_memory(subject.device)
         sizes: dict[str, SizeReport] = {}
         for height, width in self._sizes:
             bench = SizeBench(subject, height, width)

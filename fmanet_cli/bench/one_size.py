@@ -74,6 +74,8 @@ class SizeReport:
     """Multiply-adds per input pixel of a steady-state step, counted as they ran."""
     peak_memory_bytes: int | None
     """See `ProbeResult`."""
+    reserved_memory_bytes: int | None
+    """See `ProbeResult`."""
     stages: StageSeconds
     """Seconds per frame, one stage at a time."""
     frames: int
@@ -250,6 +252,7 @@ class SizeBench:
             max_difference=max((pair.max_difference for pair in self._pairs), default=None),
             macs_per_pixel=self._macs,
             peak_memory_bytes=self._memory.peak_memory_bytes,
+            reserved_memory_bytes=self._memory.reserved_bytes,
             stages=stages,
             frames=self._subject.frames,
             model_seconds_per_frame=model_seconds,

@@ -69,6 +69,7 @@ _ROWS: list[tuple[str, Callable[[SizeReport], str]]] = [
     ("  download", lambda size: _figure(size.stages.download)),
     ("  encode", lambda size: _figure(size.stages.encode)),
     ("peak memory, MB", lambda size: _scaled(size.peak_memory_bytes, _MEGA, ",.0f")),
+    ("  held by torch, MB", lambda size: _scaled(size.reserved_memory_bytes, _MEGA, ",.0f")),
     ("multiply-adds per pixel, M", lambda size: _scaled(size.macs_per_pixel, _MEGA, ".2f")),
     ("GFLOP/s", lambda size: _scaled(size.macs_per_second, _GIGA / 2, ",.0f")),
     ("  of the matrix peak", lambda size: _figure(size.share_of_matrix_peak, ".0%")),

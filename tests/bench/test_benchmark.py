@@ -45,7 +45,7 @@ REQUEST = ProbeRequest(
     width=48,
     threads=1,
 )
-FITS, DOES_NOT_FIT = ProbeResult(True, 1000), ProbeResult(False, None)
+FITS, DOES_NOT_FIT = ProbeResult(True, 1000, 1500), ProbeResult(False, None)
 
 
 @pytest.fixture
@@ -95,8 +95,24 @@ def test_everything_is_measured_against_the_plain_network():
 def test_without_a_reference_its_figures_are_null():
     size = report_of(Benchmark(settings(frames=2)))["sizes"]["48x32"]
     assert (size["ratio"], size["max_difference"], size["reference"]) == (None, None, None)
-    assert size["peak_memory_bytes"] == 1000
+    assert (size["peak_memory_bytes"], size["reserved_memory_bytes"]) == (1000, 1500)
     assert size["share_of_matrix_peak"] == pytest.approx(size["macs_per_second"] / 2e9)
+
+
+@pytest.mark.usefixtures("quick")
+def test_memory_is_measured_with_nothing_kept_of_the_matrix_peak(monkeypatch):
+    events = []
+
+    def probed(_):
+        events.append("probed")
+        return DOES_NOT_FIT
+
+    monkeypatch.setattr(bench_module, "measure_matrix_peak", lambda *_: events.append("peak") or MatrixPeak(1e9, 2e9))
+    monkeypatch.setattr(bench_module, "free_device_memory", lambda _: events.append("freed"))
+    monkeypatch.setattr(bench_size, "probe_memory", probed)
+    with pytest.raises(DeviceError):
+        report_of(Benchmark(settings()))
+    assert events == ["peak", "freed", "probed"]
 
 
 @pytest.mark.usefixtures("quick")
