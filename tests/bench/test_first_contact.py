@@ -16,13 +16,13 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from fmanet_cli.bench.first_contact import device_tests, files, measuring, self_check, shortage, sweeps
+from fmanet_cli.bench.first_contact import device_tests, files, kernels, measuring, self_check, shortage, speed, sweeps
 from fmanet_cli.bench.first_contact import run as run_module
 from fmanet_cli.bench.first_contact.contact import Contact
 from fmanet_cli.bench.first_contact.kernels import Work, busy_microseconds, work_figures
 from fmanet_cli.bench.first_contact.plan import STEPS, WHOLE_SECONDS, time_limit
 from fmanet_cli.bench.first_contact.run import FirstContact, run_process
-from fmanet_cli.bench.first_contact.step import Findings, run_parts
+from fmanet_cli.bench.first_contact.step import Findings, graphs_last, run_parts
 from fmanet_cli.bench.first_contact.summary import StepFindings
 from fmanet_cli.cli.main import main as fmanet
 from fmanet_cli.engine.device_errors import is_out_of_memory
@@ -71,6 +71,18 @@ def test_a_part_that_fails_stops_no_other_and_the_file_is_whole_at_any_time(tmp_
     run_parts(parts, Findings(target, "speed"), until=time.time() - 1)
     found = json.loads(target.read_text())["parts"]
     assert {part["state"] for part in found.values()} == {"not reached"}
+
+
+@pytest.mark.parametrize("step", [speed, kernels, sweeps, self_check])
+def test_recordings_come_last_as_one_that_fails_can_spoil_its_process(
+    step: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(self_check, "load_model", lambda name: name)
+    parts = step.parts(contact())
+    with_graphs = ["graphs" in name for name in graphs_last(parts)]
+    assert len(with_graphs) == len(parts)
+    assert 0 < sum(with_graphs) < len(parts)
+    assert with_graphs == sorted(with_graphs)
 
 
 @pytest.mark.skipif(os.name == "nt", reason="process groups")
