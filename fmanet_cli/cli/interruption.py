@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import shlex
 import signal
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
+
+import click
 
 _BASE_EXIT_CODE = 128
 
@@ -32,10 +36,14 @@ class Interruption(KeyboardInterrupt):
 
 @contextlib.contextmanager
 def ended_by_signals() -> Iterator[None]:
-    """Within the block SIGTERM and SIGHUP are as Ctrl-C; what the caller ignores (nohup) stays ignored."""
+    """Within the block SIGTERM and SIGHUP are as Ctrl-C; what the caller ignores (nohup) stays ignored.
+
+    After any of them what is running is closed in order; Ctrl-C then ends the process at once.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
+    interrupt = signal.getsignal(signal.SIGINT)
     numbers = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
     ours = [number for number in numbers if signal.getsignal(number) == signal.SIG_DFL]
 
@@ -43,13 +51,18 @@ def ended_by_signals() -> Iterator[None]:
         # Cleaning up is not disturbed again: a system that goes down sends both.
         for other in ours:
             signal.signal(other, signal.SIG_IGN)
+        if interrupt == signal.default_int_handler:
+            signal.signal(signal.SIGINT, _stop_at_once)
         raise Interruption(number)
 
     for number in ours:
         signal.signal(number, stop)
+    if interrupt == signal.default_int_handler:
+        signal.signal(signal.SIGINT, stop)
     try:
         yield
     finally:
+        signal.signal(signal.SIGINT, interrupt)
         for number in ours:
             signal.signal(number, signal.SIG_DFL)
 
@@ -57,8 +70,22 @@ def ended_by_signals() -> Iterator[None]:
 def kept_text(target: Path | None) -> str:
     """What an interrupted run has left, and how to go on."""
     from fmanet_cli.restore.journal import kept_frames
+    from fmanet_cli.video.write.partial_files import playable_path
 
     frames = kept_frames(target) if target is not None else 0
-    if not frames:
+    if target is None or not frames:
         return "no frame is kept, the same command begins anew"
-    return f"{frames} frames of {target} are kept, run the same command again to go on"
+    context = click.get_current_context(silent=True)
+    if context is None or not context.params.get("keep_partial") or not os.path.lexists(playable_path(target)):
+        return f"{frames} frames of {target} are kept, run the same command again to go on"
+    words = ["fmanet", *getattr(context.find_root().command, "words", ())]
+    return (
+        f"{frames} frames of {target} are kept, those from the first on in {playable_path(target)}; "
+        f"this goes on: {shlex.join(words)}"
+    )
+
+
+def _stop_at_once(_number: int, _frame: FrameType | None) -> None:
+    """Ends the process where it stands; what was not closed is removed by the next run."""
+    os.write(2, b"\ninterrupted twice: stopped at once\n")
+    os._exit(_BASE_EXIT_CODE + signal.SIGINT)

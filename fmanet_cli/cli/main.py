@@ -69,6 +69,9 @@ class FmanetGroup(click.Group):
     debug = False
     """Whether tracebacks are shown."""
 
+    words: tuple[str, ...] = ()
+    """The command line that is running, without the name of the program."""
+
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
         """Names in the order of `COMMANDS`."""
         return list(COMMANDS)
@@ -104,6 +107,8 @@ class FmanetGroup(click.Group):
     def main(self, *args: Any, **kwargs: Any) -> Any:
         """Runs the command line; whatever goes wrong becomes one line on standard error and an exit code."""
         kwargs["standalone_mode"] = False
+        given = args[0] if args else kwargs.get("args")
+        self.words = tuple(sys.argv[1:] if given is None else given)
         self.debug = bool(os.environ.get("FMANET_DEBUG"))
         keep_descriptors()
         tune_libraries()

@@ -145,6 +145,9 @@ def writing_options(command: Command) -> Command:
             metavar="N",
             help="Frames that a crash costs at most, and that a worker takes at once; 0 = no pieces.",
         ),
+        click.option(
+            "--keep-partial", is_flag=True, help="When interrupted, leave a playable file of what is done so far."
+        ),
         click.option("--strict", is_flag=True, help="Refuse what the target cannot keep."),
         click.option("--verify/--no-verify", default=True, help="Hold the finished file against its source."),
         click.option("-y", "--overwrite", is_flag=True, help="Replace existing targets."),
@@ -195,6 +198,7 @@ def build_settings(options: dict[str, Any]) -> RestoreSettings:
                 "on_error",
                 "resume",
                 "segment_frames",
+                "keep_partial",
                 "strict",
                 "verify",
                 "overwrite",

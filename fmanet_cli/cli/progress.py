@@ -121,6 +121,8 @@ def print_batch_table(results: list[BatchResult]) -> None:
             remark = explain(result.error)[0]
         elif report is not None:
             remark = str(report.target)
+            if report.frames_resumed:
+                remark += f", {report.frames_resumed} frames from an interrupted run"
         frames, seconds = (str(report.frames), f"{report.seconds:.1f}") if report else ("", "")
         table.add_row(escape(str(result.item.source)), result.state, frames, seconds, escape(remark))
     make_console(err=True).print(table)

@@ -53,7 +53,7 @@ WAITING_FOR_DECODER = "the network waiting for frames"
 WAITING_FOR_ENCODER = "the network waiting for the encoder"
 """Two of the stages of `RestoreReport.stage_seconds`: which part of a run holds up the others."""
 
-_WITHOUT_EFFECT_ON_FRAMES = {"overwrite", "strict", "verify", "resume"}
+_WITHOUT_EFFECT_ON_FRAMES = {"overwrite", "strict", "verify", "resume", "keep_partial"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,6 +101,8 @@ class RestoreSettings:
     """Hold the finished file against the source before it gets its name."""
     resume: bool = True
     """Go on where an interrupted run of the same settings ended; False begins anew."""
+    keep_partial: bool = False
+    """When the run is interrupted, leave what is done so far as a playable file beside the target."""
     segment_frames: int = SEGMENT_FRAMES
     """Frames in each closed piece that a crash leaves; 0 = one piece, of which a crash leaves nothing."""
 
@@ -396,6 +398,7 @@ class RestoreJob:
             side=side,
             plan=plan,
             segments=journal.segments if journal is not None else None,
+            keep_partial=self._settings.keep_partial,
             notes=self._notes,
         )
 

@@ -56,8 +56,8 @@ def prefetched(items: Iterable[Item], depth: int) -> Generator[Item, None, None]
 class BackgroundConsumer(Generic[Item]):
     """Hands items to a function in a thread of its own, at most `depth` waiting; a context manager.
 
-    An exception of the function is raised by the next `put` or at the end of the `with` block. If the block ends with
-    an exception, waiting items are dropped.
+    An exception of the function is raised by the next `put` or at the end of the `with` block. If the block fails,
+    waiting items are dropped; if it is interrupted or closed, they are still handed on.
     """
 
     def __init__(self, consume: Callable[[Item], None], *, depth: int) -> None:
@@ -74,7 +74,7 @@ class BackgroundConsumer(Generic[Item]):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._dropping = kind is not None
+        self._dropping = kind is not None and not issubclass(kind, KeyboardInterrupt | GeneratorExit)
         self._waiting.put(_END)
         self._thread.join()
         if self._failure is not None and kind is None:

@@ -21,6 +21,7 @@ from fmanet_cli.restore.job import (
     RestoreSettings,
     restore_video,
 )
+from fmanet_cli.restore.journal import kept_frames
 from fmanet_cli.shots.detector import ShotMarker
 from fmanet_cli.video.read.reader import VideoReader
 from fmanet_cli.video.write.codecs import EncoderOptions
@@ -187,13 +188,16 @@ def test_a_run_that_fails_leaves_nothing_behind(
     assert list(folder.iterdir()) == []
 
 
-def test_stopping_early_leaves_nothing_behind(make_clip: MakeClip, tmp_path: Path, tiny_model: FMANet) -> None:
+def test_stopping_early_leaves_what_is_done_and_nothing_else(
+    make_clip: MakeClip, tmp_path: Path, tiny_model: FMANet
+) -> None:
     folder = tmp_path / "out"
     folder.mkdir()
     run = RestoreJob(make_clip(count=6), folder / "out.mp4", Restorer(tiny_model, device="cpu")).run()
     next(run), next(run), next(run)
     run.close()
-    assert list(folder.iterdir()) == []
+    assert [path.name for path in folder.iterdir()] == [".out.mp4.fmanet"]
+    assert kept_frames(folder / "out.mp4") == 2
 
 
 def test_text_is_no_video(tmp_path: Path, tiny_model: FMANet) -> None:

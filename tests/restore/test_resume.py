@@ -69,13 +69,17 @@ def finish(source: Path, target: Path, restorer: Restorer, **changes: Any) -> Re
     return job.report
 
 
+class CrashError(Exception):
+    """What nobody expects."""
+
+
 def interrupt(source: Path, target: Path, restorer: Restorer, *, after_frames: int, **changes: Any) -> None:
-    """A run that is stopped as Ctrl-C does it; four frames may be on their way to the encoder then."""
+    """A run that fails; four frames may be on their way to the encoder then."""
     run = RestoreJob(source, target, restorer, settings=settings(**changes)).run()
     while next(run).frames_done < after_frames:
         pass
-    with pytest.raises(KeyboardInterrupt):
-        run.throw(KeyboardInterrupt)
+    with pytest.raises(CrashError):
+        run.throw(CrashError)
 
 
 def pictures(path: Path) -> list[tuple[int, int, str]]:
@@ -125,6 +129,19 @@ def test_an_interrupted_run_goes_on(clip: Path, tmp_path: Path, restorer: Restor
     assert (report.frames, report.frames_resumed) == (FRAMES, 16)
     assert pictures(target) == pictures(whole)
     assert not journal_folder(target).exists()
+
+
+def test_a_run_that_is_told_to_stop_keeps_every_frame(clip: Path, tmp_path: Path, restorer: Restorer) -> None:
+    target = tmp_path / "sharp.mp4"
+    for frames_done, after_frames in ((0, 11), (11, 13)):
+        run = RestoreJob(clip, target, restorer, settings=settings()).run()
+        assert next(run).frames_done == frames_done
+        while next(run).frames_done < after_frames:
+            pass
+        run.close()
+        assert kept_frames(target) == after_frames
+    assert finish(clip, target, restorer).frames_resumed == 13
+    assert [time for time, _, _ in pictures(target)] == [time for time, _, _ in pictures(clip)]
 
 
 def test_a_slow_run_keeps_its_work_too(

@@ -138,14 +138,14 @@ class ContainerOutput:
             self._mux_others(self._dts_end)
         self._mux_video(map(self._moved, times.finish()))
 
-    def finish(self) -> None:
-        """Write everything that is left and close the file."""
+    def finish(self, *, is_whole: bool = True) -> None:
+        """Write everything that is left, or only what is shown beside the video so far, and close the file."""
         assert self._output is not None and self._copier is not None
         if self._encoder is not None and self._times is not None:
             for packet in self._encoder.finish():
                 self._mux_video(self._times.timed(packet))
             self._mux_video(self._times.finish())
-        self._mux_others(None)
+        self._mux_others(None if is_whole else self._dts_end)
         self._output.close()
         if self._damaged_packets:
             self._notes.add(f"{self._damaged_packets} damaged packets of sound or subtitles were left out")
@@ -168,6 +168,11 @@ class ContainerOutput:
     def set_aside(self) -> Path | None:
         """Keep the finished file under another name than its target's."""
         return self._partial.set_aside() if self._partial is not None else None
+
+    def set_playable(self) -> None:
+        """Keep a file that holds the beginning of the output under a name that says so."""
+        if self._partial is not None:
+            self._partial.set_playable()
 
     def discard(self) -> None:
         """Stop and leave nothing behind."""

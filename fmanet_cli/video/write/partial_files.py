@@ -17,6 +17,7 @@ PART_SUFFIX = ".part"
 
 _LONGEST_STEM = 50
 _ASIDE = ".rejected"
+_PLAYABLE = ".partial"
 
 
 class PartialFile:
@@ -53,6 +54,11 @@ class PartialFile:
         aside = self.target.with_name(f"{self.target.stem}{_ASIDE}{self.target.suffix}")
         self.path.replace(aside)
         return aside
+
+    def set_playable(self) -> Path:
+        """Give the file, which holds the beginning of the output, a name that says so; an older one is replaced."""
+        self.path.replace(playable_path(self.target))
+        return playable_path(self.target)
 
     def discard(self) -> None:
         """Remove the temporary file; harmless when there is none."""
@@ -117,6 +123,11 @@ class PartialSequence:
         if self._made_parent:
             with contextlib.suppress(OSError):
                 self.pattern.parent.rmdir()
+
+
+def playable_path(target: Path) -> Path:
+    """Where the beginning of an output lies that an interrupted run has left to be looked at."""
+    return target.with_name(f"{target.stem}{_PLAYABLE}{target.suffix}")
 
 
 def _token() -> str:

@@ -64,16 +64,31 @@ class SegmentedOutput:
         """Close the last segment and join all of them."""
         if self._current is not None:
             self._close_segment()
-        segments = self._segments.segments
         missing, next_first = self._segments.gap()
         if next_first is not None:
             raise VideoWriteError(f"frames {missing} to {next_first - 1} are missing; run the same command again")
+        self._join(self._segments.segments)
+
+    def keep(self, *, playable: bool) -> None:
+        """Close the segment that is being written with the frames it has, because the run is told to stop.
+
+        playable: also join the segments from the first frame to the first gap into a file of its own.
+        """
+        if self._current is not None and self._current.frame_count:
+            self._close_segment()
+        self._segments.look_again()
+        end, _ = self._segments.gap()
+        if playable and end:
+            self._join([segment for segment in self._segments.segments if segment.first < end], is_whole=False)
+            self._output.set_playable()
+
+    def _join(self, segments: Sequence[Segment], *, is_whole: bool = True) -> None:
         with _opened(segments[0]) as stream:
             self._output.start(segments[0].pts[0], encoded=stream)
         shown = (frame for segment in segments for frame in zip(segment.pts, segment.durations, strict=True))
         depth = max(number - rank for segment in segments for number, rank in enumerate(segment.order))
         self._output.write_packets(_joined_packets(segments, self._settings.time_base), shown, reorder_depth=depth)
-        self._output.finish()
+        self._output.finish(is_whole=is_whole)
 
     def commit(self) -> None:
         """Give the joined file its name."""

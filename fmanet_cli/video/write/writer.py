@@ -51,6 +51,7 @@ class VideoWriter:
         side: SidePackets | None = None,
         plan: OutputPlan | None = None,
         segments: SegmentFolder | None = None,
+        keep_partial: bool = False,
         notes: Notes | None = None,
     ):
         """Prepare to write ``path``: a file, a pattern such as ``frames/%05d.png``, or ``-`` for standard output.
@@ -64,6 +65,8 @@ class VideoWriter:
         plan: what `plan_output` gave for these choices, which then do not count; by default it is made here.
         segments: where closed pieces of the video are kept until the end, so that a crash does not lose them. Frames
             that are there already count as written; `write` goes on after them. Raw video is written without.
+        keep_partial: when the ``with`` block is interrupted, leave what is done so far as a playable file beside
+            ``path``, whose name says that it is partial.
         notes: where what is lost or changed is said; by default a collector of its own.
 
         Raises OptionError for what cannot be honoured, OutputExistsError, and VideoWriteError for a useless target.
@@ -97,6 +100,7 @@ class VideoWriter:
             """The planes that planar frames must have; None where only RGB is taken."""
             self._like = like
             self._segments = segments
+            self._keep_partial = keep_partial
             self._last_pts: int | None = None
             self._is_finished = False
             self._is_closed = False
@@ -112,8 +116,16 @@ class VideoWriter:
         try:
             if kind is None:
                 self.close()
+            elif issubclass(kind, KeyboardInterrupt | GeneratorExit) and not self._is_finished:
+                self._keep()
         finally:
             self.abort()
+
+    def _keep(self) -> None:
+        """Whoever is told to stop keeps every frame that is done; a failure keeps the segments closed before."""
+        if isinstance(self._output, SegmentedOutput):
+            with contextlib.suppress(Exception):
+                self._output.keep(playable=self._keep_partial)
 
     @property
     def warnings(self) -> list[str]:
