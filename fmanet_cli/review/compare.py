@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
@@ -18,8 +18,6 @@ from fmanet_cli.video.frames import VideoInfo
 from fmanet_cli.video.read.reader import VideoReader
 from fmanet_cli.video.read.sampled import sampled_images
 from fmanet_cli.video.read.timeline import decoded_timeline
-from fmanet_cli.video.write.codecs import EncoderOptions
-from fmanet_cli.video.write.writer import VideoWriter
 
 MEASURED = 48
 """Frames of the film, evenly spread, in which changes are measured."""
@@ -113,44 +111,30 @@ def most_changed(changes: list[FrameChange], count: int = STILLS) -> list[int]:
 
 
 def comparison_sheet(films: FilmPair, title: str) -> np.ndarray:
-    """(H, W, 3) in [0, 1]: the frames that changed most, each with the place of the largest change at 100 %."""
+    """(H, W, 3) in [0, 1]: the frames that changed most, each with the place of the largest change at 100 %.
+
+    Where there is a truth, its place stands beside them, and PSNR against it.
+    """
+    changes = {change.number: change for change in films.changes()}
+    chosen = most_changed(list(changes.values()))
+    truths = dict(sampled_images(films.truth, chosen)) if films.truth is not None else {}
     rows = []
-    for pair in films.pairs(most_changed(films.changes())):
-        crop = most_changed_area(pair.before, [pair.after], (_CROP, _CROP))
-        rows.append(
-            beside(
-                [
-                    labelled(at_width(pair.before, 480), f"{pair.seconds:.2f} s: source, bicubic"),
-                    labelled(at_width(pair.after, 480), "restored"),
-                    labelled(pair.before[crop], "source at 100 %"),
-                    labelled(pair.after[crop], "restored at 100 %"),
-                ]
-            )
-        )
+    for pair in films.pairs(chosen):
+        change, crop = changes[pair.number], most_changed_area(pair.before, [pair.after], (_CROP, _CROP))
+        boxes = [
+            labelled(at_width(pair.before, 480), f"{pair.seconds:.2f} s: source, bicubic{_psnr(change.truth_before)}"),
+            labelled(at_width(pair.after, 480), f"restored{_psnr(change.truth_after)}"),
+            labelled(pair.before[crop], "source at 100 %"),
+            labelled(pair.after[crop], "restored at 100 %"),
+        ]
+        if pair.number in truths:
+            boxes.append(labelled(truths[pair.number][crop], "truth at 100 %"))
+        rows.append(beside(boxes))
     return framed(below([text_lines([title]), *rows]))
 
 
-def write_side_by_side(films: FilmPair, target: str | Path, *, overwrite: bool = False) -> int:
-    """Write a film with the source on the left and the output on the right, with the output's sound.
-
-    Returns:
-        The number of frames.
-
-    Raises:
-        OutputExistsError: the target exists.
-        VideoWriteError: it cannot be written.
-    """
-    like = replace(films.output, display_matrix=None, width=films.output.width * 2)
-    size = (like.height, like.width)
-    with (
-        VideoReader(films.source.path) as before,
-        VideoReader(films.output.path) as after,
-        VideoWriter(target, like=like, size=size, encoder=EncoderOptions(), overwrite=overwrite) as writer,
-    ):
-        for small, large in zip(before, after, strict=True):
-            left = resize_image(small.image, *large.image.shape[:2])
-            writer.write(replace(large, image=np.concatenate((left, large.image), axis=1)))
-        return writer.frames_written
+def _psnr(value: float | None) -> str:
+    return "" if value is None else f", {value:.2f} dB"
 
 
 def _info(path: str | Path) -> VideoInfo:

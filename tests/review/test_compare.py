@@ -17,6 +17,7 @@ from click.testing import CliRunner, Result
 from fmanet_cli.cli.main import main
 from fmanet_cli.review import compare_page
 from fmanet_cli.review.compare import FilmPair, most_changed
+from fmanet_cli.review.compare_film import wiped
 from fmanet_cli.video.frames import Frame, VideoInfo
 from fmanet_cli.video.pixels.colour import Colour
 from fmanet_cli.video.read.images import read_image
@@ -190,12 +191,36 @@ def test_a_sheet_and_a_film(films: tuple[Path, Path], tmp_path: Path) -> None:
     assert np.abs(cv2.Laplacian(right, cv2.CV_32F)).mean() > np.abs(cv2.Laplacian(left, cv2.CV_32F)).mean()
 
 
+def test_a_film_behind_a_line_that_moves(films: tuple[Path, Path], tmp_path: Path) -> None:
+    assert fmanet("compare", *films, "-o", tmp_path / "w.mkv", "--layout", "wipe").exit_code == 0
+    with VideoReader(tmp_path / "w.mkv") as reader:
+        frames = list(reader)
+    assert (len(frames), frames[0].size) == (COUNT, (4 * HEIGHT, 4 * WIDTH))
+    before, after = np.zeros((20, 800, 3), np.float32), np.full((20, 800, 3), 0.5, np.float32)
+    places = [float((wiped(before, after, seconds) == 0).all(axis=(0, 2)).sum()) for seconds in (0, 2, 4, 6)]
+    assert places == pytest.approx([400, 760, 400, 40], abs=4)
+    assert (wiped(before, after, 0) == 1).all(axis=(0, 2)).sum() == 2
+
+
+def test_the_truth_on_a_sheet_and_in_a_film(films: tuple[Path, Path], tmp_path: Path) -> None:
+    plain, with_truth = tmp_path / "a.png", tmp_path / "b.png"
+    assert fmanet("compare", *films, "-o", plain).exit_code == 0
+    assert fmanet("compare", *films, "-o", with_truth, "--truth", films[1]).exit_code == 0
+    assert read_image(with_truth).shape[1] > read_image(plain).shape[1]
+    assert fmanet("compare", *films, "-o", tmp_path / "t.mp4", "--truth", films[1]).exit_code == 0
+    with VideoReader(tmp_path / "t.mp4") as reader:
+        _, restored, truth = np.split(next(reader).image, 3, axis=1)
+    assert np.abs(restored - truth).mean() < 0.01
+
+
 def test_what_cannot_be_compared(films: tuple[Path, Path], tmp_path: Path) -> None:
     short = write(tmp_path / "short.mp4", 1, blur=0, count=4)
     assert fmanet("compare", short, films[1], "-o", tmp_path / "p.html").exit_code == 2
     assert fmanet("compare", *films, "-o", tmp_path / "p.gif").exit_code == 2
     assert fmanet("compare", *films, "-o", tmp_path / "p.html", "--truth", films[0]).exit_code == 2
-    assert fmanet("compare", *films, "-o", tmp_path / "s.png", "--truth", films[1]).exit_code == 2
+    assert fmanet("compare", *films, "-o", tmp_path / "s.png", "--layout", "wipe").exit_code == 2
+    words = ("-o", tmp_path / "w.mp4", "--layout", "wipe", "--truth", films[1])
+    assert fmanet("compare", *films, *words).exit_code == 2
     assert fmanet("compare", tmp_path / "no.mp4", films[1], "-o", tmp_path / "p.html").exit_code == 3
     (tmp_path / "p.html").write_text("mine")
     assert fmanet("compare", *films, "-o", tmp_path / "p.html").exit_code == 2
