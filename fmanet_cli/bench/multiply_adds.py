@@ -15,8 +15,9 @@ def count_multiply_adds(compute: Callable[[], object]) -> int:
 
     Interpolation, elementwise work and kernels outside torch's dispatcher (Triton, a replayed CUDA graph) are not seen.
     """
-    # PyTorch's table lacks the product that is added in place.
-    with FlopCounterMode(display=False, custom_mapping={torch.ops.aten.addmm_: _added_in_place}) as counter:
+    # PyTorch's table lacks the products that are added in place.
+    added = {torch.ops.aten.addmm_: _added_in_place, torch.ops.aten.baddbmm_: _added_in_place}
+    with FlopCounterMode(display=False, custom_mapping=added) as counter:
         compute()
     return counter.get_total_flops() // 2
 

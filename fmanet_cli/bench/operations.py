@@ -15,11 +15,14 @@ from fmanet_cli.bench.multiply_adds import count_multiply_adds
 from fmanet_cli.engine.device import Precision
 from fmanet_cli.engine.fast import triton_kernels
 from fmanet_cli.engine.fast.network import StreamingRunner
-from fmanet_cli.engine.memory import CHANNEL_MULTIPLE, STRIP_BYTES
+from fmanet_cli.engine.memory import CHANNEL_MULTIPLE, strip_bytes_of
 from fmanet_cli.model.fmanet import FMANet
 
 PASSES = (1, 8)
 """Numbers of windows in a pass that are counted."""
+
+FREE_MEMORY = 24 << 30
+"""Of the card that is counted for, in bytes."""
 
 _WITHOUT_WORK = ("empty", "detach", "lift_fresh", "_local_scalar_dense")
 
@@ -45,7 +48,7 @@ class OperationCounter(TorchDispatchMode):
 
     def __init__(self) -> None:
         super().__init__()
-        self.launches = self.traffic_bytes = 0
+        self.launches = self.traffic_bytes = self.fused_multiply_adds = 0
         # Operations made of others are entered again.
         self._depth = 0
 
@@ -85,8 +88,9 @@ class OperationCounter(TorchDispatchMode):
         self._see(given[written:] if "out" not in kwargs else given[:-1], outputs)
         return result
 
-    def _see(self, inputs: Sequence[Tensor], outputs: Sequence[Tensor]) -> None:
+    def _see(self, inputs: Sequence[Tensor], outputs: Sequence[Tensor], multiply_adds: int = 0) -> None:
         self.launches += 1
+        self.fused_multiply_adds += multiply_adds
         self.traffic_bytes += sum(map(_bytes, (*inputs, *outputs)))
 
 
@@ -122,7 +126,7 @@ def count_operations(
         shapes,
         device=meta,
         precision=precision,
-        strip_bytes=STRIP_BYTES["cuda"],
+        strip_bytes=strip_bytes_of(FREE_MEMORY),
         channel_multiple=1 if precision == "fp32" else CHANNEL_MULTIPLE,
         fused=True,
     )
@@ -137,7 +141,8 @@ def count_operations(
             states.extend(runner.frame_states(frames[:windows]))
             runner.windows([states[first : first + model.config.num_frames] for first in range(windows)])
 
-    macs = count_multiply_adds(compute)
+    # Triton's are not seen by torch.
+    macs = count_multiply_adds(compute) + counter.fused_multiply_adds
     return OperationCounts(
         counter.launches / windows, counter.traffic_bytes / windows, macs / windows / (height * width)
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
 from collections.abc import Iterator
@@ -19,8 +20,11 @@ USABLE_SHARE = 0.8
 CHANNEL_MULTIPLE = 8
 """Channels that CUDA's matrix units take at a time in 16 bit; other numbers fall back to slower kernels."""
 
-STRIP_BYTES = {"cpu": 8 << 20, "cuda": 256 << 20, "mps": 128 << 20}
-"""About how many bytes the widest tensor of a strip has, by kind of device."""
+_STRIP_BYTES = {"cpu": 8 << 20, "mps": 128 << 20}
+"""About how many bytes the widest tensor of a strip has, by kind of device, where free memory does not decide."""
+
+_STRIPS_OF_A_CARD = 24
+"""A strip takes this part of a card's free memory: larger ones save kernel starts, and rows computed twice."""
 
 WORK_IN_A_PASS = 320 * 180 * 9_766_503
 """Pixels times parameters that fill a GPU: the paper's network at 320x180. Less work is computed several windows at a
@@ -92,7 +96,20 @@ def workspace_bytes(device: torch.device) -> int:
     """What a window takes however small it is: strips, and the buffers of the libraries below."""
     if device.type == "cpu":
         return 384 << 20
-    return 2 * STRIP_BYTES[device.type] + (256 << 20)
+    return 2 * strip_bytes(device) + (256 << 20)
+
+
+@functools.cache
+def strip_bytes(device: torch.device) -> int:
+    """About how many bytes the widest tensor of a strip has; decided once, so that plans and networks agree."""
+    if device.type != "cuda":
+        return _STRIP_BYTES[device.type]
+    return strip_bytes_of(free_memory(device) or 0)
+
+
+def strip_bytes_of(free: int) -> int:
+    """The same of a card with so many free bytes."""
+    return min(max(free // _STRIPS_OF_A_CARD, 64 << 20), 1 << 30)
 
 
 def free_memory(device: torch.device) -> int | None:

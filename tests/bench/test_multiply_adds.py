@@ -23,6 +23,10 @@ CASES = {
     "three dimensions": (lambda: F.conv3d(torch.ones(1, 3, 5, 8, 9), torch.ones(2, 3, 3, 1, 1)), 3 * 8 * 9 * 2 * 9),
     "matrix": (lambda: MATRIX @ MATRIX.t(), 3 * 4 * 3),
     "added in place": (lambda: torch.ones(3, 3).addmm_(MATRIX, MATRIX.t()), 3 * 4 * 3),
+    "batch added in place": (
+        lambda: torch.ones(2, 5, 6).baddbmm_(torch.ones(2, 5, 4), torch.ones(2, 4, 6)),
+        2 * 5 * 4 * 6,
+    ),
     "batch": (lambda: torch.ones(2, 5, 3, 4) @ torch.ones(2, 5, 4, 6), 10 * 3 * 4 * 6),
     "einsum": (lambda: torch.einsum("ij,kj->ik", MATRIX, MATRIX), 3 * 4 * 3),
     "linear": (lambda: F.linear(MATRIX, torch.ones(7, 4), torch.ones(7)), 3 * 4 * 7),

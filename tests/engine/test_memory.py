@@ -84,6 +84,7 @@ def test_the_plan_covers_the_tensors_of_a_window_and_little_more(
     assert 0.7 * planned < alive.peak < planned
 
 
+@pytest.mark.parametrize("strip_bytes", [64 << 20, pytest.param(1 << 30, marks=pytest.mark.slow)])
 @pytest.mark.parametrize(
     ("config", "height", "width", "windows"),
     [
@@ -97,14 +98,14 @@ def test_the_plan_covers_the_tensors_of_a_window_and_little_more(
     ],
 )
 def test_the_plan_for_a_gpu_covers_a_pass_with_channels_rounded_up(
-    monkeypatch: pytest.MonkeyPatch, config: FMANetConfig, height: int, width: int, windows: int
+    monkeypatch: pytest.MonkeyPatch, config: FMANetConfig, height: int, width: int, windows: int, strip_bytes: int
 ) -> None:
     monkeypatch.setattr(torch, "autocast", lambda *_, **__: contextlib.nullcontext())
     for name in ("warp_into", "dynamic_upsample_into"):
         monkeypatch.setattr(triton_kernels, name, lambda *_, **__: None)
     with META:
         model = FMANet(config)
-    strip_bytes = memory.STRIP_BYTES["cuda"]
+    monkeypatch.setattr(memory, "strip_bytes", lambda _: strip_bytes)
     runner = StreamingRunner(
         model, device=META, precision="fp16", strip_bytes=strip_bytes, channel_multiple=8, fused=True
     )
@@ -116,6 +117,18 @@ def test_the_plan_for_a_gpu_covers_a_pass_with_channels_rounded_up(
     assert 0.5 * planned < alive.peak
     # What is left of the workspace is for the libraries below.
     assert alive.peak < planned + memory.workspace_bytes(CUDA) - (256 << 20)
+
+
+def test_strips_grow_with_the_memory_of_a_card(monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes = {1: 64 << 20, 6: 256 << 20, 12: 512 << 20, 24: 1 << 30, 80: 1 << 30}
+    assert {gigabytes: memory.strip_bytes_of(gigabytes << 30) for gigabytes in sizes} == sizes
+    memory.strip_bytes.cache_clear()
+    for free in (12 << 30, 6 << 30):
+        monkeypatch.setattr(memory, "free_memory", lambda _, free=free: free)
+        # A network that was built with it must be planned with it.
+        assert memory.strip_bytes(CUDA) == 512 << 20
+    assert memory.workspace_bytes(CUDA) == (1 << 30) + (256 << 20)
+    memory.strip_bytes.cache_clear()
 
 
 def test_the_largest_tile_leaves_room(monkeypatch: pytest.MonkeyPatch) -> None:

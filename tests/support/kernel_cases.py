@@ -14,6 +14,9 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
+from fmanet_cli.engine.fast import triton_attention as attention
+from fmanet_cli.engine.fast import triton_filters as filters
+from fmanet_cli.engine.fast import triton_fusion as fusion
 from fmanet_cli.engine.fast import triton_glue as glue
 from fmanet_cli.engine.fast import triton_kernels as kernels
 from fmanet_cli.engine.fast.network import StreamingRunner
@@ -79,13 +82,29 @@ def cases() -> Iterator[tuple[str, Case]]:
     for dtype in ("fp32", "fp16"):
         yield f"norm {dtype}", _norm(dtype)
         yield f"grow {dtype}", _grow(dtype)
-        yield f"gate {dtype}", _gate(dtype)
+        yield f"filter {dtype}", _filter(dtype, gated=False)
+        yield f"filter gated {dtype}", _filter(dtype, gated=True)
+        yield f"flow {dtype}", _flow(dtype)
+        yield f"shuffle {dtype}", _shuffle(dtype)
+        yield f"fuse {dtype}", _fuse(dtype, has_pending=True)
+        yield f"attention {dtype}", _attention(dtype, heads=2, size=5, height=5, width=7)
+    yield "fuse two layers fp16", _fuse("fp16", has_pending=False)
+    # More pixels than one program adds up; heads as published.
+    yield "attention published fp16", _attention("fp16", heads=6, size=15, height=33, width=37)
     yield "network fp32", _network
     yield "network wide fp32", _wide_network
 
 
 def _random(*shape: int, seed: int) -> Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def _picture(
+    count: int, channels: int, height: int, width: int, *, dtype: str, device: torch.device, seed: int
+) -> Tensor:
+    """Channels last."""
+    picture = _random(count, height, width, channels, seed=seed).to(device, DTYPES[dtype])
+    return picture.permute(0, 3, 1, 2)
 
 
 def _warp(
@@ -167,29 +186,112 @@ def _norm(dtype: str) -> Case:
 
 
 def _grow(dtype: str) -> Case:
+    """A layer of 3 channels, rounded up to 4, in the middle of a block; and a first one, without sums."""
+
     def difference(device: torch.device) -> float:
-        before, wide = (_random(2, 3, 5, size, seed=size).to(device, DTYPES[dtype]) for size in (20, 12))
-        before, wide = before.permute(0, 3, 1, 2), wide.permute(0, 3, 1, 2)
-        collected = torch.full((2, 3, 5, 12), 7, dtype=DTYPES[dtype], device=device).permute(0, 3, 1, 2)
-        expected = wide.double() + before[:, 8:].double()
-        found = glue.grow(wide, before[:, 8:], collected[:, 4:8], 4)
-        same = largest(collected[:, 4:8], found)
-        assert (collected[:, :4] == 7).all()
-        assert (collected[:, 8:] == 7).all()
-        active = torch.nn.functional.leaky_relu(expected[:, :4], glue.NEGATIVE_SLOPE)
-        alone = glue.grow(wide[:, :4].contiguous(memory_format=torch.channels_last), None, collected[:, :4], 4)
-        first = torch.nn.functional.leaky_relu(wide[:, :4].double(), glue.NEGATIVE_SLOPE)
-        return max(same, largest(found, active), largest(wide[:, 4:], expected[:, 4:]), largest(alone, first))
+        before, wide = (_picture(2, size, 3, 5, dtype=dtype, device=device, seed=size) for size in (13, 8))
+        collected = _picture(2, 10, 3, 5, dtype=dtype, device=device, seed=1).fill_(7)
+        expected = wide[:, :6].double() + before[:, 6:12].double()
+        active = torch.nn.functional.leaky_relu(expected[:, :3], glue.NEGATIVE_SLOPE)
+        left = wide[:, 6:].clone()
+        found = glue.grow(wide, before[:, 6:], collected[:, 3:6], remaining=6, padded=4)
+        assert (collected[:, :3] == 7).all()
+        assert (collected[:, 6:] == 7).all()
+        assert torch.equal(wide[:, 6:], left)
+        same = largest(collected[:, 3:6], found[:, :3])
+        first = torch.nn.functional.leaky_relu(wide[:, :3].double(), glue.NEGATIVE_SLOPE)
+        alone = glue.grow(wide, None, collected[:, :3], remaining=6, padded=4)
+        sums = max(largest(wide[:, 3:6], expected[:, 3:]), largest(alone[:, :3], first), same)
+        return max(largest(found[:, :3], active), largest(found[:, 3:], torch.zeros(1)), sums)
 
     return difference
 
 
-def _gate(dtype: str) -> Case:
+def _filter(dtype: str, *, gated: bool) -> Case:
+    """Some rows of two pictures, from their first, from the middle and to their last row."""
+
     def difference(device: torch.device) -> float:
-        gate, content = (_random(2, 5, 7, 9, seed=seed).to(device, DTYPES[dtype]) for seed in (9, 10))
-        gate, content = gate.permute(0, 3, 1, 2), content.permute(0, 3, 1, 2)
-        expected = torch.nn.functional.gelu(gate.double()) * content.double()
-        return largest(glue.gated(gate, content), expected)
+        rows = _picture(2, 10, 7, 9, dtype=dtype, device=device, seed=9)
+        weight = _random(9, 10, seed=10).mul(0.3).to(device)
+        taps = weight.t().view(10, 1, 3, 3).double().cpu()
+        whole = torch.nn.functional.conv2d(rows.double().cpu(), taps, padding=1, groups=10)
+        if gated:
+            whole = torch.nn.functional.gelu(whole[:, :5]) * whole[:, 5:]
+        found = _picture(2, whole.shape[1], 7, 9, dtype=dtype, device=device, seed=1)
+        for first, last in ((0, 2), (2, 6), (6, 7)):
+            top, bottom = max(0, first - 1), min(7, last + 1)
+            filters.filter_into(
+                found[:, :, first:last], rows[:, :, top:bottom], weight, first_row=first - top, gated=gated
+            )
+        return largest(found, whole)
+
+    return difference
+
+
+def _flow(dtype: str) -> Case:
+    def difference(device: torch.device) -> float:
+        hidden, guided = (_picture(count, 8, 3, 5, dtype=dtype, device=device, seed=count) for count in (6, 2))
+        sums = (hidden.double().unflatten(0, (3, 2)) + guided.double()).flatten(0, 1)[:, :7]
+        return largest(glue.flow_hidden(hidden, guided, 7), torch.nn.functional.leaky_relu(sums, glue.NEGATIVE_SLOPE))
+
+    return difference
+
+
+def _shuffle(dtype: str) -> Case:
+    def difference(device: torch.device) -> float:
+        picture = _picture(2, 21, 3, 4, dtype=dtype, device=device, seed=3)
+        by_channel = picture[:, :20].double().unflatten(1, (4, 5)).transpose(1, 2).flatten(1, 2)
+        expected = torch.nn.functional.pixel_shuffle(by_channel, 2)
+        found = glue.shuffled(picture, 5, 8)
+        active = torch.nn.functional.leaky_relu(expected, glue.NEGATIVE_SLOPE)
+        return max(largest(found[:, :5], active), largest(found[:, 5:], torch.zeros(1)))
+
+    return difference
+
+
+def _fuse(dtype: str, *, has_pending: bool) -> Case:
+    """With a bias and the input added, then added to what is there."""
+
+    def difference(device: torch.device) -> float:
+        sizes = {"picture": 40, "collected": 10, "wide": 6, "pending": 9}
+        given = {name: _picture(2, size, 5, 7, dtype=dtype, device=device, seed=size) for name, size in sizes.items()}
+        pending = given["pending"][:, 2:] if has_pending else None
+        grown = fusion.Grown(given["collected"], given["wide"], pending, 5)
+        matrix = _random(40 + 10 + 5, 40, seed=11).mul(0.1).to(device, DTYPES[dtype])
+        bias = _random(40, seed=12).to(device)
+        last = given["wide"][:, :5].double() + (0 if pending is None else pending[:, :5].double())
+        last = torch.nn.functional.leaky_relu(last, glue.NEGATIVE_SLOPE).to(DTYPES[dtype])
+        inputs = torch.cat((given["picture"], given["collected"], last), dim=1).double()
+        product = (inputs.permute(0, 2, 3, 1) @ matrix.double()).permute(0, 3, 1, 2)
+        found = torch.empty_like(given["picture"])
+        fusion.fuse_into(found, given["picture"], grown, matrix, bias, add=given["picture"])
+        once = largest(found, product + bias.double()[:, None, None] + given["picture"].double())
+        before = found.clone()
+        fusion.fuse_into(found, given["picture"], grown, matrix, None, add=found)
+        return max(once, largest(found, product + before.double()))
+
+    return difference
+
+
+def _attention(dtype: str, *, heads: int, size: int, height: int, width: int) -> Case:
+    """Queries and keys as halves of wider tensors; channels rounded up."""
+
+    def difference(device: torch.device) -> float:
+        real = heads * size
+        channels = -(-real // 8) * 8 + 40
+        query = _picture(2, channels, height, width, dtype=dtype, device=device, seed=13)
+        both = _picture(2, 2 * channels, height, width, dtype=dtype, device=device, seed=14)
+        temperature, project = _random(heads, seed=15).to(device), _random(real, real, seed=16).mul(0.2).to(device)
+        found = attention.mixing_matrices(query, both[:, :channels], temperature, project, channels)
+        left, right = (
+            torch.nn.functional.normalize(part[:, :real].double().flatten(2).unflatten(1, (heads, size)), dim=-1)
+            for part in (query, both)
+        )
+        weights = (left @ right.transpose(-2, -1) * temperature.double()[:, None, None]).softmax(-1)
+        expected = project.double().unflatten(1, (heads, size)).transpose(0, 1) @ weights
+        expected = expected.transpose(1, 2).flatten(2).transpose(1, 2)
+        whole = torch.nn.functional.pad(expected, (0, channels - real, 0, channels - real))
+        return largest(found, whole)
 
     return difference
 

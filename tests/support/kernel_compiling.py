@@ -15,7 +15,7 @@ import torch
 from triton.backends.compiler import GPUTarget
 from triton.runtime import driver
 
-from fmanet_cli.engine.fast import triton_glue
+from fmanet_cli.engine.fast import triton_attention, triton_filters, triton_fusion, triton_glue
 from fmanet_cli.engine.fast import triton_kernels as kernels
 from support import kernel_cases
 
@@ -56,8 +56,9 @@ def compiled_programs() -> dict[str, int]:
     driver.set_active(AbsentGPU())
     kernels._warp_program = Compiling(kernels._warp_program)
     kernels._upsample_program = Compiling(kernels._upsample_program)
-    for name in ("_norm_program", "_grow_program", "_gate_program"):
-        setattr(triton_glue, name, Compiling(getattr(triton_glue, name)))
+    for module in (triton_glue, triton_filters, triton_fusion, triton_attention):
+        for name in [name for name in vars(module) if name.endswith("_program")]:
+            setattr(module, name, Compiling(getattr(module, name)))
     counts = {}
     for name, case in kernel_cases.cases():
         if not name.startswith("network"):

@@ -57,56 +57,123 @@ def norm(picture: Tensor, weight: Tensor, bias: Tensor, epsilon: float) -> Tenso
     return result
 
 
-def grow(wide: Tensor, pending: Tensor | None, collected: Tensor, growth: int) -> Tensor:
+def grow(wide: Tensor, pending: Tensor | None, collected: Tensor, *, remaining: int, padded: int) -> Tensor:
     """The next output of a dense block whose layers are grouped by source.
 
     Args:
-        wide: (N, R, H, W), channels last: what the newest source gives to all later layers; overwritten from channel
-            `growth` on with what has come together for the layers after the next one.
-        pending: (N, R, H, W), any channel stride of 1: what older sources gave; None for none.
+        wide: (N, R', H, W), channels last: what the newest source gives to all later layers; overwritten from channel
+            `growth` to `remaining` with what has come together for the layers after the next one.
+        pending: (N, R'', H, W), any channel stride of 1: what older sources gave; None for none.
         collected: (N, growth, H, W), part of a channels-last tensor: gets the output too.
-        growth: channels of a layer.
+        remaining: channels of all later layers; what lies behind them in `wide` and `pending` is not looked at.
+        padded: channels of the result.
 
     Returns:
-        (N, growth, H, W), channels last: LeakyReLU of the sums for the next layer.
+        (N, padded, H, W), channels last: LeakyReLU of the sums for the next layer, zero from channel `growth` on.
     """
-    count, remaining, height, width = wide.shape
+    count, growth, height, width = collected.shape
     output = torch.empty(
-        (count, growth, height, width), dtype=wide.dtype, device=wide.device, memory_format=torch.channels_last
+        (count, padded, height, width), dtype=wide.dtype, device=wide.device, memory_format=torch.channels_last
     )
-    written = (output, collected, wide[:, growth:])
-    if is_observed((wide,) if pending is None else (wide, pending), written):
+    written = (output, collected) if pending is None else (output, collected, wide[:, growth:remaining])
+    if is_observed((wide,) if pending is None else (wide, pending[:, :remaining]), written):
         return output
     source = wide if pending is None else pending
-    total = count * height * width * remaining
+    pixels, lanes = count * height * width, triton.next_power_of_2(max(remaining, padded))
+    block = max(1, BLOCK // lanes)
     with torch.cuda.device_of(wide):
-        _grow_program[(triton.cdiv(total, BLOCK),)](
+        _grow_program[(triton.cdiv(pixels, block),)](
             output,
             collected,
             wide,
             source,
-            total,
+            pixels,
             collected.stride(3),
+            wide.stride(3),
             source.stride(3),
             has_pending=pending is not None,
             remaining=remaining,
             growth=growth,
+            padded=padded,
+            lanes=lanes,
             slope=NEGATIVE_SLOPE,
-            block=BLOCK,
+            block=block,
             enable_fp_fusion=True,
         )
     return output
 
 
-def gated(gate: Tensor, content: Tensor) -> Tensor:
-    """`gelu(gate) * content` in place of `gate`: both (N, C, H, W), channels last, without gaps."""
-    if is_observed((gate, content), (gate,)):
-        return gate
-    with torch.cuda.device_of(gate):
-        _gate_program[(triton.cdiv(gate.numel(), BLOCK),)](
-            gate, content, gate.numel(), block=BLOCK, enable_fp_fusion=True
+def flow_hidden(hidden: Tensor, guided: Tensor, channels: int) -> Tensor:
+    """LeakyReLU of sums in float32, for a convolution that predicts optical flow.
+
+    Args:
+        hidden: (T * B, C, H, W), channels last, without gaps.
+        guided: (B, C, H, W), likewise: added to the pictures of each of T moments.
+        channels: of the result, the first ones.
+
+    Returns:
+        (T * B, channels, H, W) float32, channels last.
+    """
+    count, width = hidden.shape[:2]
+    result = torch.empty(
+        (count, channels, *hidden.shape[2:]),
+        dtype=torch.float32,
+        device=hidden.device,
+        memory_format=torch.channels_last,
+    )
+    if is_observed((hidden, guided), (result,)):
+        return result
+    with torch.cuda.device_of(hidden):
+        _flow_program[(triton.cdiv(result.numel(), BLOCK),)](
+            result,
+            hidden,
+            guided,
+            result.numel(),
+            guided.numel() // width,
+            width=width,
+            channels=channels,
+            slope=NEGATIVE_SLOPE,
+            block=BLOCK,
+            enable_fp_fusion=True,
         )
-    return gate
+    return result
+
+
+def shuffled(picture: Tensor, channels: int, padded: int) -> Tensor:
+    """LeakyReLU and pixel shuffle to twice the size.
+
+    Args:
+        picture: (N, 4C', H, W), channels last, without gaps; its channels are those of the four pixels one after the
+            other, first row first, and what is behind 4C.
+        channels: C.
+        padded: channels of the result.
+
+    Returns:
+        (N, padded, 2H, 2W), channels last, zero from channel C on.
+    """
+    count, given, height, width = picture.shape
+    result = torch.empty(
+        (count, padded, 2 * height, 2 * width),
+        dtype=picture.dtype,
+        device=picture.device,
+        memory_format=torch.channels_last,
+    )
+    if is_observed((picture,), (result,)):
+        return result
+    with torch.cuda.device_of(picture):
+        _shuffle_program[(triton.cdiv(result[0].numel(), BLOCK), count)](
+            result,
+            picture,
+            height,
+            width,
+            given=given,
+            channels=channels,
+            padded=padded,
+            slope=NEGATIVE_SLOPE,
+            block=BLOCK,
+            enable_fp_fusion=True,
+        )
+    return result
 
 
 @program
@@ -147,36 +214,77 @@ def _grow_program(  # type: ignore[no-untyped-def]
     collected,
     wide,
     pending,
-    total,
+    pixels,
     collected_x,
+    wide_x,
     pending_x,
     has_pending: tl.constexpr,
     remaining: tl.constexpr,
     growth: tl.constexpr,
+    padded: tl.constexpr,
+    lanes: tl.constexpr,
     slope: tl.constexpr,
     block: tl.constexpr,
 ):
-    """`block` values; pixels of all pictures lie one after the other."""
-    index = tl.program_id(0).to(tl.int64) * block + tl.arange(0, block)
-    inside = index < total
-    pixel = index // remaining
-    channel = index % remaining
-    value = tl.load(wide + index, mask=inside, other=0.0).to(tl.float32)
+    """`block` pixels; those of all pictures lie one after the other."""
+    pixel = (tl.program_id(0).to(tl.int64) * block + tl.arange(0, block))[:, None]
+    channel = tl.arange(0, lanes)[None, :]
+    inside = pixel < pixels
+    known = inside & (channel < remaining)
+    value = tl.load(wide + pixel * wide_x + channel, mask=known, other=0.0).to(tl.float32)
     if has_pending:
-        value += tl.load(pending + pixel * pending_x + channel, mask=inside, other=0.0).to(tl.float32)
-        tl.store(wide + index, value.to(wide.dtype.element_ty), mask=inside & (channel >= growth))
-    is_next = inside & (channel < growth)
-    active = tl.where(value > 0, value, value * slope).to(output.dtype.element_ty)
-    tl.store(output + pixel * growth + channel, active, mask=is_next)
-    tl.store(collected + pixel * collected_x + channel, active, mask=is_next)
+        value += tl.load(pending + pixel * pending_x + channel, mask=known, other=0.0).to(tl.float32)
+        later = known & (channel >= growth)
+        tl.store(wide + pixel * wide_x + channel, value.to(wide.dtype.element_ty), mask=later)
+    active = tl.where(value > 0, value, value * slope)
+    active = tl.where(channel < growth, active, 0.0).to(output.dtype.element_ty)
+    tl.store(output + pixel * padded + channel, active, mask=inside & (channel < padded))
+    tl.store(collected + pixel * collected_x + channel, active, mask=inside & (channel < growth))
 
 
 @program
-def _gate_program(gate, content, total, block: tl.constexpr):  # type: ignore[no-untyped-def]
+def _flow_program(  # type: ignore[no-untyped-def]
+    result,
+    hidden,
+    guided,
+    total,
+    guided_pixels,
+    width: tl.constexpr,
+    channels: tl.constexpr,
+    slope: tl.constexpr,
+    block: tl.constexpr,
+):
     """`block` values."""
     index = tl.program_id(0).to(tl.int64) * block + tl.arange(0, block)
     inside = index < total
-    value = tl.load(gate + index, mask=inside, other=0.0).to(tl.float32)
-    other = tl.load(content + index, mask=inside, other=0.0).to(tl.float32)
-    active = 0.5 * value * (1 + tl.erf(value * 0.7071067811865476))
-    tl.store(gate + index, (active * other).to(gate.dtype.element_ty), mask=inside)
+    pixel = index // channels
+    channel = index % channels
+    value = tl.load(hidden + pixel * width + channel, mask=inside, other=0.0).to(tl.float32)
+    value += tl.load(guided + pixel % guided_pixels * width + channel, mask=inside, other=0.0).to(tl.float32)
+    tl.store(result + index, tl.where(value > 0, value, value * slope), mask=inside)
+
+
+@program
+def _shuffle_program(  # type: ignore[no-untyped-def]
+    result,
+    picture,
+    height,
+    width,
+    given: tl.constexpr,
+    channels: tl.constexpr,
+    padded: tl.constexpr,
+    slope: tl.constexpr,
+    block: tl.constexpr,
+):
+    """`block` values of one picture, which here never has 2^31."""
+    number = tl.program_id(1).to(tl.int64)
+    index = tl.program_id(0) * block + tl.arange(0, block)
+    channel = index % padded
+    column = index // padded % (2 * width)
+    row = index // padded // (2 * width)
+    inside = row < 2 * height
+    source = (row // 2 * width + column // 2) * given + (row % 2 * 2 + column % 2) * channels + channel
+    picture += number * height * width * given
+    value = tl.load(picture + source, mask=inside & (channel < channels), other=0.0).to(tl.float32)
+    active = tl.where(value > 0, value, value * slope).to(result.dtype.element_ty)
+    tl.store(result + number * 4 * height * width * padded + index, active, mask=inside)

@@ -16,8 +16,8 @@ try:
 except ImportError:
     triton = None
 
-observer: Callable[[Sequence[Tensor], Sequence[Tensor]], None] | None = None
-"""Is told the inputs and outputs of every launch; for counting."""
+observer: Callable[[Sequence[Tensor], Sequence[Tensor], int], None] | None = None
+"""Is told the inputs, outputs and multiply-adds of every launch; for counting."""
 
 VECTOR_BYTES = 16
 """The widest load of one thread."""
@@ -113,7 +113,8 @@ def dynamic_upsample_into(
             f"into {tuple(target.shape)}"
         )
     added = target if residual is None else residual
-    if is_observed((frames, kernels) if residual is None else (frames, kernels, residual), (target,)):
+    given = (frames, kernels) if residual is None else (frames, kernels, residual)
+    if is_observed(given, (target,), multiply_adds=IMAGE_CHANNELS * kernels.numel()):
         return
     grid = (triton.cdiv(width, UPSAMPLE_BLOCK), rows)
     with torch.cuda.device_of(kernels):
@@ -140,10 +141,13 @@ def dynamic_upsample_into(
         )
 
 
-def is_observed(inputs: Sequence[Tensor], outputs: Sequence[Tensor]) -> bool:
-    """Tells the observer of a launch; whether that is all, because there are no values."""
+def is_observed(inputs: Sequence[Tensor], outputs: Sequence[Tensor], *, multiply_adds: int = 0) -> bool:
+    """Tells the observer of a launch; whether that is all, because there are no values.
+
+    `multiply_adds`: of its convolutions and matrix products.
+    """
     if observer is not None:
-        observer(inputs, outputs)
+        observer(inputs, outputs, multiply_adds)
     return outputs[0].is_meta
 
 

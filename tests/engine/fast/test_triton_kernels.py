@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
 import re
@@ -9,15 +10,18 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 import torch
 
-from fmanet_cli.engine.fast import fused, warping
+from fmanet_cli.engine.fast import fused, triton_attention, triton_filters, triton_fusion, triton_glue, warping
 from fmanet_cli.engine.fast import triton_kernels as kernels
 from support import kernel_cases
 
 CPU = torch.device("cpu")
+GLUE = (triton_attention, triton_filters, triton_fusion, triton_glue)
+BLOCKS = [name for name in fused._CHECKS if name not in ("warping", "upsampling")]
 
 ROOT = Path(__file__).parents[3]
 NAMES = [name for name, _ in kernel_cases.cases()]
@@ -74,9 +78,13 @@ def test_every_case_compiles_for_a_gpu_that_is_not_here(tmp_path: Path, capabili
         PYTHONPATH=os.pathsep.join(sys.path),
     )
     assert process.returncode == 0, process.stderr
-    # Strips begin at rows 0, 2 and 3, which Triton takes for two kinds of number; dense blocks begin without sums.
+    # Strips begin at rows 0, 1, 2 or 3, which Triton takes for up to three kinds of number; dense blocks begin without
+    # sums and go on with them; attention is two programs.
+    several = {"grow": 2, "fuse": 2, "attention": 2, "filter": 3}
     assert json.loads(process.stdout) == {
-        name: 2 if "strips" in name or "grow" in name else 1 for name in NAMES if not name.startswith("network")
+        name: 2 if "strips" in name else several.get(name.split()[0], 1)
+        for name in NAMES
+        if not name.startswith("network")
     }
 
 
@@ -145,10 +153,61 @@ def test_kernels_are_used_where_they_compute_what_the_plain_code_does(
     monkeypatch.setattr(kernels, "triton", object())
     monkeypatch.setattr(kernels, "warp_into", warping.warp_into)
     monkeypatch.setattr(kernels, "dynamic_upsample_into", plain_upsampling)
+    for check in BLOCKS:
+        monkeypatch.setitem(fused._CHECKS, check, lambda *_: 0.0)
     if reason is not None:
         monkeypatch.setattr(kernels, name, failing if wrong else None)
     found = fused.why_not(CPU, dtype)
     assert found is None if reason is None else re.search(reason, found or "")
+
+
+@pytest.mark.usefixtures("_forgotten")
+@pytest.mark.parametrize("check", BLOCKS)
+@pytest.mark.parametrize(
+    ("dtype", "error", "is_wrong"),
+    [
+        (torch.float32, 0.001, False),
+        (torch.float32, 0.008, True),
+        (torch.float16, 0.008, False),
+        (torch.float16, 0.02, True),
+        (torch.bfloat16, 0.02, False),
+        (torch.bfloat16, 0.1, True),
+        (torch.bfloat16, float("nan"), True),
+    ],
+)
+def test_every_kernel_is_held_to_what_its_precision_explains(
+    monkeypatch: pytest.MonkeyPatch, check: str, dtype: torch.dtype, error: float, is_wrong: bool
+) -> None:
+    monkeypatch.setattr(kernels, "triton", object())
+    for name in fused._CHECKS:
+        monkeypatch.setitem(fused._CHECKS, name, lambda *_, name=name: error if name == check else 0.0)
+    expected = f"Triton's kernels compute wrongly here ({check} by {error:.2g})" if is_wrong else None
+    assert fused.why_not(CPU, dtype) == expected
+
+
+def test_the_checks_of_blocks_start_every_kernel() -> None:
+    """On tensors without values, where starting is told and nothing runs."""
+    meta, started = torch.device("meta"), []
+
+    class Stacks(list):
+        def __call__(self, *_: object) -> None:
+            started.append(sys._getframe(2).f_code.co_name)
+
+    kernels.observer = Stacks()
+    try:
+        for check in BLOCKS:
+            with pytest.raises(RuntimeError, match="meta"):
+                fused._CHECKS[check](meta, torch.float16)
+    finally:
+        kernels.observer = None
+    launching = {name for module in GLUE for name, value in vars(module).items() if _launches(value, module)}
+    assert set(started) == launching
+
+
+def _launches(value: object, module: ModuleType) -> bool:
+    return (
+        inspect.isfunction(value) and value.__module__ == module.__name__ and "is_observed" in value.__code__.co_names
+    )
 
 
 @pytest.mark.usefixtures("_forgotten")
