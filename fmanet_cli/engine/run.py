@@ -19,6 +19,7 @@ from fmanet_cli.engine.memory import largest_tile
 from fmanet_cli.engine.planes import planar_codes
 from fmanet_cli.engine.prepared import PreparedNetwork
 from fmanet_cli.engine.repeats import shows_the_same
+from fmanet_cli.engine.resizing import resized
 from fmanet_cli.engine.runner import BatchRunner, WindowRunner
 from fmanet_cli.engine.schedule import (
     WINDOWS_AT_ONCE,
@@ -105,7 +106,11 @@ class RestorationRun:
         return (*self._notes, *([problem] if problem else []))
 
     def restore(
-        self, frames: Iterable[Frame], *, skips: Callable[[int], bool] = no_frame
+        self,
+        frames: Iterable[Frame],
+        *,
+        size: tuple[int, int] | None = None,
+        skips: Callable[[int], bool] = no_frame,
     ) -> Generator[Frame, None, None]:
         """Yields one restored frame for each frame that is not skipped, in order, with its timestamps.
 
@@ -116,13 +121,14 @@ class RestorationRun:
             frames: all of the run's size, never kept longer than a window; read half a window and up to `MAX_PENDING`
                 frames ahead. No window reaches across a frame with `starts_shot`: each shot is restored as if it were
                 alone.
+            size: (height, width) of the results; None = `restored_size`, else resized on the device.
             skips: whether the frame of a number, from 0, is seen as a neighbour only, because it was restored before or
                 elsewhere.
 
         Returns:
-            Frames whose image is (4H, 4W, 3) float32 RGB in [0, 1]; where a window shows what the one before shows
-            both have one image, so copy what you change. An exception of `frames` comes after all windows that were
-            complete before it.
+            Frames whose image is (4H, 4W, 3), or of `size`, float32 RGB in [0, 1]; where a window shows what the one
+            before shows both have one image, so copy what you change. An exception of `frames` comes after all windows
+            that were complete before it.
 
         Raises:
             DeviceError: memory does not even suffice for the smallest tile, or the requested precision holds no result.
@@ -130,17 +136,22 @@ class RestorationRun:
         """
 
         def made(restored: Tensor) -> list[Tensor]:
-            return [self._restorer.as_image(restored)]
+            return [self._restorer.as_image(resized(restored, size))]
 
         return self._restored(frames, skips, made, lambda source, arrays: replace(source, image=arrays[0]))
 
     def restore_planar(
-        self, frames: Iterable[Frame], plane_format: PlaneFormat, *, skips: Callable[[int], bool] = no_frame
+        self,
+        frames: Iterable[Frame],
+        plane_format: PlaneFormat,
+        *,
+        size: tuple[int, int] | None = None,
+        skips: Callable[[int], bool] = no_frame,
     ) -> Generator[PlanarFrame, None, None]:
         """As `restore`, with the frames as an encoder takes them, made on the device."""
 
         def made(restored: Tensor) -> Sequence[Tensor]:
-            return planar_codes(self._restorer.as_rgb(restored), plane_format)
+            return planar_codes(self._restorer.as_rgb(resized(restored, size)), plane_format)
 
         def planar(source: Frame, arrays: list[np.ndarray]) -> PlanarFrame:
             luma, blue, red = arrays
@@ -278,6 +289,7 @@ class RestorationRun:
         runner = self._runner
         if len(group) > 1 and isinstance(runner, BatchRunner) and self._is_whole(self.tiling.size):
             try:
+                _make_states(runner, group)
                 images = runner.windows([[item.state.get(runner) for item in window] for window in group])
                 begun = [self._sent(window, image, made) for window, image in zip(group, images, strict=True)]
             except (RuntimeError, MemoryError) as error:
@@ -417,6 +429,15 @@ class _Item:
     """As it was read."""
     state: Once[WindowRunner, Any]
     """What a runner computes of this frame alone."""
+
+
+def _make_states(runner: BatchRunner, group: Sequence[_Window]) -> None:
+    """Makes the states that windows lack in one pass, as the windows are."""
+    missing = {id(item.state): item for window in group for item in window if not item.state.is_made_by(runner)}
+    if missing:
+        made = runner.frame_states([item.tensor for item in missing.values()])
+        for item, state in zip(missing.values(), made, strict=True):
+            item.state.give(runner, state)
 
 
 _NO_STATE: Once[WindowRunner, Any] = Once(lambda _: None)

@@ -26,6 +26,9 @@ class WindowRunner(Protocol):
 class BatchRunner(WindowRunner, Protocol):
     """A runner that computes several windows in one pass, and may be called by several threads at once."""
 
+    def frame_states(self, frames: Sequence[Tensor]) -> list[Any]:
+        """As `frame_state`, of frames of one size."""
+
     def windows(self, batch: Sequence[Sequence[Any]]) -> list[Tensor]:
         """As `window`, of windows of one size."""
 

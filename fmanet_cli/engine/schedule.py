@@ -123,6 +123,16 @@ class Once(Generic[Maker, Value]):
                 self._made_by = maker
             return self._value
 
+    def is_made_by(self, maker: Maker) -> bool:
+        """Whether it is there, made by this maker."""
+        with self._lock:
+            return self._made_by is maker
+
+    def give(self, maker: Maker, value: Value) -> None:
+        """What a maker has made together with others."""
+        with self._lock:
+            self._value, self._made_by = value, maker
+
     def forget(self) -> None:
         """Frees the value; who asks again has it made again."""
         with self._lock:

@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import numpy as np
 import torch
-from torch.nn import functional as F
 
+from fmanet_cli.engine.resizing import resized as resized_picture
 from fmanet_cli.video.frames import Frame
 
 
@@ -23,6 +23,5 @@ def resized(frames: Iterable[Frame], height: int, width: int) -> Iterator[Frame]
 
 def resize_image(image: np.ndarray, height: int, width: int) -> np.ndarray:
     """(H, W, 3) float32 in [0, 1] to (height, width, 3), antialiased bicubic, clipped to [0, 1]."""
-    picture = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)[None]
-    large = F.interpolate(picture, size=(height, width), mode="bicubic", antialias=True, align_corners=False)
-    return large[0].clamp_(0, 1).permute(1, 2, 0).contiguous().numpy()
+    picture = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)
+    return resized_picture(picture, (height, width)).permute(1, 2, 0).contiguous().numpy()

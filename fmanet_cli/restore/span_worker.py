@@ -16,7 +16,6 @@ from fmanet_cli.engine.run import RestorationRun
 from fmanet_cli.engine.tiling import Tiling
 from fmanet_cli.model.fmanet import FMANet
 from fmanet_cli.restore.pipeline import BackgroundConsumer, prefetched
-from fmanet_cli.restore.resize import resized
 from fmanet_cli.video.frames import Frame, PlanarFrame
 from fmanet_cli.video.pixels.colour import PlaneFormat
 from fmanet_cli.video.read.spans import SpanReader
@@ -205,8 +204,8 @@ def restored_frames(
     *,
     skips: Callable[[int], bool],
 ) -> Generator[Frame | PlanarFrame, None, None]:
-    """The frames of (height, width) that are not skipped: as planes where the encoder takes them at this size."""
-    if plane_format is not None and size == run.restored_size:
-        yield from run.restore_planar(frames, plane_format, skips=skips)
+    """The frames of (height, width) that are not skipped: as planes where the encoder takes them."""
+    if plane_format is not None:
+        yield from run.restore_planar(frames, plane_format, size=size, skips=skips)
     else:
-        yield from resized(run.restore(frames, skips=skips), *size)
+        yield from run.restore(frames, size=size, skips=skips)

@@ -10,15 +10,19 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from torch.nn import functional as F
 
 from fmanet_cli.engine import memory
 from fmanet_cli.engine import run as run_module
 from fmanet_cli.engine.repeats import shows_the_same
+from fmanet_cli.engine.resizing import resized
 from fmanet_cli.engine.restorer import Restorer
 from fmanet_cli.engine.tiling import Tiling
 from fmanet_cli.errors import DeviceError, OptionError, WeightsError
 from fmanet_cli.model.fmanet import FMANet
+from fmanet_cli.restore.resize import resize_image
 from fmanet_cli.video.frames import Frame
+from fmanet_cli.video.pixels.colour import Colour, PlaneFormat, rgb_to_planes
 from support.moving_frames import make_frames
 
 
@@ -31,6 +35,9 @@ class Enlarging:
 
     def frame_state(self, frame: torch.Tensor) -> torch.Tensor:
         return frame.clone()
+
+    def frame_states(self, frames: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+        return [self.frame_state(frame) for frame in frames]
 
     def window(self, states: Sequence[torch.Tensor]) -> torch.Tensor:
         return self.windows([states])[0]
@@ -128,6 +135,51 @@ def test_memory_that_runs_out_beside_the_network_ends_in_tiles(
     assert run.tiling.size == 45
     for frame, expected in zip(restored, frames, strict=True):
         np.testing.assert_allclose(frame.image[::4, ::4], expected.image, atol=1e-6)
+
+
+def test_frames_of_a_pass_are_computed_in_one_pass_too(tiny_model: FMANet, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run_module, "windows_in_a_pass", lambda *_, **__: 8)
+    monkeypatch.setattr(run_module, "windows_at_once", lambda *_, **__: 1)
+    restoring = Restorer(tiny_model, device="cpu", precision="fp32", tile=0)
+    passes, compute = [], restoring.runner._frame_states
+
+    def noted(frames: Sequence[torch.Tensor]) -> object:
+        passes.append(len(frames))
+        return compute(frames)
+
+    monkeypatch.setattr(restoring.runner, "_frame_states", noted)
+    assert len(list(restoring.restore(make_frames(24, 12, 16)))) == 24
+    # One ahead at first; the last window's neighbour is mirrored.
+    assert passes == [9, 8, 7]
+
+
+@pytest.mark.parametrize("size", [(30, 50), (96, 128), (20, 24)])
+def test_frames_are_resized_where_they_are_restored(tiny_model: FMANet, size: tuple[int, int]) -> None:
+    run, frames = Restorer(tiny_model, device="cpu", precision="fp32").start(12, 16), list(make_frames(2, 12, 16))
+    whole = [frame.image for frame in run.restore(frames)]
+    expected = [resize_image(image, *size) for image in whole]
+    for found, image in zip(run.restore(frames, size=size), expected, strict=True):
+        assert found.image.shape == (*size, 3)
+        np.testing.assert_allclose(found.image, image, atol=1e-5)
+    plane_format = PlaneFormat(Colour(1, False), 8, 1, 1)
+    for planar, image in zip(run.restore_planar(frames, plane_format, size=size), expected, strict=True):
+        planes = rgb_to_planes(image, colour=plane_format.colour, bits=8, horizontal_shift=1, vertical_shift=1)
+        for plane, right in zip(planar.planes, planes, strict=True):
+            assert np.abs(plane.astype(int) - right).max() <= 1
+
+
+def test_a_device_without_the_interpolation_has_it_done_by_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    picture, calls = torch.rand(3, 8, 12), iter([NotImplementedError("not on this device"), None])
+    interpolate = F.interpolate
+
+    def lacking(*given: object, **options: object) -> torch.Tensor:
+        if error := next(calls):
+            raise error
+        return interpolate(*given, **options)
+
+    expected = resized(picture, (5, 7))
+    monkeypatch.setattr(F, "interpolate", lacking)
+    torch.testing.assert_close(resized(picture, (5, 7)), expected)
 
 
 class WithoutNumbers(Enlarging):

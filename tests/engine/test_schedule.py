@@ -296,13 +296,14 @@ def test_several_windows_in_a_pass_give_the_same_pictures(
 def test_little_work_shares_a_pass_on_cuda_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     def passes(config: FMANetConfig, parameters: int, free: float, *pixels: int, device: str = "cuda") -> list[int]:
         monkeypatch.setattr(memory, "free_memory", lambda _: free)
+        monkeypatch.setattr(memory, "strip_bytes", lambda _: memory.strip_bytes_of(int(free)))
         sizes = {"parameters": parameters, "config": config, "device": torch.device(device), "precision": "fp16"}
         return [windows_in_a_pass(count, **sizes) for count in pixels]
 
     assert passes(PAPER, 9_766_503, 80e9, 320 * 180, 160 * 90, 64, 10**6) == [1, 4, 8, 1]
     assert passes(LITE, 488_652, 80e9, 320 * 180, 640 * 360, 1280 * 720, 3840 * 2160) == [8, 4, 1, 1]
-    assert passes(LITE, 488_652, 1.65e9, 320 * 180) == [4]
-    assert passes(LITE, 488_652, 1e9, 320 * 180) == [1]
+    assert passes(LITE, 488_652, 1.1e9, 320 * 180) == [4]
+    assert passes(LITE, 488_652, 0.6e9, 320 * 180) == [1]
     assert passes(LITE, 488_652, 80e9, 64, device="cpu") == [1]
 
 

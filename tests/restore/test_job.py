@@ -92,7 +92,7 @@ def test_output_is_the_networks_picture(make_clip: MakeClip, tmp_path: Path, tin
     [
         ({}, ["restore_planar"]),
         ({"encoder": EncoderOptions(codec="ffv1", pix_fmt="gbrp10le")}, ["restore"]),
-        ({"scale": 2}, ["restore"]),
+        ({"scale": 2}, ["restore_planar"]),
     ],
     ids=["planes", "RGB samples", "resized"],
 )

@@ -199,6 +199,12 @@ class GraphedRunner:
         """See `WindowRunner`; the picture is the caller's to keep."""
         return self._run(states, lambda graphs: graphs.window(list(states)), lambda: self.eager.window(states))
 
+    def frame_states(self, frames: Sequence[Tensor]) -> list[Any]:
+        """See `BatchRunner`: one by one where each is a recording, else in one pass."""
+        if self.records(*frames[0].shape[-2:]):
+            return [self.frame_state(frame) for frame in frames]
+        return self.eager.frame_states(frames)
+
     def windows(self, batch: Sequence[Sequence[Any]]) -> list[Tensor]:
         """See `BatchRunner`: one by one where each is a recording, else in one pass."""
         if self.records(*_tensors(batch)[0].shape[-2:]):

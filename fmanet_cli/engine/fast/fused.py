@@ -96,10 +96,10 @@ def _upsample_error(device: torch.device, dtype: torch.dtype) -> float:
     return float((found - expected).abs().max())
 
 
-def _layouts(device: torch.device, dtype: torch.dtype) -> tuple[Layout, Layout]:
+def _layouts(device: torch.device, dtype: torch.dtype) -> list[Layout]:
     """Of small networks, with the kernels and without."""
     multiple = 1 if dtype == torch.float32 else CHANNEL_MULTIPLE
-    return tuple(Layout(device, dtype, 1 << 20, multiple, _SMALL.dim, fused=fused) for fused in (True, False))
+    return [Layout(device, dtype, 1 << 20, multiple, _SMALL.dim, fused=fused) for fused in (True, False)]
 
 
 def _picture(layout: Layout, seed: int) -> torch.Tensor:
