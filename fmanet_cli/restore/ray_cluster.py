@@ -22,7 +22,7 @@ from fmanet_cli.restore.span_worker import WorkerSetup
 from fmanet_cli.restore.worker_facts import WorkerFacts
 from fmanet_cli.restore.workers import NoRoomError, Worker, WorkerDiedError
 
-START_SECONDS = 60.0
+START_SECONDS = 120.0
 """How long the process of an actor may take to begin once there is room for it."""
 
 CONNECT_SECONDS = 10.0
