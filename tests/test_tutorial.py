@@ -54,7 +54,14 @@ def test_restore_look_inside_frames_and_a_folder(beginning: Path) -> None:
     said = follow("".join(SECTIONS[1:6]), {})
     assert "5 done" in said or "2 done" in said, said
     made = {path.relative_to(beginning).as_posix() for path in beginning.rglob("*.*")}
-    assert {"sharp_compared.html", "sheet.png", "inside.png", "restored/one.mp4", "restored/more/two.mp4"} <= made
+    assert {
+        "street_preview.png",
+        "sharp_compared.html",
+        "sheet.png",
+        "inside.png",
+        "restored/one.mp4",
+        "restored/more/two.mp4",
+    } <= made
 
 
 @pytest.mark.slow
