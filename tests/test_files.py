@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from fmanet_cli.errors import FileWriteError
-from fmanet_cli.files import replacing, sha256_of, write_text
+from fmanet_cli.files import replacing, sample_sha256_of, sha256_of, write_text
 
 
 def test_a_text_replaces_an_older_one_and_leaves_nothing_else(tmp_path: Path) -> None:
@@ -51,3 +51,22 @@ def test_files_in_turn_have_the_digest_of_their_bytes(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"ab")
     (tmp_path / "b").write_bytes(b"c")
     assert sha256_of(tmp_path / "a", tmp_path / "b").startswith("ba7816bf8f01cfea414140de5dae2223")
+
+
+def test_a_sample_tells_files_of_one_size_apart(tmp_path: Path) -> None:
+    path, size = tmp_path / "a", 10 << 20
+    path.write_bytes(bytes(size))
+    whole = sample_sha256_of(path)
+    for place, is_seen in ((0, True), (size // 2, True), (size - 1, True), (size // 4, False)):
+        with path.open("r+b") as file:
+            file.seek(place)
+            file.write(b"x")
+        assert (sample_sha256_of(path) != whole) == is_seen
+        with path.open("r+b") as file:
+            file.seek(place)
+            file.write(b"\0")
+    for small in (b"", b"1", bytes(3 << 20)):
+        path.write_bytes(small)
+        before = sample_sha256_of(path)
+        path.write_bytes(small[:-1] + b"2")
+        assert sample_sha256_of(path) != before

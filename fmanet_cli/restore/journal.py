@@ -24,6 +24,7 @@ from fmanet_cli._version import __version__
 from fmanet_cli.engine.restorer import Restorer
 from fmanet_cli.engine.tiling import Tiling
 from fmanet_cli.errors import OutputBusyError, ResumeError, VerificationError, VideoWriteError
+from fmanet_cli.files import sample_sha256_of
 from fmanet_cli.model.fmanet import FMANet
 from fmanet_cli.video.frames import Frame
 from fmanet_cli.video.inspection import library_versions
@@ -260,9 +261,8 @@ def is_resumable(source: str, target: str) -> bool:
 
 def run_identity(source: str, restorer: Restorer, options: Mapping[str, Any], plan: OutputPlan) -> dict[str, Any]:
     """Everything that decides over the frames of a run; options are those of reading and writing."""
-    facts = Path(source).stat()
     return {
-        "source": {"name": Path(source).name, "size_bytes": facts.st_size, "changed_ns": facts.st_mtime_ns},
+        "source": {"name": Path(source).name, **source_facts(source)},
         "weights": {"sha256": weights_digest(restorer.model)},
         "options": dict(options),
         "output": plan.identity(),
@@ -272,6 +272,16 @@ def run_identity(source: str, restorer: Restorer, options: Mapping[str, Any], pl
             "tiling": asdict(restorer.tiling),
         },
         "software": {"fmanet": __version__, "torch": torch.__version__, "av": library_versions().av},
+    }
+
+
+def source_facts(source: str) -> dict[str, Any]:
+    """By what a source is known again: size, time of the last change, and a digest of pieces. Raises OSError."""
+    facts = Path(source).stat()
+    return {
+        "size_bytes": facts.st_size,
+        "changed_ns": facts.st_mtime_ns,
+        "sample_sha256": sample_sha256_of(Path(source)),
     }
 
 

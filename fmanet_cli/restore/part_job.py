@@ -16,7 +16,7 @@ from fmanet_cli.errors import OptionError, ResumeError, VideoReadError, WeightsE
 from fmanet_cli.model.config import FMANetConfig
 from fmanet_cli.model.fmanet import random_model
 from fmanet_cli.restore.job import RestoreJob, RestoreProgress, RestoreSettings
-from fmanet_cli.restore.journal import Journal, differences, is_resumable, journal_folder
+from fmanet_cli.restore.journal import Journal, differences, is_resumable, journal_folder, source_facts
 from fmanet_cli.restore.parts import Part, PartJournal, PartNote, read_notes
 from fmanet_cli.restore.span_pool import SpanPool
 from fmanet_cli.restore.workers import LocalWorker
@@ -235,12 +235,11 @@ def _settings_of(stored: Mapping[str, Any], **changes: Any) -> RestoreSettings:
 
 def _check_source(source: str, facts: Mapping[str, Any]) -> None:
     try:
-        state = Path(source).stat()
+        found = source_facts(source)
     except OSError as error:
         raise VideoReadError(
             f"{source} cannot be read: {error.strerror or error}; say where it is", remedy="source"
         ) from error
-    found = {"size_bytes": state.st_size, "changed_ns": state.st_mtime_ns}
     wanted = {name: facts[name] for name in found}
     if found != wanted:
         raise VideoReadError(f"{source} is not what the parts were made from: {differences(wanted, found)}")

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from fmanet_cli.files import sha256_of
+from fmanet_cli.files import sample_sha256_of, sha256_of
 from fmanet_cli.restore.journal import short_name
 from fmanet_cli.video.write.partial_files import write_durably
 
@@ -32,19 +32,28 @@ class FileFacts:
     """When its content was changed last, in nanoseconds since 1970."""
     sha256: str
     """Digest of its content."""
+    sample_sha256: str
+    """Digest of pieces of it."""
 
     @classmethod
     def of(cls, path: Path) -> FileFacts:
         """The file as it is now. Raises OSError."""
         facts = path.stat()
-        return cls(size_bytes=facts.st_size, changed_ns=facts.st_mtime_ns, sha256=sha256_of(path))
+        return cls(
+            size_bytes=facts.st_size,
+            changed_ns=facts.st_mtime_ns,
+            sha256=sha256_of(path),
+            sample_sha256=sample_sha256_of(path),
+        )
 
     def fits(self, path: Path) -> bool:
-        """Whether a file is still the same: by size and time of change, or else by its content. Raises OSError."""
+        """Whether a file is still the same: by its size, pieces, and time of change or content. Raises OSError."""
         facts = path.stat()
         if facts.st_size != self.size_bytes:
             return False
-        return facts.st_mtime_ns == self.changed_ns or FileFacts.of(path).sha256 == self.sha256
+        if sample_sha256_of(path) != self.sample_sha256:
+            return False
+        return facts.st_mtime_ns == self.changed_ns or sha256_of(path) == self.sha256
 
 
 class Records:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import multiprocessing
+import os
 import random
 from fractions import Fraction
 from pathlib import Path
@@ -180,7 +181,8 @@ def test_shots_are_restored_apart_after_a_break_too(clip: Path, tmp_path: Path, 
     finish(clip, whole, restorer, scene_detect=str(cuts))
     interrupt(clip, target, restorer, after_frames=14, scene_detect=str(cuts))
     report = finish(clip, target, restorer, scene_detect=str(cuts))
-    assert (report.frames_resumed, report.shots) == (8, 3)
+    # Segments end where a shot does.
+    assert (report.frames_resumed, report.shots) == (7, 3)
     assert pictures(target) == pictures(whole)
     interrupt(clip, target, restorer, after_frames=14, scene_detect=str(cuts), overwrite=True)
     cuts.write_text("7\n10\n")
@@ -246,6 +248,20 @@ def test_another_run_than_the_interrupted_one_is_refused(clip: Path, tmp_path: P
     report = finish(clip, target, restorer, resume=False)
     assert (report.frames, report.frames_resumed) == (FRAMES, 0)
     assert names_in(tmp_path) == ["clip.mp4", "sharp.mp4"]
+
+
+def test_another_source_of_the_same_size_and_time_is_refused(clip: Path, tmp_path: Path, restorer: Restorer) -> None:
+    before, times = clip.read_bytes(), clip.stat()
+    interrupt(clip, tmp_path / "sharp.mp4", restorer, after_frames=14)
+    # One bit of the pixels.
+    middle = len(before) // 2
+    clip.write_bytes(before[:middle] + bytes([before[middle] ^ 1]) + before[middle + 1 :])
+    os.utime(clip, ns=(times.st_atime_ns, times.st_mtime_ns))
+    with pytest.raises(ResumeError, match=r"source\.sample_sha256 was \w+ and is \w+"):
+        finish(clip, tmp_path / "sharp.mp4", restorer)
+    clip.write_bytes(before)
+    os.utime(clip, ns=(times.st_atime_ns, times.st_mtime_ns))
+    assert finish(clip, tmp_path / "sharp.mp4", restorer).frames_resumed == 8
 
 
 def test_a_run_that_would_be_written_otherwise_than_the_interrupted_one_is_refused(
