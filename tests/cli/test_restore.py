@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from click.testing import CliRunner, Result
@@ -82,6 +83,55 @@ def test_several_files_into_a_folder(make_clip: MakeClip, tmp_path: Path, weight
     assert result.exit_code == 1
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.mp4", "b.mp4"]
     assert "failed" in result.stderr
+
+
+def test_an_output_without_a_suffix_is_said_to_be_a_folder(make_clip: MakeClip, tmp_path: Path, weights: str) -> None:
+    clip = make_clip(count=1, height=16, width=16)
+    result = fmanet("restore", clip, "-o", tmp_path / "out", "--model", weights, "--precision", "fp32")
+    assert result.exit_code == 0, result.output
+    # It is the first line: said before the work.
+    assert result.stderr.splitlines()[0] == f"{tmp_path}/out has no suffix: writing into the folder {tmp_path}/out/"
+    assert (tmp_path / "out" / clip.name).is_file()
+    again = fmanet("restore", clip, "-o", f"{tmp_path}/out/", "-y", "--model", weights, "--precision", "fp32")
+    assert again.exit_code == 0, again.output
+    assert "has no suffix" not in again.stderr
+
+
+def test_without_a_terminal_a_line_a_minute(
+    make_clip: MakeClip, tmp_path: Path, weights: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clip = make_clip(count=5, height=16, width=16)
+    words = ["restore", clip, "-o", tmp_path / "a.mp4", "-y", "--model", weights, "--precision", "fp32"]
+    line = re.compile(rf"{clip.name}: (\d) of 5 frames, [\d.]+ frames/s(?:, \d+:\d\d left)?")
+
+    def lines(*more: str) -> list[str]:
+        result = fmanet(*words, *more)
+        assert result.exit_code == 0, result.output
+        return [found[1] for found in map(line.fullmatch, result.stderr.splitlines()) if found]
+
+    # A short run is over before the first minute.
+    assert lines() == []
+    now = iter(range(0, 10**6, 25))
+    monkeypatch.setattr("fmanet_cli.cli.sight.time", SimpleNamespace(monotonic=lambda: next(now)))
+    # A look at the clock at the beginning and one for each event, 25 s apart: every third one is a minute later.
+    assert lines() == ["2", "5"]
+    assert lines("--quiet") == []
+
+
+def test_verbose_says_tiles_memory_seconds_a_stage_and_shots(make_clip: MakeClip, tmp_path: Path, weights: str) -> None:
+    clip = make_clip(count=3, height=40, width=48)
+    words = ["restore", clip, "-o", tmp_path / "a.mp4", "-y", "--model", weights, "--precision", "fp32"]
+    result = fmanet(*words, "-v", "--tile", "32")
+    assert result.exit_code == 0, result.output
+    for said in (
+        rf"{re.escape(str(clip))}: tiles of 32 pixels, 16 shared",
+        r"free memory: (\d+\.\d GB|the system does not say)",
+        r"seconds: decoding and finding cuts [\d.]+, .*the network, .* [\d.]+, .*encoding [\d.]+",
+        r"shots: 1; tiles of 32 pixels, 16 shared",
+    ):
+        assert re.search(said, result.stderr), f"{said} in {result.stderr}"
+    assert "lock" not in result.stderr.lower()
+    assert "free memory" not in fmanet(*words).stderr
 
 
 def test_batch_exits_1_when_one_failed_and_0_when_all_are_done(

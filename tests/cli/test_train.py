@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
+import click
 import pytest
 import torch
 from click.testing import CliRunner, Result
 
 from fmanet_cli.cli.main import main
+from fmanet_cli.training.step_report import StepReport
 from fmanet_cli.video.read.images import write_image
 from fmanet_cli.weights.checkpoint import read_header
 
@@ -36,6 +39,21 @@ def test_two_steps_of_lite_from_its_embedded_weights(photos, tmp_path):
     assert result.exit_code == 0, result.output
     assert "weights in" in result.output
     assert "recipe lite, stage 2, 2 steps, seed 0" in read_header(out / "weights.safetensors").metadata.training
+
+
+def test_the_first_line_comes_before_the_first_step(photos, tmp_path, monkeypatch):
+    def train(_: object) -> Iterator[StepReport]:
+        click.echo("the first step", err=True)
+        return iter(())
+
+    monkeypatch.setattr("fmanet_cli.training.session.train", train)
+    sources = ("--photos", photos, "-o", tmp_path / "run", "--device", "cpu")
+    lines = run(*sources, "--steps", 7, "--stage", 2, "--windows", 3, "--window-size", 16).stderr.splitlines()
+    assert lines[:2] == [
+        f"training lite: stage 2 of 7 steps, 3 windows of 16x16 pixels a step; reading {photos} first",
+        "the first step",
+    ]
+    assert run(*sources, "-q").stderr.splitlines()[0] == "the first step"
 
 
 def test_no_photographs_is_one_line(tmp_path):
