@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 
 class Notes:
     """Sentences in the order in which they came up, each once. Any thread may add one."""
 
-    def __init__(self, texts: Iterable[str] = ()) -> None:
-        self._texts = dict.fromkeys(texts)
+    def __init__(self) -> None:
+        self._texts: dict[str, None] = {}
 
     def add(self, *texts: str) -> None:
         """Add sentences on what is lost, was guessed or changed."""

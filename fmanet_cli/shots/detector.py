@@ -174,16 +174,20 @@ class CutFinder:
         if index == 0:
             return False
         newer, older = self._thumbnails[index], self._thumbnails[index - 1]
+        # Grain and dark scenes differ by a few codes from frame to frame; bright, rich ones by more than a weak cut.
         needed = max(_NOISE, self._threshold * max(newer.contrast, older.contrast))
+        # Most frames end here: the search for motion costs 60 times as much and only makes the difference smaller.
         if plain_difference(newer, older) < needed:
             return False
         step = self._difference(index, index - 1)
         if step < needed:
             return False
+        # In a fast pan or a fade every step is as large as this one.
         before = self._steps(range(index - _LOOK_BACK, index))
         after = self._steps(range(index + 1, index + 1 + LOOK_AHEAD))
         if step < _OVER_NEIGHBOURS * _mean(before + after) or step < _OVER_EACH_SIDE * max(_mean(before), _mean(after)):
             return False
+        # After a flash the old picture is back a frame or two later.
         across = [(index + ahead, index - 1) for ahead in range(1, LOOK_AHEAD + 1)]
         across += [(index, index - 1 - back) for back in range(1, LOOK_AHEAD + 1)]
         return all(self._difference(*pair) >= _STAYS_AWAY * step for pair in across if self._known(*pair))

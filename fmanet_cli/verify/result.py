@@ -7,6 +7,8 @@ from enum import StrEnum
 from fractions import Fraction
 from typing import Any
 
+_ROWS_SHOWN = 3
+
 
 class Verdict(StrEnum):
     """How one thing of an output stands to its source."""
@@ -73,10 +75,10 @@ class VerificationResult:
         return {**asdict(self), "ok": not self.differences}
 
 
-def summary(rows: tuple[VerificationRow, ...], *, shown: int = 3) -> str:
+def summary(rows: tuple[VerificationRow, ...]) -> str:
     """The first of some rows in one line."""
-    texts = [f"{row.what} {row.source} became {row.output}" for row in rows[:shown]]
-    more = f" and {len(rows) - shown} more" if len(rows) > shown else ""
+    texts = [f"{row.what} {row.source} became {row.output}" for row in rows[:_ROWS_SHOWN]]
+    more = f" and {len(rows) - _ROWS_SHOWN} more" if len(rows) > _ROWS_SHOWN else ""
     return "; ".join(texts) + more
 
 

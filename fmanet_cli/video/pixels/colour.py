@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -261,7 +262,7 @@ def _enlarged(plane: np.ndarray, axis: int, length: int, offset: float) -> np.nd
     for phase in range(factor):
         position = (phase - offset * (factor - 1)) / factor
         first = int(np.floor(position)) + 1
-        weights = _cubic_weights(position - np.floor(position))
+        weights = _cubic_weights(float(position - np.floor(position)))
         total = np.zeros_like(plane)
         for k, weight in enumerate(weights):
             if weight:
@@ -270,6 +271,7 @@ def _enlarged(plane: np.ndarray, axis: int, length: int, offset: float) -> np.nd
     return _along(enlarged, axis, slice(0, length))
 
 
+@functools.cache
 def _cubic_weights(t: float) -> tuple[np.float32, ...]:
     weights = (
         -0.5 * t + t**2 - 0.5 * t**3,

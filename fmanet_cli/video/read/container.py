@@ -295,6 +295,8 @@ class ContainerSource:
         if not self._is_described:
             return
         found = with_frame_marks(self._marks, [frame])
+        if found == self._marks:
+            return
         for name in found.named().keys() - self._marks.named().keys():
             self.faults.late_marks[name] = _frame_place(frame).strip()
         self._marks = found

@@ -11,7 +11,7 @@ from fmanet_cli.video.read.timeline import again
 
 
 def sampled_images(
-    info: VideoInfo, numbers: Collection[int], *, deinterlace: str = "auto", colour: str = "auto"
+    info: VideoInfo, numbers: Collection[int], *, colour: str = "auto"
 ) -> Iterator[tuple[int, np.ndarray]]:
     """Yield number and (H, W, 3) float32 RGB image of the frames that a reader of `info` gives, in order.
 
@@ -21,7 +21,7 @@ def sampled_images(
         VideoReadError: nothing can be decoded.
     """
     wanted, last = frozenset(numbers), max(numbers, default=-1)
-    with again(info, deinterlace=deinterlace, colour=colour) as reader:
+    with again(info, colour=colour) as reader:
         reader.wanted = wanted
         for number, frame in enumerate(reader):
             if number in wanted:

@@ -73,12 +73,18 @@ class DecodeTimes:
         last.duration = max(last.duration, wanted_end - last.dts)
 
     def _begin(self, first: av.Packet) -> None:
-        """Find the depth from the packets that are held, and put the times before the first frame in front."""
+        """Find the depth from the packets that are held, and put the times before the first frame in front.
+
+        With frames shown at 0, 1, 2, 3 and packets of pts 0, 3, 1, 2 the depth is 1: the third packet is shown at 1
+        and would be decoded at 2. One earlier time, -1, goes in front, and the dts become -1, 0, 1, 2.
+        """
         packets = [first, *self._held]
         start = self._first_pts or 0
         early = sum(packet.dts is not None and packet.dts < start for packet in packets)
+        # A short film ends before its encoder has reordered as deeply as it says it may.
         depth = min(max(self._said_depth, min(early, _DEEPEST_REORDERING)), len(packets) - 1)
         shown = list(self._waiting)
+        # Packet n gets the time of frame n - depth, which must not be later than its own.
         while any(
             packet.pts is not None and packet.pts < shown[number - depth]
             for number, packet in enumerate(packets)
@@ -86,6 +92,7 @@ class DecodeTimes:
         ):
             depth += 1
         self._depth = depth
+        # As long as the first frames last, and never less than a tick for each time, which have to differ.
         lead = max(shown[min(depth, len(shown) - 1)] - start, depth)
         self._waiting.extendleft(reversed([start - lead + number * lead // depth for number in range(depth)]))
         self._first_dts = self._waiting[0]
