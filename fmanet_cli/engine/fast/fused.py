@@ -8,10 +8,10 @@ from collections.abc import Callable, Sequence
 import torch
 
 from fmanet_cli.engine.device_errors import in_one_line, is_out_of_memory
-from fmanet_cli.engine.fast.attention import MultiAttention
 from fmanet_cli.engine.fast.dense import WIDE_DIM, DenseBlock
 from fmanet_cli.engine.fast.head import RestorationHead
 from fmanet_cli.engine.fast.layers import Layout, strips
+from fmanet_cli.engine.fast.multi_attention import MultiAttention
 from fmanet_cli.engine.fast.refinement import GuidedFlowConvs
 from fmanet_cli.engine.fast.warping import upsample_into, upsample_source, warp_into
 from fmanet_cli.engine.memory import CHANNEL_MULTIPLE

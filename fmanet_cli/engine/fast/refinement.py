@@ -7,9 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fmanet_cli.engine.fast.attention import MultiAttention
 from fmanet_cli.engine.fast.dense import DenseBlock
 from fmanet_cli.engine.fast.layers import Layout, activate, conv, empty_picture, picture_of, pixels
+from fmanet_cli.engine.fast.multi_attention import MultiAttention
 from fmanet_cli.engine.fast.warping import warp_into, warp_source
 from fmanet_cli.engine.stopping import check
 
