@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -70,7 +71,6 @@ def load_report(path: Path, options: dict[str, Any], *, output: str | None) -> l
         OptionError: the report cannot be repeated.
         WeightsError: the weights of the report have changed.
     """
-    from fmanet_cli.restore.inputs import BatchItem
     from fmanet_cli.restore.report import check_weights, read_report, repeated_items
 
     report = read_report(path)
@@ -79,12 +79,16 @@ def load_report(path: Path, options: dict[str, Any], *, output: str | None) -> l
     if "model" not in _given(options):
         check_weights(report, path)
     _fill(options, report, path)
-    items = repeated_items(report, path)
+    overwrite = options["overwrite"]
+    items = [
+        replace(item, settings=item.settings and replace(item.settings, overwrite=overwrite))
+        for item in repeated_items(report, path)
+    ]
     if output is None:
         return items
     if len(items) > 1:
         raise OptionError(f"{path} tells of {len(items)} videos; leave out --output")
-    return [BatchItem(items[0].source, Path(output))]
+    return [replace(items[0], target=Path(output))]
 
 
 def take_options(path: Path, options: dict[str, Any]) -> None:

@@ -21,8 +21,10 @@ from fmanet_cli.files import read_text, sha256_of
 from fmanet_cli.machine import Machine, describe_machine
 from fmanet_cli.restore.batch import BatchResult
 from fmanet_cli.restore.inputs import BatchItem
+from fmanet_cli.restore.job import RestoreSettings
 from fmanet_cli.video.inspection import library_versions
 from fmanet_cli.video.read.sequence import is_sequence_pattern, list_sequence
+from fmanet_cli.video.write.codecs import EncoderOptions
 from fmanet_cli.weights.cache import RANDOM_NAMES, file_sha256, home_path, installed_names, installed_path
 
 FORMAT = 1
@@ -78,6 +80,8 @@ class FileRecord:
     """Frames, sizes, timings, warnings and the rows of the verification of a finished run."""
     verification: dict[str, Any] | None
     """The comparison that a failed run ended with."""
+    settings: dict[str, Any] | None = None
+    """Fields of `RestoreSettings` where this file had its own; None = as the options say."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -213,7 +217,9 @@ def repeated_items(report: RunReport, path: Path) -> list[BatchItem]:
         if digest is None or digest != file.source_sha256:
             state = "is not there" if digest is None else "has changed"
             raise OptionError(f"{file.source} {state} since {path} was written; the run cannot be repeated")
-    return [BatchItem(Path(file.source), Path(file.target)) for file in report.files]
+    return [
+        BatchItem(Path(file.source), Path(file.target), settings=_own_settings(file, path)) for file in report.files
+    ]
 
 
 def check_weights(report: RunReport, path: Path) -> None:
@@ -244,7 +250,18 @@ def _file_record(result: BatchResult, source_digests: Mapping[str, str | None]) 
         error=error,
         run=result.report.as_dict() if result.report is not None else None,
         verification=result.verification.as_dict() if result.verification is not None else None,
+        settings=None if result.item.settings is None else asdict(result.item.settings),
     )
+
+
+def _own_settings(file: FileRecord, path: Path) -> RestoreSettings | None:
+    if file.settings is None:
+        return None
+    try:
+        encoder = EncoderOptions(**file.settings["encoder"])
+        return RestoreSettings(**{**file.settings, "encoder": encoder})
+    except (TypeError, KeyError, ValueError) as error:
+        raise OptionError(f"{path} cannot be repeated: the settings of {file.source}: {error!s:.200}") from error
 
 
 def _absolute(path: str) -> str:

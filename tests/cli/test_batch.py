@@ -14,6 +14,7 @@ from click.testing import CliRunner, Result
 
 from fmanet_cli.cli.main import main
 from fmanet_cli.model.fmanet import FMANet
+from fmanet_cli.video.read.reader import VideoReader
 from fmanet_cli.weights.checkpoint import CheckpointMetadata, save_checkpoint
 
 
@@ -79,7 +80,7 @@ def test_a_list_of_jobs(folder: Path) -> None:
 def test_a_table_of_jobs_with_options_of_their_own(folder: Path) -> None:
     (folder / "jobs.csv").write_text(
         "source, scale, crf, start, end, output, encoder-option\n"
-        "in/a.mp4, 1, 30, , 0:00.05, small/one.mkv, tune=grain x264-params=ref=1\n"
+        "in/a.mp4, 1, 30, , 0:00.03, small/one.mkv, tune=grain x264-params=ref=1\n"
         "in/deep/b.mp4,,,,,,\n"
     )
     result = batch("--jobs-file", "jobs.csv", "-o", "out", "--crf", "20", "--report", "report.json")
@@ -90,6 +91,12 @@ def test_a_table_of_jobs_with_options_of_their_own(folder: Path) -> None:
     records = [json.loads(path.read_text()) for path in (folder / "out/.fmanet").rglob("*.json")]
     encoders = [record["choices"]["options"]["encoder"] for record in records]
     assert sorted((encoder["crf"], encoder["extra"].get("tune")) for encoder in encoders) == [(20, None), (30, "grain")]
+    before = [(folder / "out" / name).read_bytes() for name in ("b.mp4", "small/one.mkv")]
+    result = CliRunner().invoke(main, ["restore", "--from-report", "report.json", "--overwrite"])
+    assert result.exit_code == 0, result.output
+    assert (folder / "out/b.mp4").read_bytes() == before[0]
+    with VideoReader(folder / "out/small/one.mkv") as reader:
+        assert (reader.info.width, len(list(reader))) == (16, 1)
 
 
 @pytest.mark.parametrize(
