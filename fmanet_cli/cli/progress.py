@@ -54,7 +54,9 @@ def show_batch(
         sight.close()
         if results and not quiet:
             print_batch_table(results)
-        raise Interruption.of(error, kept_text(event.item.target if event is not None else None)) from error
+        is_idle = event is not None and event.result is not None
+        remark = "" if is_idle else kept_text(event.item.target if event is not None else None)
+        raise Interruption.of(error, remark) from error
     finally:
         sight.close()
     return results

@@ -16,6 +16,7 @@ from click.testing import CliRunner, Result
 
 from fmanet_cli.cli.main import main
 from fmanet_cli.model.fmanet import FMANet
+from fmanet_cli.restore.inputs import BatchItem
 from fmanet_cli.restore.job import RestoreJob
 from fmanet_cli.video.read.reader import VideoReader
 from fmanet_cli.weights.checkpoint import CheckpointMetadata, save_checkpoint
@@ -140,6 +141,16 @@ def test_a_batch_shows_what_it_has_done(make_clip, folder: Path, sent: Callable[
     assert "out/0.mp4" in result.stderr
     assert "out/a.mp4 are kept, run the same command again to go on" in result.stderr.splitlines()[-1]
     assert [path.name for path in (folder / "out").iterdir() if not path.name.startswith(".")] == ["0.mp4"]
+
+
+def test_between_two_films_nothing_is_lost(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def arrive(_: object) -> Iterator[BatchItem]:
+        yield BatchItem(Path("in/a.mp4"), Path("out/a.mp4"))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("fmanet_cli.restore.watch.arrivals", arrive)
+    result = fmanet("batch", "in", "-o", "out", "--watch")
+    assert (result.exit_code, result.stderr.splitlines()[-3:]) == (130, ["1 done", "", "interrupted"])
 
 
 def test_programs_get_a_line_of_their_own(folder: Path, sent: Callable[[int, int], None]) -> None:
