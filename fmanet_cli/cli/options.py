@@ -141,9 +141,8 @@ def writing_options(command: Command) -> Command:
         click.option(
             "--segment-frames",
             type=click.IntRange(min=0),
-            default=120,
             metavar="N",
-            help="Frames that a crash costs at most, and that a worker takes at once; 0 = no pieces.",
+            help="Frames that a crash costs at most, and that a worker takes at once; 0 = no pieces.  [default: 240]",
         ),
         click.option(
             "--keep-partial", is_flag=True, help="When interrupted, leave a playable file of what is done so far."
@@ -156,7 +155,7 @@ def writing_options(command: Command) -> Command:
 
 def build_settings(options: dict[str, Any]) -> RestoreSettings:
     """Takes the values of `writing_options` out of `options`."""
-    from fmanet_cli.restore.job import RestoreSettings
+    from fmanet_cli.restore.job import SEGMENT_FRAMES, RestoreSettings
     from fmanet_cli.shots.detector import DEFAULT_THRESHOLD
     from fmanet_cli.video.write.codecs import EncoderOptions, find_codec
 
@@ -175,11 +174,12 @@ def build_settings(options: dict[str, Any]) -> RestoreSettings:
         pix_fmt=options.pop("pix_fmt"),
         extra=extra,
     )
-    threshold = options.pop("scene_threshold")
+    threshold, segment_frames = options.pop("scene_threshold"), options.pop("segment_frames")
     return RestoreSettings(
         encoder=encoder,
         scene_detect=options.pop("scene_detect"),
         scene_threshold=DEFAULT_THRESHOLD if threshold is None else threshold,
+        segment_frames=SEGMENT_FRAMES if segment_frames is None else segment_frames,
         scale=int(options.pop("scale")),
         start_seconds=options.pop("start"),
         end_seconds=options.pop("end"),
@@ -197,7 +197,6 @@ def build_settings(options: dict[str, Any]) -> RestoreSettings:
                 "colour",
                 "on_error",
                 "resume",
-                "segment_frames",
                 "keep_partial",
                 "strict",
                 "verify",
