@@ -22,8 +22,8 @@ from fmanet_cli.restore.span_worker import WorkerSetup
 from fmanet_cli.restore.worker_facts import WorkerFacts
 from fmanet_cli.restore.workers import NoRoomError, Worker, WorkerDiedError
 
-START_SECONDS = 120.0
-"""How long the process of an actor may take to begin once there is room for it."""
+START_SECONDS = 10.0
+"""How long a span is held back for an actor that is beginning; then others may take it, and the actor goes on."""
 
 CONNECT_SECONDS = 10.0
 """How long a cluster may take to answer."""
@@ -88,8 +88,15 @@ class RayCluster:
         needs: dict[str, float] = {"num_gpus": 1, "num_cpus": cpus} if on_gpus else {"num_cpus": cpus}
         sent, facts = self._ray.put(setup), WorkerFacts.here(setup.model)
 
+        beginning: dict[int, _RayActor] = {}
+
         def start(number: int) -> Worker:
-            actor = _RayActor(self._ray, sent, needs, name=f"fmanet {os.getpid()} worker {number}")
+            actor = beginning.pop(number, None) or _RayActor(
+                self._ray, sent, needs, name=f"fmanet {os.getpid()} worker {number}"
+            )
+            if not actor.has_begun(START_SECONDS):
+                beginning[number] = actor
+                raise NoRoomError("the workers of the Ray cluster have not begun yet")
             return RemoteSpans(actor, setup, facts, ships=ships)
 
         return [functools.partial(start, number) for number in range(1, (count or room) + 1)]
@@ -104,19 +111,21 @@ class _RayActor:
     """A `RemoteWorker` as an actor (a `Remote`)."""
 
     def __init__(self, ray: Any, setup: Any, needs: dict[str, float], *, name: str) -> None:
-        """Raises NoRoomError where no machine has what it needs free, and WorkerMismatchError without fmanet there."""
+        """Ask for it; raises NoRoomError where no machine has what it needs free."""
         free = ray.available_resources()
         if any(free.get(kind, 0) < needs[key] for key, kind in _RESOURCES.items() if key in needs):
             raise NoRoomError("no machine of the Ray cluster has room for a worker")
         self._ray, self._setup = ray, setup
-        self._died = ray.exceptions.RayActorError
         actor = ray.remote(RemoteWorker).options(name=_free_name(name), max_concurrency=_CALLS_AT_ONCE, **needs)
         self._actor = actor.remote()
+        self._first_answer = self.submit("machine")
+
+    def has_begun(self, seconds: float) -> bool:
+        """Whether it answers by then; raises WorkerMismatchError without fmanet there, and WorkerDiedError."""
         try:
-            self.submit("machine").result(START_SECONDS)
+            self._first_answer.result(seconds)
         except FutureTimeoutError:
-            self.end()
-            raise NoRoomError(f"no worker began within {START_SECONDS:.0f} s") from None
+            return False
         except Exception as error:
             self.end()
             if "No module named" in str(error):
@@ -124,6 +133,7 @@ class _RayActor:
                     "a machine of the Ray cluster cannot import fmanet; install the same on every machine"
                 ) from error
             raise WorkerDiedError(f"the worker is lost: {str(error).splitlines()[0]}") from error
+        return True
 
     def submit(self, method: str, *arguments: object, name: str = "") -> Future[Any]:
         """As `Remote.submit`."""

@@ -16,7 +16,7 @@ from fmanet_cli.restore.workers import NoRoomError, Worker, WorkerDiedError
 TRIES = 3
 """How often a span is begun before its film fails."""
 
-ROOM_SECONDS = 120.0
+ROOM_SECONDS = 600.0
 """How long a film waits where no worker at all can begin."""
 
 _POLL_SECONDS = 0.2

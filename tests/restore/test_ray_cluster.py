@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import sys
 from collections.abc import Iterator
 from fractions import Fraction
@@ -13,6 +14,7 @@ import pytest
 from fmanet_cli.engine.restorer import Restorer
 from fmanet_cli.errors import DeviceError, OptionError
 from fmanet_cli.model.fmanet import FMANet
+from fmanet_cli.restore import ray_cluster as module
 from fmanet_cli.restore.job import RestoreJob, RestoreSettings
 from fmanet_cli.restore.ray_cluster import RayCluster
 from fmanet_cli.restore.span_pool import SpanPool
@@ -44,7 +46,9 @@ def cluster() -> Iterator[Any]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("ships", [False, True])
-def test_a_lost_node_costs_nothing_of_the_film(cluster: Any, tmp_path: Path, tiny_model: FMANet, ships: bool) -> None:
+def test_a_lost_node_costs_nothing_of_the_film(
+    cluster: Any, tmp_path: Path, tiny_model: FMANet, ships: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     clip, target, whole = tmp_path / "clip.mp4", tmp_path / "shared.mp4", tmp_path / "whole.mp4"
     make_clip(clip, count=COUNT, height=24, width=32, time_base=Fraction(1, 12000), audio=["aac"])
     restorer, settings = Restorer(tiny_model, device="cpu", precision="fp32"), RestoreSettings(segment_frames=5)
@@ -54,6 +58,11 @@ def test_a_lost_node_costs_nothing_of_the_film(cluster: Any, tmp_path: Path, tin
     spare = cluster.add_node(num_cpus=1, object_store_memory=LEAST_STORE_BYTES)
     cluster.wait_for_nodes()
     is_lost = False
+    # Shorter than a process takes to begin: it is waited for again, not begun again.
+    monkeypatch.setattr(module, "START_SECONDS", 0.05)
+    monkeypatch.setattr("fmanet_cli.restore.span_pool._SECONDS_BETWEEN_LOOKS", 0.1)
+    names = itertools.count(1)
+    monkeypatch.setattr(module, "_names_given", names)
     with RayCluster(cluster.address) as ray_cluster:
         starters = ray_cluster.starters(setup, cpus=1, ships=ships)
         assert len(starters) == 4
@@ -64,6 +73,7 @@ def test_a_lost_node_costs_nothing_of_the_film(cluster: Any, tmp_path: Path, tin
                     cluster.remove_node(spare, allow_graceful=False)
                     is_lost = True
     assert is_lost
+    assert next(names) <= 4 + 1 + 1
     assert job.report is not None
     assert job.report.frames == COUNT
     for kind in ("video", "audio"):
