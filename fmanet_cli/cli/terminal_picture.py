@@ -14,14 +14,15 @@ def draw(path: Path) -> bool:
     """
     if not (sys.stdout and sys.stdout.isatty() and sys.stdin and sys.stdin.isatty()):
         return False
-    try:
-        # On import it asks the terminal what it can.
-        from textual_image.renderable import Image, SixelImage, TGPImage
-    except ImportError:
-        return False
-    if Image not in (SixelImage, TGPImage):
-        return False
     from fmanet_cli.cli.console import make_console
 
-    make_console().print(Image(path, width="100%", height="auto"))
+    try:
+        # On import it asks the terminal what it can. One that answers oddly, or has no size, is none that can.
+        from textual_image.renderable import Image, SixelImage, TGPImage
+
+        if Image not in (SixelImage, TGPImage):
+            return False
+        make_console().print(Image(path, width="100%", height="auto"))
+    except (ImportError, ArithmeticError, ValueError, OSError, RuntimeError):
+        return False
     return True
