@@ -238,7 +238,8 @@ class RestorationRun:
     def _first_tiling(self) -> Tiling:
         requested = self._restorer.tiling
         if requested.mode != "auto":
-            return requested
+            # What is reported is what is done.
+            return replace(requested, size=0) if self._is_whole(requested.size) else requested
         size = largest_tile(
             self._height,
             self._width,

@@ -86,6 +86,8 @@ def test_a_tile_as_large_as_the_picture_is_the_whole_picture(tiny_model: FMANet)
         for tile in (0, 64)
     )
     np.testing.assert_array_equal(whole, tiled)
+    large = Restorer(tiny_model, device="cpu", precision="fp32", tile=99_999_999)
+    assert str(large.start(24, 32).tiling) == "whole pictures"
 
 
 def test_out_of_memory_repeats_the_window_in_smaller_tiles(

@@ -116,9 +116,9 @@ def parse_colour(text: str) -> tuple[int | None, bool | None]:
     """Read ``auto``, ``bt709``, ``bt601-full``, ``limited`` ... as (matrix, full range); None where nothing is said."""
     matrix, full_range = None, None
     for word in text.lower().split("-"):
-        if word in _NAMED_MATRIX:
+        if word in _NAMED_MATRIX and matrix is None:
             matrix = _NAMED_MATRIX[word]
-        elif word in ("full", "limited"):
+        elif word in ("full", "limited") and full_range is None:
             full_range = word == "full"
         elif word != "auto":
             raise OptionError(

@@ -140,6 +140,9 @@ def test_colour_words() -> None:
     assert parse_colour("limited") == (None, False)
     with pytest.raises(OptionError, match="colour 'sepia' is not known"):
         parse_colour("sepia")
+    for twice in ("bt709-full-full", "bt709-bt601", "full-limited"):
+        with pytest.raises(OptionError, match=f"colour '{twice}' is not known"):
+            parse_colour(twice)
 
 
 def test_unknown_matrix_is_refused() -> None:
