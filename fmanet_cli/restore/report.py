@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -188,10 +189,16 @@ def read_report(path: Path) -> RunReport:
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         if isinstance(error, OptionError):
             raise
-        raise OptionError(f"{path} is not a report of fmanet restore: {error!s:.200}") from error
+        raise OptionError(f"{path} is not a report of fmanet restore: {_in_words(error):.200}") from error
     if not isinstance(report.options, dict) or not report.files:
         raise OptionError(f"{path} is not a report of fmanet restore: it has no options or no files")
     return report
+
+
+def _in_words(error: Exception) -> str:
+    """What is wrong with the fields, without the names of this program's classes."""
+    text = re.sub(r"^\w+\.__init__\(\) ", "", str(error))
+    return text.replace("got an unexpected keyword argument", "there is no field")
 
 
 def _checked(record: Record) -> Record:

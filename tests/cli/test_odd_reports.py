@@ -108,6 +108,12 @@ def test_other_files(report: dict[str, Any], text: str) -> None:
     assert check(text) == 2
 
 
+def test_a_field_that_no_report_has_is_named(report: dict[str, Any]) -> None:
+    report["weights"]["odd"] = 1
+    assert check(json.dumps(report)) == 2
+    assert "there is no field 'odd'" in fmanet("restore", "--from-report", "odd.json").stderr
+
+
 def test_the_environment_wins(report: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FMANET_RESTORE_SCALE", "2")
     assert fmanet("restore", "--from-report", "run.json", "--no-verify").exit_code == 0
