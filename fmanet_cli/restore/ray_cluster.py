@@ -54,7 +54,7 @@ class RayCluster:
         except (OSError, RuntimeError, ValueError) as error:
             first = (str(error).strip().splitlines() or [type(error).__name__])[0]
             raise DeviceError(
-                f"no Ray cluster answers at {address}: {first}; begin one with 'ray start --head'"
+                f"no Ray cluster answers at {address}: {first}; 'ray start' begins one"
             ) from error
 
     def __enter__(self) -> RayCluster:

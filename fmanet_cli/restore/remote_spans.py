@@ -112,7 +112,7 @@ class RemoteSpans:
                 self._ask("check_shared", files)
             except WorkerMismatchError as error:
                 raise WorkerMismatchError(
-                    f"{self._who} does not share the disk: {error}; send the films instead", remedy="--ship"
+                    f"{self._who} does not share the disk: {error}; send the films instead", remedy="ship"
                 ) from error
 
     def _fetch_segment(self, first: int, folder: Path) -> None:

@@ -84,5 +84,5 @@ def test_a_lost_node_costs_nothing_of_the_film(
 @pytest.mark.slow
 def test_a_cluster_that_is_not_there_is_one_line() -> None:
     pytest.importorskip("ray")
-    with pytest.raises(DeviceError, match=r"no Ray cluster answers at 127\.0\.0\.1:1: .*'ray start --head'"):
+    with pytest.raises(DeviceError, match=r"no Ray cluster answers at 127\.0\.0\.1:1: .*'ray start' begins one"):
         RayCluster("127.0.0.1:1")

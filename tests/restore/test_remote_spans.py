@@ -165,7 +165,7 @@ def test_a_disk_that_is_not_shared_is_told_of(
     for said, change in changes.items():
         with pytest.raises(WorkerMismatchError, match=f"does not share the disk: .*{said}") as caught:
             restore(clip, tmp_path / "out.mp4", tiny_model, functools.partial(sees, change))
-        assert caught.value.remedy == "--ship"
+        assert caught.value.remedy == "ship"
     assert not journal_folder(tmp_path / "out.mp4").exists()
 
 
