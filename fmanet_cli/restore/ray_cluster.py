@@ -53,9 +53,7 @@ class RayCluster:
                 ray.init(address=address, namespace="fmanet", log_to_driver=False, logging_level=logging.ERROR)
         except (OSError, RuntimeError, ValueError) as error:
             first = (str(error).strip().splitlines() or [type(error).__name__])[0]
-            raise DeviceError(
-                f"no Ray cluster answers at {address}: {first}; 'ray start' begins one"
-            ) from error
+            raise DeviceError(f"no Ray cluster answers at {address}: {first}; 'ray start' begins one") from error
 
     def __enter__(self) -> RayCluster:
         return self
