@@ -7,6 +7,7 @@ import platform
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
 import torch
 
 _PROCESSORS = Path("/proc/cpuinfo")
@@ -26,7 +27,7 @@ class Machine:
     """Logical CPUs."""
     threads: int
     """CPU threads that torch uses."""
-    memory_bytes: int | None
+    memory_bytes: int
     """Main memory."""
     accelerator: str | None
     """Name of the GPU in use."""
@@ -43,7 +44,7 @@ def describe_machine(device: torch.device) -> Machine:
         processor=_processor_name(),
         cores=os.cpu_count(),
         threads=torch.get_num_threads(),
-        memory_bytes=_memory_bytes(),
+        memory_bytes=psutil.virtual_memory().total,
         accelerator=gpu.name if gpu else ("Metal" if device.type == "mps" else None),
         accelerator_memory_bytes=gpu.total_memory if gpu else None,
     )
@@ -55,9 +56,3 @@ def _processor_name() -> str:
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
     return platform.processor() or platform.machine()
-
-
-def _memory_bytes() -> int | None:
-    if hasattr(os, "sysconf") and {"SC_PHYS_PAGES", "SC_PAGE_SIZE"} <= set(os.sysconf_names):
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    return None

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import functools
-import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import torch
 
 from fmanet_cli.engine.device import DTYPES, Precision
@@ -124,8 +124,8 @@ def free_memory(device: torch.device) -> int | None:
         return torch.mps.recommended_max_memory() - torch.mps.driver_allocated_memory()
     if device.type != "cpu":
         return None
-    found = [size for size in (_free_of_machine(), _free_of_address_space(), *_free_of_groups()) if size is not None]
-    return min(found) if found else None
+    found = (psutil.virtual_memory().available, _free_of_address_space(), *_free_of_groups())
+    return min(size for size in found if size is not None)
 
 
 def cap_device_memory(device: torch.device) -> None:
@@ -135,29 +135,14 @@ def cap_device_memory(device: torch.device) -> None:
         torch.cuda.set_per_process_memory_fraction(max(0.5, 1 - _DISPLAY_BYTES / total), device)
 
 
-def _free_of_machine() -> int | None:
-    information = Path("/proc/meminfo")
-    if information.exists():
-        for line in information.read_text().splitlines():
-            if line.startswith("MemAvailable:"):
-                return int(line.split()[1]) * 1024
-    if hasattr(os, "sysconf") and "SC_AVPHYS_PAGES" in os.sysconf_names:
-        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    return None
-
-
 def _free_of_address_space() -> int | None:
     """What `ulimit -v` leaves of this process; None without a limit."""
     try:
         import resource
-
-        limit = resource.getrlimit(resource.RLIMIT_AS)[0]
-        if limit == resource.RLIM_INFINITY:
-            return None
-        used = int(Path("/proc/self/statm").read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
-    except (ImportError, OSError, ValueError):
+    except ImportError:
         return None
-    return max(0, limit - used)
+    limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+    return None if limit == resource.RLIM_INFINITY else max(0, limit - psutil.Process().memory_info().vms)
 
 
 def _free_of_groups(proc: Path = Path("/proc/self/cgroup"), root: Path = Path("/sys/fs/cgroup")) -> Iterator[int]:

@@ -70,11 +70,6 @@ class ProcessWorker:
         """What the worker must have too."""
         self._has_joined = False
 
-    @property
-    def process_id(self) -> int | None:
-        """Number of its process."""
-        return self._process.pid
-
     def run(self, task: SpanTask, frame_done: Callable[[], None], stops: threading.Event) -> SpanResult:
         """As `Worker.run`."""
         told = False

@@ -226,8 +226,10 @@ def test_a_real_control_group_is_planned_with(real_group: Path) -> None:
 
 
 def test_the_smallest_of_all_limits_counts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(memory, "_free_of_machine", lambda: 5000)
+    monkeypatch.setattr(memory.psutil, "virtual_memory", lambda: SimpleNamespace(available=5000))
     monkeypatch.setattr(memory, "_free_of_address_space", lambda: None)
+    monkeypatch.setattr(memory, "_free_of_groups", lambda: iter([]))
+    assert free_memory(CPU) == 5000
     monkeypatch.setattr(memory, "_free_of_groups", lambda: iter([7000, 3000]))
     assert free_memory(CPU) == 3000
     monkeypatch.setattr(memory, "_free_of_address_space", lambda: 2000)

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import os
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
+import psutil
 import torch
 
 from fmanet_cli.bench.first_contact.contact import Contact, Parts, size_text
@@ -88,11 +87,10 @@ def limited_memory(device: torch.device, allowed: int) -> Iterator[None]:
     try:
         import resource
 
-        used = int(Path("/proc/self/statm").read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
         before = resource.getrlimit(resource.RLIMIT_AS)
-    except (ImportError, OSError, AttributeError) as error:
+        resource.setrlimit(resource.RLIMIT_AS, (psutil.Process().memory_info().vms + allowed, before[1]))
+    except (ImportError, OSError, ValueError) as error:
         raise DeviceError(f"the memory of {device} cannot be limited here ({error}); leave this step out") from error
-    resource.setrlimit(resource.RLIMIT_AS, (used + allowed, before[1]))
     try:
         yield
     finally:
