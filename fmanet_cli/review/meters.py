@@ -1,6 +1,6 @@
 """How blurred, noisy and blocky a picture is, told from the picture alone.
 
-`examples/draw_meters.py` draws what the meters read on known cases: lines of blur, noise, and x264 at rising crf.
+`tests/support/draw_meters.py` draws what the meters read on known cases: lines of blur, noise, and x264 at rising crf.
 """
 
 from __future__ import annotations

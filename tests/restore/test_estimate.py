@@ -64,7 +64,7 @@ def test_disk_is_that_of_the_run(make_clip: MakeClip, tmp_path: Path, tiny_model
     target = tmp_path / "new/folder/out.mkv"
     settings = RestoreSettings(segment_frames=24, verify=False, encoder=EncoderOptions(preset="ultrafast"))
     found = estimate(clip, settings, restorer, target=target)
-    assert found.disk_free == disk_free(tmp_path / "x")
+    assert found.disk_free == pytest.approx(disk_free(tmp_path / "x"), rel=0.1)  # Others write to this disk too.
     target.parent.mkdir(parents=True)
     job = RestoreJob(clip, target, restorer, settings=settings)
     assert [*job.run()]

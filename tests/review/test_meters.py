@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import re
+import subprocess
+import sys
 from itertools import pairwise
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -10,6 +14,7 @@ import pytest
 
 from fmanet_cli.dataset.imaging.coding import Coding
 from fmanet_cli.review.meters import PictureMeters, measure_picture
+from fmanet_cli.video.read.images import read_image
 from support.dead_leaves import dead_leaves, grained, line_of_blur
 
 
@@ -83,3 +88,13 @@ def test_what_says_nothing() -> None:
     assert not black.tells_blur
     assert np.isfinite([black.blur, black.noise, black.blockiness]).all()
     assert read(dead_leaves(64, 64)).tells_blur
+
+
+def test_the_curves_can_be_drawn(tmp_path: Path) -> None:
+    script = Path(__file__).parents[1] / "support/draw_meters.py"
+    photograph = Path(__file__).parents[2] / "examples/before-after.png"
+    command = [sys.executable, script, tmp_path / "meters.png", photograph]
+    lines = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+    assert read_image(tmp_path / "meters.png").shape[1] > 1200
+    blur = [float(word) for word in re.findall(r": ([\d.]+)", lines[0])]
+    assert blur == sorted(blur)

@@ -1,6 +1,6 @@
 """Draw what the meters of `fmanet plan` read on known cases: lines of blur, defocus, noise, and x264 at rising crf.
 
-    python examples/draw_meters.py meters.png PHOTOGRAPH...
+    python tests/support/draw_meters.py meters.png PHOTOGRAPH...
 
 Photographs are reduced to 480 pixels, so that they are sharp to the pixel. Each curve is the median of all of them.
 """
