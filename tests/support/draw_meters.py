@@ -98,7 +98,8 @@ def main(target: str, *photographs: str) -> None:
     ]
     write_image(target, framed(below([beside(row) for row in charts])))
     for name, levels, found in (("line", LINES, lines["blur"]), ("crf", CRFS, codec["blocks"])):
-        print(name, ", ".join(f"{level:g}: {value:.2f}" for level, value in zip(levels, found, strict=True)))
+        read = ", ".join(f"{level:g}: {value:.2f}" for level, value in zip(levels, found, strict=True))
+        sys.stdout.write(f"{name} {read}\n")
 
 
 if __name__ == "__main__":
