@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -12,7 +15,7 @@ import pytest
 
 from fmanet_cli.engine.restorer import Restorer
 from fmanet_cli.engine.run import RestorationRun
-from fmanet_cli.errors import OptionError, OutputExistsError, VideoReadError
+from fmanet_cli.errors import OptionError, OutputExistsError, VerificationError, VideoReadError
 from fmanet_cli.model.fmanet import FMANet
 from fmanet_cli.restore.job import (
     WAITING_FOR_DECODER,
@@ -23,6 +26,7 @@ from fmanet_cli.restore.job import (
 )
 from fmanet_cli.restore.journal import kept_frames
 from fmanet_cli.shots.detector import ShotMarker
+from fmanet_cli.verify.result import Verdict
 from fmanet_cli.video.read.reader import VideoReader
 from fmanet_cli.video.write.codecs import EncoderOptions
 from fmanet_cli.video.write.writer import VideoWriter
@@ -150,6 +154,31 @@ def test_shots_are_restored_apart(make_clip: MakeClip, tmp_path: Path, tiny_mode
     with VideoReader(target) as reader:
         for picture, truth in zip(reader, expected, strict=True):
             np.testing.assert_allclose(picture.image, truth, atol=0.5 / 255 + 1e-4)
+
+
+@pytest.mark.parametrize("network", ["good", "green"])
+def test_what_came_through_a_pipe_is_held_against_the_output_too(
+    make_clip: MakeClip, tmp_path: Path, tiny_model: FMANet, monkeypatch: pytest.MonkeyPatch, network: str
+) -> None:
+    source, target = make_clip(count=3), tmp_path / "sharp.mp4"
+    restored = RestorationRun.restore_planar
+    green = (np.full((96, 128), 150, np.uint8), np.full((48, 64), 44, np.uint8), np.full((48, 64), 21, np.uint8))
+
+    def broken(run: RestorationRun, *args: Any, **options: Any) -> Any:
+        for frame in restored(run, *args, **options):
+            yield replace(frame, planes=green)
+
+    if network == "green":
+        monkeypatch.setattr(RestorationRun, "restore_planar", broken)
+    with source.open("rb") as piped:
+        monkeypatch.setattr("sys.stdin", SimpleNamespace(buffer=piped))
+        job = RestoreJob("-", target, Restorer(tiny_model, device="cpu", precision="fp32"))
+        with pytest.raises(VerificationError) if network == "green" else contextlib.nullcontext():
+            list(job.run())
+    assert job.verification is not None
+    (row,) = [row for row in job.verification.rows if row.what == "pictures"]
+    assert row.verdict is (Verdict.DIFFERS if network == "green" else Verdict.SAME)
+    assert target.exists() == (network == "good")
 
 
 @pytest.mark.parametrize(("scene_detect", "shots"), [("auto", 1), ("off", None)])
