@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from fmanet_cli.evaluation.reds4 import PublishedRow
     from fmanet_cli.evaluation.report import Evaluation, MeanScores
-    from fmanet_cli.evaluation.scores import Colour, ScoredFrame
+    from fmanet_cli.evaluation.scores import ColourShift, ScoredFrame
 
 _LEAST_WIDTH = 120
 
@@ -128,5 +128,5 @@ def _figures(means: MeanScores) -> str:
     return text if means.lpips is None else f"{text}/{means.lpips:.4f}"
 
 
-def _colour(shift: Colour) -> str:
+def _colour(shift: ColourShift) -> str:
     return " ".join(f"{value:+.2f}" for value in shift)

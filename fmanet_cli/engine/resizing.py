@@ -8,26 +8,26 @@ from torch.nn import functional as F
 
 
 @torch.inference_mode()
-def resized(picture: Tensor, size: tuple[int, int] | None) -> Tensor:
-    """Clips a picture to [0, 1] and brings it to a size by antialiased bicubic interpolation.
+def resized(image: Tensor, size: tuple[int, int] | None) -> Tensor:
+    """Clips an image to [0, 1] and brings it to a size by antialiased bicubic interpolation.
 
     Args:
-        picture: (3, H, W) float32.
-        size: (height, width); None or that of the picture leave it as it is.
+        image: (3, H, W) float32.
+        size: (height, width); None or its own leave it as it is.
 
     Returns:
         (3, height, width) float32 on the same device.
     """
-    if size is None or picture.shape[1:] == size:
-        return picture
-    clipped = picture.clamp(0, 1)[None]
+    if size is None or image.shape[1:] == size:
+        return image
+    clipped = image.clamp(0, 1)[None]
     try:
         large = _interpolated(clipped, size)
     except NotImplementedError:
         # Not every kind of device has this interpolation.
-        large = _interpolated(clipped.cpu(), size).to(picture.device)
+        large = _interpolated(clipped.cpu(), size).to(image.device)
     return large[0].clamp_(0, 1)
 
 
-def _interpolated(pictures: Tensor, size: tuple[int, int]) -> Tensor:
-    return F.interpolate(pictures, size=size, mode="bicubic", antialias=True, align_corners=False)
+def _interpolated(images: Tensor, size: tuple[int, int]) -> Tensor:
+    return F.interpolate(images, size=size, mode="bicubic", antialias=True, align_corners=False)

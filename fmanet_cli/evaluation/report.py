@@ -12,7 +12,7 @@ from typing import Any
 
 from fmanet_cli.errors import EvaluationError
 from fmanet_cli.evaluation.metrics import FrameScores
-from fmanet_cli.evaluation.scores import Colour, ScoredFrame
+from fmanet_cli.evaluation.scores import ColourShift, ScoredFrame
 from fmanet_cli.evaluation.summary import Summary, summaries
 from fmanet_cli.evaluation.text import TextRead
 
@@ -110,11 +110,11 @@ class Evaluation:
         """Return what harm is done over all frames (``all``) and in each condition of recorded clips."""
         return summaries(self.frames)
 
-    def colour_shift(self) -> Colour:
+    def colour_shift(self) -> ColourShift:
         """Return the mean of restored minus truth over all frames, in code values: red, green, blue."""
         return _mean_colour([frame.colour_shift for frame in self.frames])
 
-    def bicubic_colour_shift(self) -> Colour:
+    def bicubic_colour_shift(self) -> ColourShift:
         """Return the mean of bicubic minus truth over all frames that have it, in code values: red, green, blue."""
         return _mean_colour([frame.bicubic_colour_shift for frame in self.frames if frame.bicubic_colour_shift])
 
@@ -206,6 +206,6 @@ def _mean(values: Iterable[float | None]) -> float | None:
     return math.fsum(known) / len(known) if known else None
 
 
-def _mean_colour(colours: Sequence[Colour]) -> Colour:
+def _mean_colour(colours: Sequence[ColourShift]) -> ColourShift:
     red, green, blue = (math.fsum(channel) / len(colours) for channel in zip(*colours, strict=True))
     return red, green, blue

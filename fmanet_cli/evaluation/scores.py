@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from fmanet_cli.evaluation.metrics import FrameScores
 
-Colour = tuple[float, float, float]
-"""Red, green and blue, in 8-bit code values."""
+ColourShift = tuple[float, float, float]
+"""Of red, green and blue, in 8-bit code values."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,9 +22,9 @@ class ScoredFrame:
     """The restored frame against the truth."""
     bicubic: FrameScores | None = None
     """The low-resolution frame, enlarged by bicubic interpolation, against the truth; None where it is not known."""
-    colour_shift: Colour = (0.0, 0.0, 0.0)
+    colour_shift: ColourShift = (0.0, 0.0, 0.0)
     """Mean of restored minus truth in 8-bit code values: red, green, blue."""
-    bicubic_colour_shift: Colour | None = None
+    bicubic_colour_shift: ColourShift | None = None
     """The same of the bicubic enlargement."""
     tile_psnr: float | None = None
     """PSNR in dB between the frame restored as asked and restored in tiles; None where it was not asked for."""

@@ -77,8 +77,8 @@ def restore_frames(
 
 def _as_frames(frames: np.ndarray | Tensor) -> Iterator[Frame]:
     for index in range(len(frames)):
-        picture = frames[index]
-        image = picture.detach().cpu().numpy() if isinstance(picture, Tensor) else picture
+        given = frames[index]
+        image = given.detach().cpu().numpy() if isinstance(given, Tensor) else given
         coded = image.dtype == np.uint8
         image = np.ascontiguousarray(image, dtype=np.float32)
         yield Frame(image / np.float32(255) if coded else image, pts=index, time_base=Fraction(1, 25))

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from fmanet_cli.engine.resizing import resized as resized_picture
+from fmanet_cli.engine.resizing import resized as resized_tensor
 from fmanet_cli.video.frames import Frame
 
 
@@ -22,6 +22,15 @@ def resized(frames: Iterable[Frame], height: int, width: int) -> Iterator[Frame]
 
 
 def resize_image(image: np.ndarray, height: int, width: int) -> np.ndarray:
-    """(H, W, 3) float32 in [0, 1] to (height, width, 3), antialiased bicubic, clipped to [0, 1]."""
-    picture = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)
-    return resized_picture(picture, (height, width)).permute(1, 2, 0).contiguous().numpy()
+    """Resize one image by antialiased bicubic interpolation.
+
+    Args:
+        image: (H, W, 3) float32 in [0, 1], gamma-coded, in any order of colours; not changed.
+        height: of the result, in pixels.
+        width: of the result, in pixels.
+
+    Returns:
+        (height, width, 3) float32 in [0, 1], colours in the same order.
+    """
+    tensor = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)
+    return resized_tensor(tensor, (height, width)).permute(1, 2, 0).contiguous().numpy()

@@ -59,8 +59,8 @@ class Attention:
         project = self._project.unflatten(1, (self._heads, -1)).transpose(0, 1)
         matrices = (project @ weights).transpose(1, 2).flatten(2).to(image.dtype)
         matrices = F.pad(matrices, (0, channels - real, 0, channels - real))
-        for picture, value, matrix in zip(image, values, matrices, strict=True):
-            pixels(picture[None]).addmm_(pixels(value[None]), matrix.t())
+        for one, value, matrix in zip(image, values, matrices, strict=True):
+            pixels(one[None]).addmm_(pixels(value[None]), matrix.t())
         return image
 
     def _products(self, query: Tensor, key: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from fmanet_cli.engine.fast.layers import Layout, activate, conv, convolved, lengthened, picture_of, pixels
+from fmanet_cli.engine.fast.layers import Layout, activate, conv, convolved, image_of, lengthened, pixels
 
 if TYPE_CHECKING:
     from fmanet_cli.engine.fast.triton_fusion import Grown
@@ -55,26 +55,26 @@ class DenseBlock:
         rows = torch.cat((lengthened(rows[: self._dim], 0, width), rows[self._dim :]))
         return rows.contiguous().to(self._layout.device, self._layout.dtype)
 
-    def __call__(self, picture: Tensor) -> Tensor:
+    def __call__(self, image: Tensor) -> Tensor:
         """(N, C, H, W), same shape out."""
         (fusion,) = self._fusions
         if not self._by_source:
-            return convolved(self._grown(picture), fusion, self._bias).add_(picture)
+            return convolved(self._grown(image), fusion, self._bias).add_(image)
         if self._layout.fused:
-            result = torch.empty_like(picture)
-            grown = self._fused_layers(picture)
-            _fuser().fuse_into(result, picture, grown, fusion, self._wide_bias, add=picture)
+            result = torch.empty_like(image)
+            grown = self._fused_layers(image)
+            _fuser().fuse_into(result, image, grown, fusion, self._wide_bias, add=image)
             return result
-        width = picture.shape[1]
-        rows = torch.addmm(self._bias, pixels(picture), fusion[:width])
-        rows.addmm_(pixels(self._layers_by_source(picture)), fusion[width:])
-        return picture_of(rows, picture).add_(picture)
+        width = image.shape[1]
+        rows = torch.addmm(self._bias, pixels(image), fusion[:width])
+        rows.addmm_(pixels(self._layers_by_source(image)), fusion[width:])
+        return image_of(rows, image).add_(image)
 
-    def mixed(self, pictures: Tensor, windows: int) -> Tensor:
+    def mixed(self, images: Tensor, windows: int) -> Tensor:
         """What the block gives for (T * B, C, H, W), mixed by each frame's matrix and added up: (B, C', H, W)."""
-        frames = pictures.split(windows)
+        frames = images.split(windows)
         if self._by_source and self._layout.fused:
-            return self._fused_mixed(pictures, windows)
+            return self._fused_mixed(images, windows)
         total: Tensor | None = None
         # Frame after frame, what lies between the block's layers stays in a processor's cache.
         for frame, fusion in zip(frames, self._fusions, strict=True):
@@ -85,21 +85,21 @@ class DenseBlock:
             else:
                 total = self._added(total, self._grown(frame), fusion[:, :, 0, 0].t())
         assert total is not None
-        return picture_of(total, frames[0])
+        return image_of(total, frames[0])
 
-    def _added(self, total: Tensor | None, picture: Tensor, matrix: Tensor) -> Tensor:
+    def _added(self, total: Tensor | None, image: Tensor, matrix: Tensor) -> Tensor:
         if total is None:
-            return torch.addmm(self._bias, pixels(picture), matrix)
-        return total.addmm_(pixels(picture), matrix)
+            return torch.addmm(self._bias, pixels(image), matrix)
+        return total.addmm_(pixels(image), matrix)
 
-    def _fused_mixed(self, pictures: Tensor, windows: int) -> Tensor:
+    def _fused_mixed(self, images: Tensor, windows: int) -> Tensor:
         from fmanet_cli.engine.fast.triton_fusion import Grown
 
-        result = torch.empty_like(pictures[:windows])
+        result = torch.empty_like(images[:windows])
         at_once = self._layout.frames_at_once(result)
         bias: Tensor | None = self._wide_bias
         for first in range(0, len(self._fusions), at_once):
-            some = pictures[first * windows : (first + at_once) * windows]
+            some = images[first * windows : (first + at_once) * windows]
             grown = self._fused_layers(some)
             for index, fusion in enumerate(self._fusions[first : first + at_once]):
                 mine = slice(index * windows, (index + 1) * windows)
@@ -112,18 +112,18 @@ class DenseBlock:
             del grown, part, pending
         return result
 
-    def _grown(self, picture: Tensor) -> Tensor:
+    def _grown(self, image: Tensor) -> Tensor:
         """The input and all layers."""
-        grown = picture
+        grown = image
         for weight in self._layers:
             grown = torch.cat((grown, activate(conv(grown, weight))), dim=1)
         return grown
 
-    def _layers_by_source(self, picture: Tensor) -> Tensor:
+    def _layers_by_source(self, image: Tensor) -> Tensor:
         """All layers: one wide convolution of the input for all of them, then each layer's part in the later ones."""
         growth, padded = self._growth, self._layout.width(self._growth)
         remaining = growth * (len(self._later) + 1)
-        pending = conv(picture, self._first)
+        pending = conv(image, self._first)
         outputs = []
         for weight in [*self._later, None]:
             output = activate(pending[:, :growth].contiguous(memory_format=torch.channels_last))
@@ -135,15 +135,15 @@ class DenseBlock:
                 pending[:, :remaining].add_(added)
         return torch.cat(outputs, dim=1)
 
-    def _fused_layers(self, picture: Tensor) -> Grown:
+    def _fused_layers(self, image: Tensor) -> Grown:
         """The same with Triton's kernel, which writes each output where the fusion reads it, too."""
         from fmanet_cli.engine.fast.triton_fusion import Grown
 
         growth, glue = self._growth, _glue()
         remaining = growth * (len(self._later) + 1)
-        wide, pending = _dense(conv(picture, self._first)), None
-        shape = len(picture), remaining - growth, *picture.shape[2:]
-        collected = torch.empty(shape, dtype=picture.dtype, device=picture.device, memory_format=torch.channels_last)
+        wide, pending = _dense(conv(image, self._first)), None
+        shape = len(image), remaining - growth, *image.shape[2:]
+        collected = torch.empty(shape, dtype=image.dtype, device=image.device, memory_format=torch.channels_last)
         for index, weight in enumerate(self._later):
             part = collected[:, growth * index : growth * (index + 1)]
             output = glue.grow(wide, pending, part, remaining=remaining, padded=weight.shape[1])
@@ -158,9 +158,9 @@ def _by_source(layers: Sequence[Tensor], growth: int, dim: int) -> list[Tensor]:
     return [torch.cat([weight[:, source] for weight in layers[index:]]) for index, source in enumerate(sources)]
 
 
-def _dense(picture: Tensor) -> Tensor:
+def _dense(image: Tensor) -> Tensor:
     """Channels last without gaps, as convolutions give it already."""
-    return picture.contiguous(memory_format=torch.channels_last)
+    return image.contiguous(memory_format=torch.channels_last)
 
 
 def _glue() -> ModuleType:
@@ -186,11 +186,11 @@ class DenseChain:
         self._fuse = [part.t().contiguous() for part in fuse[:, :, 0, 0].split(len(fuse), dim=1)]
         self._last = layout.weight(last.weight)
 
-    def __call__(self, picture: Tensor) -> Tensor:
+    def __call__(self, image: Tensor) -> Tensor:
         """(N, C, H, W), same shape out."""
-        features, total = picture, None
+        features, total = image, None
         for block, matrix in zip(self._blocks, self._fuse, strict=True):
             features = block(features)
             total = pixels(features) @ matrix if total is None else total.addmm_(pixels(features), matrix)
         assert total is not None
-        return conv(picture_of(total, picture), self._last).add_(picture)
+        return conv(image_of(total, image), self._last).add_(image)

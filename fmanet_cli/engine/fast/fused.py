@@ -102,9 +102,9 @@ def _layouts(device: torch.device, dtype: torch.dtype) -> list[Layout]:
     return [Layout(device, dtype, 1 << 20, multiple, _SMALL.dim, fused=fused) for fused in (True, False)]
 
 
-def _picture(layout: Layout, seed: int) -> torch.Tensor:
-    picture = torch.randn(1, _SMALL.dim, 5, 7, generator=torch.Generator().manual_seed(seed))
-    return layout.padded(picture.to(layout.device, layout.dtype)).contiguous(memory_format=torch.channels_last)
+def _image(layout: Layout, seed: int) -> torch.Tensor:
+    image = torch.randn(1, _SMALL.dim, 5, 7, generator=torch.Generator().manual_seed(seed))
+    return layout.padded(image.to(layout.device, layout.dtype)).contiguous(memory_format=torch.channels_last)
 
 
 def _difference(found: Sequence[torch.Tensor]) -> float:
@@ -116,7 +116,7 @@ def _dense_error(device: torch.device, dtype: torch.dtype) -> float:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(3)
         block = ResidualDenseBlock(_SMALL.dim, _SMALL.growth, _SMALL.num_dense_layers)
-    return _difference([DenseBlock(block, layout)(_picture(layout, 4)) for layout in _layouts(device, dtype)])
+    return _difference([DenseBlock(block, layout)(_image(layout, 4)) for layout in _layouts(device, dtype)])
 
 
 @torch.inference_mode()
@@ -125,10 +125,7 @@ def _attention_error(device: torch.device, dtype: torch.dtype) -> float:
         torch.manual_seed(5)
         block = MultiAttentionBlock(_SMALL, degradation_aware=False)
     return _difference(
-        [
-            MultiAttention(block, layout)(_picture(layout, 6), [_picture(layout, 7)])
-            for layout in _layouts(device, dtype)
-        ]
+        [MultiAttention(block, layout)(_image(layout, 6), [_image(layout, 7)]) for layout in _layouts(device, dtype)]
     )
 
 
@@ -140,7 +137,7 @@ def _flow_error(device: torch.device, dtype: torch.dtype) -> float:
     found = []
     for layout in _layouts(device, dtype):
         convs = GuidedFlowConvs(head, layout, _SMALL.dim)
-        found.append(convs(_picture(layout, 9), convs.guided(_picture(layout, 10))))
+        found.append(convs(_image(layout, 9), convs.guided(_image(layout, 10))))
     return _difference(found)
 
 
@@ -152,7 +149,7 @@ def _residual_error(device: torch.device, dtype: torch.dtype) -> float:
     found = []
     for layout in _layouts(device, dtype):
         target = torch.empty(IMAGE_CHANNELS, 4 * 5, 4 * 7, device=device)
-        RestorationHead(model, layout).residual_into(target, _picture(layout, 12), next(strips(5, 5, 3)))
+        RestorationHead(model, layout).residual_into(target, _image(layout, 12), next(strips(5, 5, 3)))
         found.append(target)
     return _difference(found)
 

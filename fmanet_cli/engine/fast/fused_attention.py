@@ -31,20 +31,20 @@ class FusedAttention:
         query = self._filtered_rows(guide, self._query, self._query_filter)
         both = self._filtered_rows(_normed(image, norm), self._both, self._filters)
         matrices = mixing_matrices(query, both[:, :channels], self._temperature, self._project, channels)
-        _picture_rows(image).baddbmm_(_picture_rows(both)[..., channels:], matrices)
+        _image_rows(image).baddbmm_(_image_rows(both)[..., channels:], matrices)
         return image
 
-    def _filtered_rows(self, picture: Tensor, weight: Tensor, filters: Tensor) -> Tensor:
-        batch, _, height, width = picture.shape
+    def _filtered_rows(self, image: Tensor, weight: Tensor, filters: Tensor) -> Tensor:
+        batch, _, height, width = image.shape
         channels = len(weight)
         result = torch.empty(
             (batch, channels, height, width),
-            dtype=picture.dtype,
-            device=picture.device,
+            dtype=image.dtype,
+            device=image.device,
             memory_format=torch.channels_last,
         )
         for strip in strips(height, self._layout.rows(width * batch, 2 * channels), 1):
-            hidden = convolved(strip.near(picture), weight)
+            hidden = convolved(strip.near(image), weight)
             filter_into(strip.own(result), hidden, filters, first_row=strip.start - strip.top)
         return result
 
@@ -71,8 +71,8 @@ class FusedFeedForward:
                 memory_format=torch.channels_last,
             )
             filter_into(gated, hidden, self._filters, first_row=strip.start - strip.top, gated=True)
-            rows = _picture_rows(strip.own(image))
-            rows.baddbmm_(_picture_rows(gated), self._project.expand(batch, -1, -1))
+            rows = _image_rows(strip.own(image))
+            rows.baddbmm_(_image_rows(gated), self._project.expand(batch, -1, -1))
         return image
 
 
@@ -80,10 +80,10 @@ def _normed(image: Tensor, norm: Norm) -> Tensor:
     return fused_norm(image, norm.weight, norm.bias, LAYER_NORM_EPSILON)
 
 
-def _picture_rows(picture: Tensor) -> Tensor:
-    """(B, C, H, W), channels last, as (B, H * W, C): a view, through which the picture can be written."""
-    batch, channels = picture.shape[:2]
-    return picture.permute(0, 2, 3, 1).view(batch, -1, channels)
+def _image_rows(image: Tensor) -> Tensor:
+    """(B, C, H, W), channels last, as (B, H * W, C): a view, through which the image can be written."""
+    batch, channels = image.shape[:2]
+    return image.permute(0, 2, 3, 1).view(batch, -1, channels)
 
 
 def _filtered(point: Any, taps: Any, layout: Layout, *, parts: int = 1) -> tuple[Tensor, Tensor]:

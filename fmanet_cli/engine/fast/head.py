@@ -77,15 +77,15 @@ class RestorationHead:
         colours = rows[0, : count * IMAGE_CHANNELS].unflatten(0, (IMAGE_CHANNELS, count)).transpose(1, 2)
         target.unflatten(1, (-1, count)).copy_(colours)
 
-    def _shuffled(self, picture: Tensor) -> Tensor:
+    def _shuffled(self, image: Tensor) -> Tensor:
         """Activated, at twice the size."""
         if self._layout.fused:
             from fmanet_cli.engine.fast import triton_glue
 
             width = self._layout.width(self._residual_width)
-            dense = picture.contiguous(memory_format=torch.channels_last)
+            dense = image.contiguous(memory_format=torch.channels_last)
             return triton_glue.shuffled(dense, self._residual_width, width)
-        return F.pixel_shuffle(activate(picture), 2).contiguous(memory_format=torch.channels_last)
+        return F.pixel_shuffle(activate(image), 2).contiguous(memory_format=torch.channels_last)
 
 
 def _several_rows(weight: Tensor, count: int) -> Tensor:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from fmanet_cli.engine.fast.layers import Layout, Strip, activate, conv, convolved, empty_picture, split_frames, strips
+from fmanet_cli.engine.fast.layers import Layout, Strip, activate, conv, convolved, empty_image, split_frames, strips
 from fmanet_cli.model.fmanet import FMANet
 
 
@@ -55,7 +55,7 @@ class KernelFeatures:
         windows = len(warped)
         hidden = activate(conv(split_frames(warped, self._num_frames), self._first))
         first = self._merged(hidden, windows)
-        by_frame = [picture.unflatten(0, (self._num_frames, windows)) for picture in (hidden, first)]
+        by_frame = [image.unflatten(0, (self._num_frames, windows)) for image in (hidden, first)]
         self._take_off_outside(*by_frame)
         del hidden, by_frame
         return self._last(activate(first), windows)
@@ -154,7 +154,7 @@ class WindowConv:
         """(T * B, C, H, W) frames of B windows to (T * B, C', H, W)."""
         weight = self._pairs[0][0].weight if self._last is None else self._last.weight
         height, width = frames.shape[-2:]
-        result = empty_picture(frames, len(weight), batch=len(frames))
+        result = empty_image(frames, len(weight), batch=len(frames))
         moments, given = result.split(windows), frames.split(windows)
         zero = frames.new_zeros(1, 1, 1, 1)
         for strip in strips(height, self._layout.rows(width * windows, 2 * weight.shape[1]), weight.shape[-1] // 2):

@@ -41,9 +41,9 @@ class Layout:
         frames = self.num_frames if channels == self.dim else 1
         return channels_laid_out(channels, frames, self.channel_multiple)
 
-    def padded(self, picture: Tensor) -> Tensor:
+    def padded(self, image: Tensor) -> Tensor:
         """(N, C, H, W) with C rounded up."""
-        return lengthened(picture, 1, self.width(picture.shape[1]))
+        return lengthened(image, 1, self.width(image.shape[1]))
 
     def weight(self, weight: Any, *, inputs: Sequence[int] | None = None, outputs: int | None = None) -> Tensor:
         """A convolution weight, one-frame kernels made two-dimensional, in this precision and channels last.
@@ -68,11 +68,11 @@ class Layout:
         """A parameter that is no convolution weight."""
         return lengthened(values.detach(), 0, self.width(len(values))).to(self.device, self.dtype)
 
-    def frames_at_once(self, pictures: Tensor) -> int:
-        """How many frames' like `pictures` (B, C, H, W) are computed together, which saves a GPU kernel starts."""
+    def frames_at_once(self, images: Tensor) -> int:
+        """How many frames' like `images` (B, C, H, W) are computed together, which saves a GPU kernel starts."""
         if not self.fused:
             return 1
-        size = pictures.numel() * pictures.element_size()
+        size = images.numel() * images.element_size()
         return max(1, min(self.num_frames, self.strip_bytes // (2 * size)))
 
     def wide_taps(self, weight: Any) -> Tensor:
@@ -111,13 +111,13 @@ class Strip:
     edges: tuple[bool, bool]
     """Whether the rows read begin and end at the picture's edge, where convolutions pad with zeros."""
 
-    def near(self, picture: Tensor) -> Tensor:
+    def near(self, image: Tensor) -> Tensor:
         """The rows to read."""
-        return picture[:, :, self.top : self.bottom]
+        return image[:, :, self.top : self.bottom]
 
-    def own(self, picture: Tensor) -> Tensor:
+    def own(self, image: Tensor) -> Tensor:
         """The rows of the result."""
-        return picture[:, :, self.start : self.stop]
+        return image[:, :, self.start : self.stop]
 
     def conv(self, rows: Tensor, weight: Tensor, *, groups: int = 1) -> Tensor:
         """A convolution of rows read; its margin is used up at each side but the picture's edges."""
@@ -162,38 +162,38 @@ def whole(rows: Tensor) -> Tensor:
     return rows.clone(memory_format=torch.channels_last)
 
 
-def conv(picture: Tensor, weight: Tensor) -> Tensor:
+def conv(image: Tensor, weight: Tensor) -> Tensor:
     """A convolution that keeps the size."""
-    return convolved(picture, weight, padding=weight.shape[-1] // 2)
+    return convolved(image, weight, padding=weight.shape[-1] // 2)
 
 
-def activate(picture: Tensor) -> Tensor:
+def activate(image: Tensor) -> Tensor:
     """LeakyReLU in place."""
-    return F.leaky_relu_(picture, NEGATIVE_SLOPE)
+    return F.leaky_relu_(image, NEGATIVE_SLOPE)
 
 
-def pixels(picture: Tensor) -> Tensor:
-    """(N, C, H, W), channels last, as (N * H * W, C): a view, through which the picture can be written.
+def pixels(image: Tensor) -> Tensor:
+    """(N, C, H, W), channels last, as (N * H * W, C): a view, through which the image can be written.
 
     Raises:
         RuntimeError: another order of memory, which has no such view.
     """
-    return picture.permute(0, 2, 3, 1).view(-1, picture.shape[1])
+    return image.permute(0, 2, 3, 1).view(-1, image.shape[1])
 
 
-def picture_of(rows: Tensor, like: Tensor) -> Tensor:
+def image_of(rows: Tensor, like: Tensor) -> Tensor:
     """(N * H * W, C) as (N, C, H, W), a view; sizes from `like`."""
     batch, _, height, width = like.shape
     return rows.view(batch, height, width, -1).permute(0, 3, 1, 2)
 
 
-def empty_picture(like: Tensor, channels: int, *, used: int | None = None, batch: int | None = None) -> Tensor:
+def empty_image(like: Tensor, channels: int, *, used: int | None = None, batch: int | None = None) -> Tensor:
     """(B, channels, H, W), channels last, not filled; zero behind the first `used` channels."""
     size = (batch or len(like), *like.shape[-2:], channels)
-    picture = torch.empty(size, dtype=like.dtype, device=like.device).permute(0, 3, 1, 2)
+    image = torch.empty(size, dtype=like.dtype, device=like.device).permute(0, 3, 1, 2)
     if used is not None and used < channels:
-        picture[:, used:].zero_()
-    return picture
+        image[:, used:].zero_()
+    return image
 
 
 def split_frames(image: Tensor, num_frames: int) -> Tensor:

@@ -107,19 +107,19 @@ class StreamingRunner:
             return self._frame_states(frames)
 
     def _frame_states(self, frames: Sequence[Tensor]) -> list[FrameState]:
-        picture = self._layout.padded(torch.stack(list(frames)).to(self._layout.dtype))
-        picture = picture.contiguous(memory_format=torch.channels_last)
+        image = self._layout.padded(torch.stack(list(frames)).to(self._layout.dtype))
+        image = image.contiguous(memory_format=torch.channels_last)
         initial: list[Tensor] = []
         refined: list[list[Tensor]] = []
         for index in range(2):
-            features = self._chains[index](activate(conv(picture, self._first[index])))
+            features = self._chains[index](activate(conv(image, self._first[index])))
             initial.append(features)
             refined.append([])
             for block in self._rdbs[index]:
                 features = block(features)
                 refined[index].append(features)
             if index == 0:
-                picture = torch.cat((picture, features), dim=1)
+                image = torch.cat((image, features), dim=1)
         return [
             FrameState(
                 frame,
@@ -176,11 +176,11 @@ class StreamingRunner:
         return warped
 
 
-def _single(pictures: Tensor, index: int) -> Tensor:
+def _single(images: Tensor, index: int) -> Tensor:
     """(N, C, H, W) to (1, C, H, W) in memory of its own: its neighbours may be gone long before it."""
-    return pictures if len(pictures) == 1 else pictures[index : index + 1].clone()
+    return images if len(images) == 1 else images[index : index + 1].clone()
 
 
-def _batched(pictures: Sequence[Tensor]) -> Tensor:
+def _batched(images: Sequence[Tensor]) -> Tensor:
     """(1, C, H, W) each to (B, C, H, W), channels last; one picture is not copied."""
-    return pictures[0] if len(pictures) == 1 else torch.cat(list(pictures))
+    return images[0] if len(images) == 1 else torch.cat(list(images))

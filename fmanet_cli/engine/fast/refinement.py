@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from fmanet_cli.engine.fast.dense import DenseBlock
-from fmanet_cli.engine.fast.layers import Layout, activate, conv, empty_picture, picture_of, pixels
+from fmanet_cli.engine.fast.layers import Layout, activate, conv, empty_image, image_of, pixels
 from fmanet_cli.engine.fast.multi_attention import MultiAttention
 from fmanet_cli.engine.fast.warping import warp_into, warp_source
 from fmanet_cli.engine.stopping import check
@@ -21,9 +21,9 @@ class FlowConvs:
         self._layout = layout
         self._first, self._second = layout.weight(head[0].weight), layout.wide(head[2].weight)
 
-    def __call__(self, picture: Tensor) -> Tensor:
+    def __call__(self, image: Tensor) -> Tensor:
         """(N, C, H, W) to (N, C', H, W) float32."""
-        rounded = self._layout.padded(picture.to(self._layout.dtype))
+        rounded = self._layout.padded(image.to(self._layout.dtype))
         hidden = activate(conv(rounded.contiguous(memory_format=torch.channels_last), self._first))
         return conv(hidden[:, : self._second.shape[1]].float(), self._second)
 
@@ -99,7 +99,7 @@ class Refinement:
         for matrix in self._carry:
             assert carried is not None
             fused.addmm_(pixels(carried), matrix)
-        image = picture_of(fused, centre)
+        image = image_of(fused, centre)
         guides = [centre]
         if kernel_features is not None:
             guides.append(self._kernel_block.mixed(kernel_features, len(centre)))
@@ -120,29 +120,29 @@ class Refinement:
             check()
             some = features[first : first + at_once]
             mine = slice(first * windows, (first + len(some)) * windows)
-            picture = some[0] if len(some) == 1 else torch.cat(some)
+            image = some[0] if len(some) == 1 else torch.cat(some)
             # Both warps sample the same float32 copy, made once.
-            wide = warp_source(picture[:, : self._dim], fused=self._layout.fused)
+            wide = warp_source(image[:, : self._dim], fused=self._layout.fused)
             if flow_masks is None or is_first:
-                fields = self._flow(picture, guided)
+                fields = self._flow(image, guided)
                 if flow_masks is None:
-                    flow_masks = empty_picture(fields, fields.shape[1], batch=len(features) * windows)
+                    flow_masks = empty_image(fields, fields.shape[1], batch=len(features) * windows)
                 flow_masks[mine] = fields
             else:
-                flow_masks[mine] += self._flow(self._joined(picture, wide, flow_masks[mine]), guided)
-            aligned = empty_picture(picture, picture.shape[1], used=self._dim)
+                flow_masks[mine] += self._flow(self._joined(image, wide, flow_masks[mine]), guided)
+            aligned = empty_image(image, image.shape[1], used=self._dim)
             warp_into(aligned[:, : self._dim], wide, flow_masks[mine], fused=self._layout.fused)
             for part, matrix in zip(aligned.split(windows), self._fuse[first:], strict=False):
                 fused.addmm_(pixels(part), matrix)
             # They would stay while the next frames' are made.
-            del picture, wide, aligned
+            del image, wide, aligned
         assert flow_masks is not None
         return fused, flow_masks
 
-    def _joined(self, picture: Tensor, wide: Tensor, flow_masks: Tensor) -> Tensor:
+    def _joined(self, image: Tensor, wide: Tensor, flow_masks: Tensor) -> Tensor:
         """The features warped by the flow-mask pairs so far, and those."""
         used = self._dim + flow_masks.shape[1]
-        joined = empty_picture(picture, self._flow.taken, used=used)
+        joined = empty_image(image, self._flow.taken, used=used)
         warp_into(joined[:, : self._dim], wide, flow_masks, fused=self._layout.fused)
         joined[:, self._dim : used] = flow_masks
         return joined

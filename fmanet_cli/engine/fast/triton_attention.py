@@ -102,12 +102,12 @@ def _sum_program(  # type: ignore[no-untyped-def]
     block: tl.constexpr,
 ):
     """One head's products and squares over `part` pixels."""
-    picture = tl.program_id(2).to(tl.int64)
+    image = tl.program_id(2).to(tl.int64)
     head = tl.program_id(1)
     first = tl.program_id(0).to(tl.int64) * part
     lane = tl.arange(0, lanes)
-    query += picture * query_n + head * size
-    key += picture * key_n + head * size
+    query += image * query_n + head * size
+    key += image * key_n + head * size
     products = tl.zeros((lanes, lanes), tl.float32)
     query_squares = tl.zeros((lanes,), tl.float32)
     key_squares = tl.zeros((lanes,), tl.float32)
@@ -121,7 +121,7 @@ def _sum_program(  # type: ignore[no-untyped-def]
         right = right.to(tl.float32)
         query_squares += tl.sum(left * left, 0)
         key_squares += tl.sum(right * right, 0)
-    sums += ((picture * heads + head) * parts + tl.program_id(0)) * (lanes + 2) * lanes
+    sums += ((image * heads + head) * parts + tl.program_id(0)) * (lanes + 2) * lanes
     tl.store(sums + lane[:, None] * lanes + lane[None, :], products)
     tl.store(sums + lanes * lanes + lane, query_squares)
     tl.store(sums + (lanes + 1) * lanes + lane, key_squares)
@@ -142,10 +142,10 @@ def _mix_program(  # type: ignore[no-untyped-def]
     outputs: tl.constexpr,
 ):
     """The rows of one head's channels in the matrix of one picture."""
-    picture = tl.program_id(1).to(tl.int64)
+    image = tl.program_id(1).to(tl.int64)
     head = tl.program_id(0)
     lane = tl.arange(0, lanes)
-    sums += (picture * heads + head) * parts * (lanes + 2) * lanes
+    sums += (image * heads + head) * parts * (lanes + 2) * lanes
     scores = tl.zeros((lanes, lanes), tl.float32)
     query_squares = tl.zeros((lanes,), tl.float32)
     key_squares = tl.zeros((lanes,), tl.float32)
@@ -165,7 +165,7 @@ def _mix_program(  # type: ignore[no-untyped-def]
     used = (output < real)[:, None] & (lane < size)[None, :]
     factors = tl.load(project + output[:, None] * real + head * size + lane[None, :], mask=used, other=0.0)
     mixed = tl.trans(tl.dot(factors, scores, input_precision="ieee")).to(matrices.dtype.element_ty)
-    matrices += picture * channels * channels
+    matrices += image * channels * channels
     row = (head * size + lane)[:, None]
     column = output[None, :]
     tl.store(matrices + row * channels + column, mixed, mask=(lane < size)[:, None] & (column < channels))

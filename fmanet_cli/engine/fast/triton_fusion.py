@@ -38,13 +38,13 @@ class Grown:
 
 
 def fuse_into(
-    target: Tensor, picture: Tensor, grown: Grown, matrix: Tensor, bias: Tensor | None, *, add: Tensor | None
+    target: Tensor, image: Tensor, grown: Grown, matrix: Tensor, bias: Tensor | None, *, add: Tensor | None
 ) -> None:
     """One linear step from a block's input and all its layers, LeakyReLU of the last one included.
 
     Args:
         target: (N, C, H, W), channels last, without gaps; overwritten. It may be `add`.
-        picture: (N, C, H, W), likewise: the block's input.
+        image: (N, C, H, W), likewise: the block's input.
         grown: its layers.
         matrix: (C + G' + growth, C), in and out, without gaps.
         bias: (C) float32, added; None for none.
@@ -53,22 +53,22 @@ def fuse_into(
     pixels, channels = target.numel() // target.shape[1], target.shape[1]
     collected, wide = grown.collected, grown.wide[:, : grown.growth]
     source = wide if grown.pending is None else grown.pending[:, : grown.growth]
-    inputs = [picture, collected, wide, matrix]
+    inputs = [image, collected, wide, matrix]
     inputs += [part for part in (grown.pending, bias, add) if part is not None]
-    if add is picture:
+    if add is image:
         inputs.pop()
     if is_observed(inputs, (target,), multiply_adds=pixels * matrix.numel()):
         return
-    with torch.cuda.device_of(picture):
+    with torch.cuda.device_of(image):
         _fuse_program[(triton.cdiv(pixels, BLOCK),)](
             target,
-            picture,
+            image,
             collected,
             wide,
             source,
             matrix,
             matrix if bias is None else bias,
-            picture if add is None else add,
+            image if add is None else add,
             pixels,
             wide.stride(3),
             source.stride(3),
@@ -90,7 +90,7 @@ def fuse_into(
 @program
 def _fuse_program(  # type: ignore[no-untyped-def]
     target,
-    picture,
+    image,
     collected,
     wide,
     pending,
@@ -121,7 +121,7 @@ def _fuse_program(  # type: ignore[no-untyped-def]
     total = tl.zeros((block, lanes), tl.float32)
     for first in tl.static_range(0, channels, step):
         part = first + lane
-        values = tl.load(picture + pixel * channels + part[None, :], inside & (part < channels)[None, :], other=0.0)
+        values = tl.load(image + pixel * channels + part[None, :], inside & (part < channels)[None, :], other=0.0)
         rows = part[:, None]
         factors = tl.load(matrix + rows * channels + output, mask=(rows < channels) & real, other=0.0)
         total = tl.dot(values, factors, total, input_precision="ieee")
@@ -139,7 +139,7 @@ def _fuse_program(  # type: ignore[no-untyped-def]
     value = tl.load(wide + pixel * wide_x + last[None, :], mask=known, other=0.0).to(tl.float32)
     if has_pending:
         value += tl.load(pending + pixel * pending_x + last[None, :], mask=known, other=0.0).to(tl.float32)
-    value = tl.where(value > 0, value, value * slope).to(picture.dtype.element_ty)
+    value = tl.where(value > 0, value, value * slope).to(image.dtype.element_ty)
     rows = last[:, None]
     factors = tl.load(matrix + rows * channels + output, mask=(rows < growth) & real, other=0.0)
     total = tl.dot(value, factors, total, input_precision="ieee")

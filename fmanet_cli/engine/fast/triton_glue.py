@@ -21,11 +21,11 @@ BLOCK = 1024
 """Elements that one program computes."""
 
 
-def norm(picture: Tensor, weight: Tensor, bias: Tensor, epsilon: float) -> Tensor:
+def norm(image: Tensor, weight: Tensor, bias: Tensor, epsilon: float) -> Tensor:
     """Layer normalisation over the channels of each pixel, sums in float32.
 
     Args:
-        picture: (N, C, H, W), channels last, its rows without gaps; channels from C' on are zero.
+        image: (N, C, H, W), channels last, its rows without gaps; channels from C' on are zero.
         weight: (C') float32.
         bias: (C') float32.
         epsilon: added to the variance.
@@ -33,20 +33,20 @@ def norm(picture: Tensor, weight: Tensor, bias: Tensor, epsilon: float) -> Tenso
     Returns:
         (N, C, H, W), the same dtype, channels last, zero from channel C' on.
     """
-    count, channels, height, width = picture.shape
-    result = torch.empty_like(picture, memory_format=torch.channels_last)
-    if is_observed((picture, weight, bias), (result,)):
+    count, channels, height, width = image.shape
+    result = torch.empty_like(image, memory_format=torch.channels_last)
+    if is_observed((image, weight, bias), (result,)):
         return result
     lanes = triton.next_power_of_2(channels)
     pixels = max(1, BLOCK // lanes)
-    with torch.cuda.device_of(picture):
+    with torch.cuda.device_of(image):
         _norm_program[(triton.cdiv(height * width, pixels), count)](
             result,
-            picture,
+            image,
             weight,
             bias,
             height * width,
-            picture.stride(0),
+            image.stride(0),
             epsilon,
             channels=channels,
             real=len(weight),
@@ -139,11 +139,11 @@ def flow_hidden(hidden: Tensor, guided: Tensor, channels: int) -> Tensor:
     return result
 
 
-def shuffled(picture: Tensor, channels: int, padded: int) -> Tensor:
+def shuffled(image: Tensor, channels: int, padded: int) -> Tensor:
     """LeakyReLU and pixel shuffle to twice the size.
 
     Args:
-        picture: (N, 4C', H, W), channels last, without gaps; its channels are those of the four pixels one after the
+        image: (N, 4C', H, W), channels last, without gaps; its channels are those of the four pixels one after the
             other, first row first, and what is behind 4C.
         channels: C.
         padded: channels of the result.
@@ -151,19 +151,19 @@ def shuffled(picture: Tensor, channels: int, padded: int) -> Tensor:
     Returns:
         (N, padded, 2H, 2W), channels last, zero from channel C on.
     """
-    count, given, height, width = picture.shape
+    count, given, height, width = image.shape
     result = torch.empty(
         (count, padded, 2 * height, 2 * width),
-        dtype=picture.dtype,
-        device=picture.device,
+        dtype=image.dtype,
+        device=image.device,
         memory_format=torch.channels_last,
     )
-    if is_observed((picture,), (result,)):
+    if is_observed((image,), (result,)):
         return result
-    with torch.cuda.device_of(picture):
+    with torch.cuda.device_of(image):
         _shuffle_program[(triton.cdiv(result[0].numel(), BLOCK), count)](
             result,
-            picture,
+            image,
             height,
             width,
             given=given,
@@ -179,11 +179,11 @@ def shuffled(picture: Tensor, channels: int, padded: int) -> Tensor:
 @program
 def _norm_program(  # type: ignore[no-untyped-def]
     result,
-    picture,
+    image,
     weight,
     bias,
     pixels,
-    picture_n,
+    image_n,
     epsilon,
     channels: tl.constexpr,
     real: tl.constexpr,
@@ -197,7 +197,7 @@ def _norm_program(  # type: ignore[no-untyped-def]
     inside = (pixel < pixels)[:, None]
     known = inside & (lane < real)
     offset = pixel[:, None] * channels + lane
-    values = tl.load(picture + number * picture_n + offset, mask=known, other=0.0).to(tl.float32)
+    values = tl.load(image + number * image_n + offset, mask=known, other=0.0).to(tl.float32)
     mean = tl.sum(values, 1) / real
     centred = tl.where(known, values - mean[:, None], 0.0)
     variance = tl.sum(centred * centred, 1) / real
@@ -267,7 +267,7 @@ def _flow_program(  # type: ignore[no-untyped-def]
 @program
 def _shuffle_program(  # type: ignore[no-untyped-def]
     result,
-    picture,
+    image,
     height,
     width,
     given: tl.constexpr,
@@ -284,7 +284,7 @@ def _shuffle_program(  # type: ignore[no-untyped-def]
     row = index // padded // (2 * width)
     inside = row < 2 * height
     source = (row // 2 * width + column // 2) * given + (row % 2 * 2 + column % 2) * channels + channel
-    picture += number * height * width * given
-    value = tl.load(picture + source, mask=inside & (channel < channels), other=0.0).to(tl.float32)
+    image += number * height * width * given
+    value = tl.load(image + source, mask=inside & (channel < channels), other=0.0).to(tl.float32)
     active = tl.where(value > 0, value, value * slope).to(result.dtype.element_ty)
     tl.store(result + number * 4 * height * width * padded + index, active, mask=inside)

@@ -151,10 +151,10 @@ def is_observed(inputs: Sequence[Tensor], outputs: Sequence[Tensor], *, multiply
     return outputs[0].is_meta
 
 
-def _vectors_aligned(picture: Tensor, vector: int) -> bool:
+def _vectors_aligned(image: Tensor, vector: int) -> bool:
     """Whether every `vector` channels of each pixel can be one load or store."""
-    strides = picture.stride()
-    steps = (*strides[:1], *strides[2:], picture.data_ptr() // picture.element_size())
+    strides = image.stride()
+    steps = (*strides[:1], *strides[2:], image.data_ptr() // image.element_size())
     return strides[1] == 1 and all(step % vector == 0 for step in steps)
 
 
@@ -191,7 +191,7 @@ def _warp_program(  # type: ignore[no-untyped-def]
 ):
     """`block` vectors of channels in one row of one picture."""
     # Products with a row or a picture may exceed 32 bits.
-    picture = tl.program_id(2).to(tl.int64)
+    image = tl.program_id(2).to(tl.int64)
     row = tl.program_id(1).to(tl.int64)
     index = tl.program_id(0) * block + tl.arange(0, block)
     column = index // vectors
@@ -199,7 +199,7 @@ def _warp_program(  # type: ignore[no-untyped-def]
     inside = column < width
 
     pair = index % vectors // group_vectors
-    field = flow_masks + picture * masks_n + row * masks_y + column * masks_x + pair * 3 * masks_c
+    field = flow_masks + image * masks_n + row * masks_y + column * masks_x + pair * 3 * masks_c
     x = column + tl.load(field, mask=inside, other=0.0).to(tl.float32)
     y = row.to(tl.float32) + tl.load(field + masks_c, mask=inside, other=0.0).to(tl.float32)
     occlusion = tl.sigmoid(tl.load(field + 2 * masks_c, mask=inside, other=0.0).to(tl.float32))
@@ -225,13 +225,13 @@ def _warp_program(  # type: ignore[no-untyped-def]
         share_x = right_share if corner % 2 == 1 else 1 - right_share
         share_y = bottom_share if corner // 2 == 1 else 1 - bottom_share
         valid = inside & (corner_x >= 0) & (corner_x < width) & (corner_y >= 0) & (corner_y < height)
-        offset = picture * features_n + corner_y.to(tl.int64) * features_y + corner_x * features_x
+        offset = image * features_n + corner_y.to(tl.int64) * features_y + corner_x * features_x
         if aligned_features:
             offset = tl.multiple_of(offset, vector)
         values = tl.load(features + (offset[:, None] + lanes), mask=valid[:, None], other=0.0)
         total += values.to(tl.float32) * (share_x * share_y)[:, None]
 
-    offset = picture * target_n + row * target_y + column * target_x
+    offset = image * target_n + row * target_y + column * target_x
     if aligned_target:
         offset = tl.multiple_of(offset, vector)
     place = target + (offset[:, None] + channel[:, None] * target_c + lane * target_c)

@@ -28,10 +28,10 @@ def warp_into(target: Tensor, features: Tensor, flow_masks: Tensor, *, fused: bo
         _kernels().warp_into(target, features, flow_masks)
         return
     pairs = flow_masks.shape[1] // FLOW_MASK_CHANNELS
-    for out, picture, fields in zip(target, features, flow_masks, strict=True):
-        groups = warp_source(picture).unflatten(0, (pairs, -1))
+    for out, image, fields in zip(target, features, flow_masks, strict=True):
+        groups = warp_source(image).unflatten(0, (pairs, -1))
         flows = fields.unflatten(0, (pairs, FLOW_MASK_CHANNELS))
-        rows = max(1, WARPED_BYTES // (4 * len(picture) * flows.shape[3]))
+        rows = max(1, WARPED_BYTES // (4 * len(image) * flows.shape[3]))
         for first, part in zip(range(0, flows.shape[2], rows), flows.split(rows, dim=2), strict=True):
             grid = _sampling_grid(part, first, flows.shape[2])
             warped = F.grid_sample(groups, grid, padding_mode="zeros", align_corners=True)
@@ -151,8 +151,8 @@ def _upsampled_rows(source: Tensor, kernels: Tensor, scale: int) -> Tensor:
     return shuffled.reshape(3, height * scale, width * scale)
 
 
-def _box_sums(picture: Tensor, side: int) -> Tensor:
+def _box_sums(image: Tensor, side: int) -> Tensor:
     """(H, W, C) to (H - side + 1, W - side + 1, C): the sum of each square neighbourhood."""
-    height, width = (size - side + 1 for size in picture.shape[:2])
-    columns = sum((picture[start : start + height] for start in range(1, side)), start=picture[:height])
+    height, width = (size - side + 1 for size in image.shape[:2])
+    columns = sum((image[start : start + height] for start in range(1, side)), start=image[:height])
     return sum((columns[:, start : start + width] for start in range(1, side)), start=columns[:, :width])
