@@ -65,9 +65,7 @@ def build_pool(restorer: Restorer, options: dict[str, Any]) -> SpanPool | None:
         return _ray_pool(restorer, options)
     for name in ("ship", "cpus_per_worker"):
         if options[name]:
-            raise OptionError(
-                f"{name.replace('_', ' ')} is of a Ray cluster; give its address too", remedy="--ray auto"
-            )
+            raise OptionError(f"{name.replace('_', ' ')} is of a Ray cluster; give its address too", remedy="ray=auto")
     count = _count(restorer, devices, workers)
     if count == 1:
         return None

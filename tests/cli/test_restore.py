@@ -212,7 +212,7 @@ def test_ctrl_c_says_how_to_go_on(
     monkeypatch.setattr(StreamingRunner, "window", press_ctrl_c)
     result = fmanet(*words)
     assert result.exit_code == 130
-    kept = f"8 frames of {tmp_path / 'sharp.mp4'} are kept, run the same command again to go on"
+    kept = f"15 frames of {tmp_path / 'sharp.mp4'} are kept, run the same command again to go on"
     assert result.stderr.splitlines()[-1] == f"interrupted: {kept}"
     assert not (tmp_path / "sharp.mp4").exists()
     monkeypatch.setattr(StreamingRunner, "window", window)
@@ -222,4 +222,4 @@ def test_ctrl_c_says_how_to_go_on(
     result = fmanet(*words)
     assert result.exit_code == 0, result.output
     assert count_frames(tmp_path / "sharp.mp4") == 20
-    assert re.search(r"frames +20 .*, 8 of them from an interrupted run", result.stderr)
+    assert re.search(r"frames +20 .*, 15 of them from an interrupted run", result.stderr)

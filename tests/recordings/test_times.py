@@ -14,6 +14,7 @@ import av
 import numpy as np
 import pytest
 
+from fmanet_cli.notes import Notes
 from fmanet_cli.video.frames import Frame
 from fmanet_cli.video.read.faults import FaultLog
 from fmanet_cli.video.read.frame_times import FrameClock, PresentationGuess
@@ -173,7 +174,7 @@ def test_one_or_two_frames_back_are_no_restart() -> None:
 
 def clocked(own: Sequence[Fraction]) -> tuple[list[Fraction], FaultLog, RestartLog]:
     """What a clock makes of frames with the given times."""
-    base, faults, log = Fraction(1, 90000), FaultLog("a.ts", stops=True), RestartLog()
+    base, faults, log = Fraction(1, 90000), FaultLog("a.ts", stops=True, notes=Notes()), RestartLog()
     frames = []
     for time in own:
         frame = av.VideoFrame.from_ndarray(np.zeros((3, 2), np.uint8), format="yuv420p")
