@@ -62,6 +62,8 @@ def command(
     from fmanet_cli.review.moments import window_at
     from fmanet_cli.review.preview import moment_text, preview_rows, preview_sheet
     from fmanet_cli.video.read.images import write_image
+    from fmanet_cli.video.read.reader import VideoReader
+    from fmanet_cli.video.write.orientation import shown_size
     from fmanet_cli.weights.registry import best_installed
 
     began = time.perf_counter()
@@ -72,11 +74,13 @@ def command(
     if len(radii) > 1:
         raise OptionError(f"the models {', '.join(names)} take windows of different lengths; preview them one by one")
     windows = [window_at(video, moment.seconds, radii.copy().pop()) for moment in moments]
-    height, width = windows[0][0].size
+    with VideoReader(video, on_error="continue") as reader:
+        info = reader.info
+    height, width = shown_size(info)
     title = f"{video.name}, {width}x{height}, restored on {restorers[0].device} in {restorers[0].precision}"
     shown = [name if strength == 1 else f"{name} at strength {strength:g}" for name in names]
     with make_bar(total=len(moments) * len(names), desc=video.name, unit="frame", disable=None, leave=False) as bar:
-        rows = preview_rows(moments, windows, restorers, strength=strength, done=bar.update)
+        rows = preview_rows(moments, windows, restorers, strength=strength, matrix=info.display_matrix, done=bar.update)
         write_image(target, preview_sheet(rows, shown, title))
     draw(target)
     for moment in moments:

@@ -18,6 +18,7 @@ from fmanet_cli.video.frames import VideoInfo
 from fmanet_cli.video.read.reader import VideoReader
 from fmanet_cli.video.read.sampled import sampled_images
 from fmanet_cli.video.read.timeline import decoded_timeline
+from fmanet_cli.video.write.orientation import shown_size, upright
 
 MEASURED = 48
 """Frames of the film, evenly spread, in which changes are measured."""
@@ -82,21 +83,21 @@ class FilmPair:
             count = len(decoded_timeline(other).pts)
             if count != self.count:
                 raise OptionError(f"{other.path} has {count} frames and {self.output.path} has {self.count}")
-        if self.truth is not None and (self.truth.height, self.truth.width) != (self.output.height, self.output.width):
-            size = f"{self.output.width}x{self.output.height}"
-            raise OptionError(f"the truth is {self.truth.width}x{self.truth.height} and the output {size}")
+        if self.truth is not None and shown_size(self.truth) != shown_size(self.output):
+            sizes = [f"{width}x{height}" for height, width in (shown_size(self.truth), shown_size(self.output))]
+            raise OptionError(f"the truth is {sizes[0]} and the output {sizes[1]}")
 
     def pairs(self, numbers: list[int]) -> Iterator[FramePair]:
         """Yield both pictures of some frames, in order."""
-        before = sampled_images(self.source, numbers)
-        after = sampled_images(self.output, numbers)
+        before = _shown_images(self.source, numbers)
+        after = _shown_images(self.output, numbers)
         for (number, small), (_, large) in zip(before, after, strict=True):
             yield FramePair(number, self.seconds[number], resize_image(small, *large.shape[:2]), large)
 
     def changes(self) -> list[FrameChange]:
         """Measure evenly spread frames."""
         numbers = sorted({round(place * (self.count - 1) / (MEASURED - 1)) for place in range(MEASURED)})
-        truths = dict(sampled_images(self.truth, numbers)) if self.truth is not None else {}
+        truths = dict(_shown_images(self.truth, numbers)) if self.truth is not None else {}
         return [_change(pair, truths.get(pair.number)) for pair in self.pairs(numbers)]
 
     def clip_around(self, number: int) -> list[int]:
@@ -117,7 +118,7 @@ def comparison_sheet(films: FilmPair, title: str) -> np.ndarray:
     """
     changes = {change.number: change for change in films.changes()}
     chosen = most_changed(list(changes.values()))
-    truths = dict(sampled_images(films.truth, chosen)) if films.truth is not None else {}
+    truths = dict(_shown_images(films.truth, chosen)) if films.truth is not None else {}
     rows = []
     for pair in films.pairs(chosen):
         change, crop = changes[pair.number], most_changed_area(pair.before, [pair.after], (_CROP, _CROP))
@@ -140,6 +141,11 @@ def _psnr(value: float | None) -> str:
 def _info(path: str | Path) -> VideoInfo:
     with VideoReader(path, on_error="continue") as reader:
         return reader.info
+
+
+def _shown_images(info: VideoInfo, numbers: list[int]) -> Iterator[tuple[int, np.ndarray]]:
+    """As `sampled_images`, turned as players show them: the one film may be tagged and the other one turned."""
+    return ((number, upright(image, info.display_matrix)) for number, image in sampled_images(info, numbers))
 
 
 def _change(pair: FramePair, truth: np.ndarray | None) -> FrameChange:

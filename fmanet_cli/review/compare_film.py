@@ -16,6 +16,7 @@ from fmanet_cli.review.compare import FilmPair
 from fmanet_cli.video.frames import Frame
 from fmanet_cli.video.read.reader import VideoReader
 from fmanet_cli.video.write.codecs import EncoderOptions
+from fmanet_cli.video.write.orientation import shown_size, upright
 from fmanet_cli.video.write.writer import VideoWriter
 
 LAYOUTS = ("side", "wipe")
@@ -51,7 +52,8 @@ def write_comparison_film(films: FilmPair, target: str | Path, *, layout: str = 
     if layout == "wipe" and films.truth is not None:
         raise OptionError("a wipe shows two films; leave out the truth, or take the layout side")
     columns = 1 if layout == "wipe" else 2 + (films.truth is not None)
-    like = replace(films.output, display_matrix=None, width=films.output.width * columns)
+    height, width = shown_size(films.output)
+    like = replace(films.output, display_matrix=None, height=height, width=width * columns)
     size = (like.height, like.width)
     with VideoWriter(target, like=like, size=size, encoder=EncoderOptions(), overwrite=overwrite) as writer:
         for seconds, pictures in zip(films.seconds, _pictures(films), strict=True):
@@ -82,5 +84,8 @@ def _pictures(films: FilmPair) -> Iterator[tuple[Frame, ...]]:
         infos = [info for info in (films.source, films.output, films.truth) if info is not None]
         readers = [stack.enter_context(VideoReader(info.path)) for info in infos]
         for small, large, *truth in zip(*readers, strict=True):
-            enlarged = resize_image(small.image, *large.image.shape[:2])
-            yield replace(small, image=enlarged), large, *truth
+            before, *others = [
+                replace(frame, image=upright(frame.image, info.display_matrix))
+                for frame, info in zip((small, large, *truth), infos, strict=True)
+            ]
+            yield replace(before, image=resize_image(before.image, *others[0].size)), *others

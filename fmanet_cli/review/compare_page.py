@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 
 from fmanet_cli.review.compare import FilmPair, FrameChange, FramePair, most_changed
+from fmanet_cli.video.write.orientation import shown_size
 
 LARGEST_BYTES = 10_000_000
 """Of the whole page."""
@@ -42,9 +43,10 @@ def comparison_page(films: FilmPair, title: str) -> str:
 
 def _filled(films: FilmPair, title: str, changes: list[FrameChange], data: dict[str, Any]) -> str:
     source, output = films.source, films.output
+    (height, width), (source_height, source_width) = shown_size(output), shown_size(source)
     facts = {
-        "source": f"{source.path}, {source.width}x{source.height}, {source.codec}",
-        "restored": f"{output.path}, {output.width}x{output.height}, {output.codec}",
+        "source": f"{source.path}, {source_width}x{source_height}, {source.codec}",
+        "restored": f"{output.path}, {width}x{height}, {output.codec}",
         "frames": f"{films.count}, {float(output.frame_rate):g} a second",
         "sharpness": f"{_mean(changes, 'sharpness_before'):.2f} before, {_mean(changes, 'sharpness_after'):.2f} after "
         "(mean absolute Laplacian in 8-bit steps, both at the output's size)",
@@ -53,8 +55,8 @@ def _filled(films: FilmPair, title: str, changes: list[FrameChange], data: dict[
     rows = "".join(f"<tr><td>{name}</td><td>{html.escape(text)}</td></tr>" for name, text in facts.items())
     values = {
         "TITLE": html.escape(title),
-        "WIDTH": str(output.width),
-        "HEIGHT": str(output.height),
+        "WIDTH": str(width),
+        "HEIGHT": str(height),
         "CHARTS": _charts(changes),
         "FACTS": rows,
         "DATA": json.dumps(data).replace("</", "<\\/"),

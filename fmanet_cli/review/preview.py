@@ -13,7 +13,8 @@ from fmanet_cli.engine.restorer import Restorer
 from fmanet_cli.engine.strength import enlarged
 from fmanet_cli.review.crops import marked, most_changed_area
 from fmanet_cli.review.survey import Moment
-from fmanet_cli.video.frames import Frame
+from fmanet_cli.video.frames import DisplayMatrix, Frame
+from fmanet_cli.video.write.orientation import upright
 
 COLUMN = 480
 """Width of each picture on the sheet in pixels."""
@@ -29,7 +30,7 @@ class PreviewRow:
     moment: Moment
     """When, and why then."""
     before: np.ndarray
-    """(4H, 4W, 3) in [0, 1]: the source, enlarged by bicubic interpolation."""
+    """(4H, 4W, 3) in [0, 1]: the source, enlarged by bicubic interpolation and turned as players show it."""
     after: tuple[np.ndarray, ...]
     """The same as each network restores it, with the frame's true neighbours."""
 
@@ -40,6 +41,7 @@ def preview_rows(
     restorers: Sequence[Restorer],
     *,
     strength: float = 1.0,
+    matrix: DisplayMatrix | None = None,
     done: Callable[[], None] = lambda: None,
 ) -> Iterator[PreviewRow]:
     """Restore the middle frame of each window with each network; one moment is in memory at a time.
@@ -49,6 +51,7 @@ def preview_rows(
         windows: frames of one size and an odd number each, as many as the networks take (see `moments.window_at`).
         restorers: the networks, ready to run.
         strength: share of the networks' pictures in [0, 1].
+        matrix: how players turn the film; the rows are turned so, too.
         done: called after each restored frame.
     """
     streams = [_restored(windows, restorer, strength) for restorer in restorers]
@@ -57,9 +60,9 @@ def preview_rows(
         plain = enlarged(source, restorers[0].scale).clamp(0, 1).permute(1, 2, 0).numpy()
         after = []
         for stream in streams:
-            after.append(next(stream).image)
+            after.append(upright(next(stream).image, matrix))
             done()
-        yield PreviewRow(moment, plain, tuple(after))
+        yield PreviewRow(moment, upright(plain, matrix), tuple(after))
 
 
 def preview_sheet(rows: Iterator[PreviewRow], names: Sequence[str], title: str) -> np.ndarray:

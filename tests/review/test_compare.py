@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -26,6 +27,8 @@ from fmanet_cli.video.write.writer import VideoWriter
 
 BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
 COUNT, HEIGHT, WIDTH = 30, 36, 64
+QUARTER_TURN = (0, 1 << 16, 0, -(1 << 16), 0, 0, 0, 0, 1 << 30)
+"""For players: to be turned clockwise."""
 
 
 def write(path: Path, scale: int, *, blur: float, count: int = COUNT) -> Path:
@@ -200,6 +203,25 @@ def test_a_film_behind_a_line_that_moves(films: tuple[Path, Path], tmp_path: Pat
     places = [float((wiped(before, after, seconds) == 0).all(axis=(0, 2)).sum()) for seconds in (0, 2, 4, 6)]
     assert places == pytest.approx([400, 760, 400, 40], abs=4)
     assert (wiped(before, after, 0) == 1).all(axis=(0, 2)).sum() == 2
+
+
+def test_a_film_that_is_turned_is_compared_as_players_show_it(films: tuple[Path, Path], tmp_path: Path) -> None:
+    upright, turned = write(tmp_path / "upright.mp4", 1, blur=0), tmp_path / "turned.mp4"
+    with VideoReader(upright) as reader:
+        like = replace(reader.info, width=HEIGHT, height=WIDTH, display_matrix=QUARTER_TURN)
+        with VideoWriter(turned, like=like, scale=1) as writer:
+            for frame in reader:
+                writer.write(replace(frame, image=np.ascontiguousarray(np.rot90(frame.image))))
+    with VideoReader(turned) as reader:
+        assert (reader.info.display_matrix, reader.info.width) == (QUARTER_TURN, HEIGHT)
+    assert all(change.difference > 30 for change in FilmPair(turned, upright, upright).changes())
+    assert fmanet("compare", turned, turned, "-o", tmp_path / "p.html").exit_code == 0
+    assert f"aspect-ratio: {WIDTH} / {HEIGHT}" in (tmp_path / "p.html").read_text()
+    assert fmanet("compare", turned, upright, "-o", tmp_path / "t.mp4").exit_code == 0
+    with VideoReader(tmp_path / "t.mp4") as reader:
+        left, right = np.split(next(reader).image, 2, axis=1)
+    assert left.shape[:2] == (HEIGHT, WIDTH)
+    assert np.abs(left - right).mean() < 0.03
 
 
 def test_the_truth_on_a_sheet_and_in_a_film(films: tuple[Path, Path], tmp_path: Path) -> None:

@@ -107,6 +107,15 @@ def test_a_moment_is_restored_as_in_a_run(film: Path, tiny_model: FMANet) -> Non
         assert row.before.shape == row.after[0].shape == (192, 256, 3)
 
 
+def test_a_portrait_stands_upright(film: Path, tiny_model: FMANet) -> None:
+    restorer = Restorer(tiny_model, device="cpu", precision="fp32")
+    moment, window = Moment(0.4, "asked"), window_at(film, 0.4, 1)
+    (plain,) = preview_rows([moment], [window], [restorer])
+    (turned,) = preview_rows([moment], [window], [restorer], matrix=(0, 1 << 16, 0, -(1 << 16), 0, 0, 0, 0, 1 << 30))
+    assert np.array_equal(turned.before, np.rot90(plain.before, -1))
+    assert np.array_equal(turned.after[0], np.rot90(plain.after[0], -1))
+
+
 def test_the_area_of_the_largest_change() -> None:
     before = np.zeros((60, 80, 3), np.float32)
     after = before.copy()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from fmanet_cli.video.frames import DisplayMatrix
+from fmanet_cli.video.frames import DisplayMatrix, VideoInfo
 
 _ONE = 1 << 16
 
@@ -19,6 +19,20 @@ def is_right_angled(matrix: DisplayMatrix) -> bool:
 def swaps_sides(matrix: DisplayMatrix) -> bool:
     """Whether height and width change places."""
     return matrix[0] == matrix[4] == 0 and abs(matrix[1]) == abs(matrix[3]) == _ONE
+
+
+def upright(image: np.ndarray, matrix: DisplayMatrix | None) -> np.ndarray:
+    """(H, W, 3) image as players show it; unchanged where the matrix is none or not right-angled."""
+    if matrix is None or not is_right_angled(matrix):
+        return image
+    return np.ascontiguousarray(oriented(image, matrix))
+
+
+def shown_size(info: VideoInfo) -> tuple[int, int]:
+    """(height, width) in pixels of the pictures that `upright` gives."""
+    if info.display_matrix is not None and swaps_sides(info.display_matrix):
+        return info.width, info.height
+    return info.height, info.width
 
 
 def oriented(image: np.ndarray, matrix: DisplayMatrix) -> np.ndarray:
