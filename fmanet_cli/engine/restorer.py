@@ -42,10 +42,6 @@ class Restorer:
 
     Every frame gives one restored frame, the first and the last too: where a window would reach past an end it is
     mirrored (`reflect`), which restored the end frames better than repeating them.
-
-    Raises:
-        DeviceError: the device or precision is not available.
-        OptionError: a value is out of range.
     """
 
     def __init__(
@@ -60,9 +56,21 @@ class Restorer:
         compiled: str = "auto",
         runner: WindowRunner | None = None,
     ) -> None:
-        """`compiled`: `auto`, `on` or `off`, whether the network is recorded as CUDA graphs.
+        """Build the network on its device and check what it computes there.
 
-        `runner`: computes the windows instead of the network as it is built here.
+        Args:
+            model: the network, which is copied; it is not changed.
+            device: `auto` (CUDA, then Metal, then the CPU), `cpu`, `cuda`, `cuda:N` or `mps`.
+            precision: `auto` (16 bits where they are faster and were checked), `fp32`, `fp16` or `bf16`.
+            tile: side of the tiles in source pixels; 0 = whole frames, `auto` = whole where memory allows.
+            tile_overlap: source pixels that neighbouring tiles share.
+            engine: `streaming`, or `reference`: the plain network, which computes every frame of every window anew.
+            compiled: `auto`, `on` or `off`, whether the network is recorded as CUDA graphs.
+            runner: computes the windows instead of the network as it is built here.
+
+        Raises:
+            DeviceError: the device or precision is not available, or the check failed.
+            OptionError: a value is out of range.
         """
         self.model: Final = model
         self.device: Final = choose_device(device)
@@ -129,7 +137,19 @@ class Restorer:
     def restore(
         self, frames: Iterable[Frame], *, skips: Callable[[int], bool] = no_frame
     ) -> Generator[Frame, None, None]:
-        """A run over frames whose size the first one tells; see `RestorationRun.restore`."""
+        """Restore the frames of one film, all of the size of the first one.
+
+        Args:
+            frames: (H, W, 3) float32 RGB in [0, 1] each, gamma-coded, in order; read a few frames ahead.
+            skips: whether the frame of a number, from 0, is a neighbour only and not wanted itself.
+
+        Yields:
+            For each frame that is not skipped, with its timestamps: (4H, 4W, 3) float32 RGB in [0, 1].
+
+        Raises:
+            DeviceError: memory does not even suffice for the smallest tile, or the requested precision holds no result.
+            WeightsError: the network gives no numbers in float32 either.
+        """
         size, stream = _sized(frames)
         if size is not None:
             yield from self.start(*size).restore(stream, skips=skips)
@@ -137,7 +157,7 @@ class Restorer:
     def restore_planar(
         self, frames: Iterable[Frame], plane_format: PlaneFormat, *, skips: Callable[[int], bool] = no_frame
     ) -> Generator[PlanarFrame, None, None]:
-        """The same with the frames as an encoder takes them; see `RestorationRun.restore_planar`."""
+        """As `restore`, with the frames as an encoder takes them, made on the device."""
         size, stream = _sized(frames)
         if size is not None:
             yield from self.start(*size).restore_planar(stream, plane_format, skips=skips)

@@ -45,6 +45,12 @@ class FMANet(nn.Module):
     """
 
     def __init__(self, config: FMANetConfig | None = None, *, colour_order: ColourOrder = "rgb") -> None:
+        """Build the network with random weights.
+
+        Args:
+            config: its sizes; None = the published network.
+            colour_order: order of the channels, `rgb` or `bgr`, that its weights were or will be trained with.
+        """
         super().__init__()
         self.config = config or FMANetConfig()
         self.colour_order: ColourOrder = colour_order
@@ -53,7 +59,7 @@ class FMANet(nn.Module):
         self.restoration_network = RestorationNetwork(self.config)
 
     def forward(self, window: Tensor) -> Tensor:
-        """Restores the centre frame.
+        """Restore the centre frame.
 
         Args:
             window: (B, 3, T, H, W) float in [0, 1], channels in `colour_order`.
@@ -69,7 +75,7 @@ class FMANet(nn.Module):
         return self.restoration_network(window, self.degradation_learning_network(window)).restored
 
     def forward_training(self, window: Tensor, sharp_window: Tensor | None) -> TrainingOutputs:
-        """Restores and runs every head that the losses need.
+        """Restore and run every head that the losses need.
 
         Args:
             window: (B, 3, T, H, W), blurry low-resolution frames.

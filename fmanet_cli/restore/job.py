@@ -490,7 +490,7 @@ def restore_video(
     settings: RestoreSettings | None = None,
     model_name: str = "",
 ) -> RestoreReport:
-    """Restores one video file.
+    """Restore one video file.
 
     Args:
         source: video file, image sequence pattern such as `frames/%05d.png`, or `-` for standard input.
@@ -499,8 +499,18 @@ def restore_video(
         settings: how to read and write; the defaults keep everything of the source.
         model_name: what the report calls the weights.
 
+    Returns:
+        What was done; the target has its name by then.
+
     Raises:
-        FmanetError: the input cannot be read, the output not written, or memory does not suffice.
+        OptionError: a setting cannot be honoured.
+        VideoReadError: the source cannot be read.
+        DeviceError: the device fails, or its memory does not suffice.
+        WeightsError: the network gives values that are no numbers.
+        VerificationError: the output is not what the source promises; it is kept under another name.
+        OutputExistsError: the target is there already, and `overwrite` is off.
+        ResumeError: another run is writing the target, or what an earlier one left does not fit.
+        VideoWriteError: the output cannot be written.
     """
     restorer = model if isinstance(model, Restorer) else Restorer(model)
     job = RestoreJob(source, target, restorer, settings=settings, model_name=model_name)

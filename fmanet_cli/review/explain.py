@@ -120,6 +120,9 @@ def explain(
         points: (x, y) in source pixels, where kernels are looked at; None = six points on strong edges.
         device: `auto`, `cpu`, `cuda`, `cuda:N` or `mps`.
 
+    Returns:
+        Flows, masks, kernels and images on the way, with the restored frame.
+
     Raises:
         OptionError: the frames have another layout, or a point lies outside.
         DeviceError: the device is not there or its memory does not suffice: the plain network holds everything.

@@ -58,6 +58,9 @@ def probe(
         audio: `copy`, `aac` or `none`, as for a run.
         stream: index of the video stream; by default the one that a run would take.
 
+    Returns:
+        What is in the file, and what the output of a run would lose of it.
+
     Raises:
         VideoReadError: the file cannot be read as video.
         OptionError: the target is not known.

@@ -62,14 +62,18 @@ class CheckpointHeader:
 
 
 def load_model(name_or_path: str | Path) -> FMANet:
-    """The network with installed, stored or random weights: evaluation mode, float32, on the CPU.
+    """Load a network with installed, stored or random weights; nothing is ever downloaded here.
 
-    ``name_or_path`` is a name of the registry or of imported weights, the path of a ``.safetensors`` file (a text
-    counts as a path when it has a suffix or a folder separator), or ``random:paper`` or ``random:lite`` for seeded
-    untrained weights that serve for measuring only. Nothing is ever downloaded here.
+    Args:
+        name_or_path: a name of the registry or of imported weights, the path of a ``.safetensors`` file (a text counts
+            as a path when it has a suffix or a folder separator), or ``random:paper`` or ``random:lite`` for seeded
+            untrained weights that serve for measuring only.
 
-    Raises `WeightsError` for unknown names, for weights that are not installed, and for files that are not a complete
-    checkpoint.
+    Returns:
+        The network in evaluation mode, float32, on the CPU.
+
+    Raises:
+        WeightsError: the name is unknown, the weights are not installed, or the file is no complete checkpoint.
     """
     if not isinstance(name_or_path, Path):
         if name_or_path in _RANDOM_CONFIGS:

@@ -19,9 +19,16 @@ _IMAGE_COLOUR = Colour(matrix=5, full_range=True, chroma_location="centre")
 
 
 def read_image(path: str | Path) -> np.ndarray:
-    """Read an image file of any usual kind: (H, W, 3) float32 RGB in [0, 1]; alpha is left out.
+    """Read an image file of any usual kind.
 
-    Raises VideoReadError when the file cannot be opened or decoded.
+    Args:
+        path: of the file.
+
+    Returns:
+        (H, W, 3) float32 RGB in [0, 1], gamma-coded as in the file; alpha is left out.
+
+    Raises:
+        VideoReadError: the file cannot be opened or decoded.
     """
     return frame_to_rgb(decode_image(path), _IMAGE_COLOUR)
 
@@ -45,9 +52,15 @@ def _check_pixels(container: av.container.InputContainer, path: str | Path) -> N
 
 
 def write_image(path: str | Path, image: np.ndarray) -> None:
-    """Write (H, W, 3) float32 RGB in [0, 1] as PNG with 8 bits; values outside are clipped.
+    """Write an image as PNG with 8 bits.
 
-    Raises OptionError for another suffix than ``.png`` and FileWriteError when the file cannot be written.
+    Args:
+        path: of the file, which is replaced where it exists.
+        image: (H, W, 3) float32 RGB, gamma-coded, in [0, 1]; values outside are clipped.
+
+    Raises:
+        OptionError: the suffix is not ``.png``.
+        FileWriteError: the file cannot be written.
     """
     path = Path(path)
     if path.suffix.lower() != ".png":

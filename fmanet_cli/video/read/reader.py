@@ -51,19 +51,25 @@ class VideoReader:
         near_pts: int | None = None,
         notes: Notes | None = None,
     ):
-        """Open ``path``: a file, an image sequence such as ``frames/%05d.png``, or ``-`` for standard input.
+        """Open a video and decode its first frame.
 
-        start_seconds, end_seconds: only frames with start <= time < end, counted from the start of the file.
-        on_error: ``stop`` raises at the first damage; ``continue`` keeps the good frames and lists ``problems``.
-        deinterlace: ``auto`` (only what is flagged as interlaced), ``off``, ``bwdif`` or ``yadif``.
-        colour: ``auto``, or the matrix and range to read the pixels with, such as ``bt709`` or ``bt601-full``.
-        frame_rate: of image sequences and of streams without timestamps, in frames a second.
-        stream: index of the video stream; by default the moving one that is marked as default, or has most pixels.
-        dolby_vision: ``refuse`` streams whose colours only Dolby Vision knows (profile 5), or ``ignore`` that.
-        near_pts: where the container allows it, begin at a key frame before about this time instead of the first frame.
-        notes: where what is not kept or was guessed is said; by default a collector of its own.
+        Args:
+            path: a file, an image sequence such as ``frames/%05d.png``, or ``-`` for standard input.
+            start_seconds: only frames from this time on, counted from the start of the file.
+            end_seconds: only frames before this time.
+            on_error: ``stop`` raises at the first damage; ``continue`` keeps the good frames and lists ``problems``.
+            deinterlace: ``auto`` (only what is flagged as interlaced), ``off``, ``bwdif`` or ``yadif``.
+            colour: ``auto``, or the matrix and range to read the pixels with, such as ``bt709`` or ``bt601-full``.
+            frame_rate: of image sequences and of streams without timestamps, in frames a second.
+            stream: index of the video stream; by default the moving one that is marked as default, or has most pixels.
+            dolby_vision: ``refuse`` streams whose colours only Dolby Vision knows (profile 5), or ``ignore`` that.
+            near_pts: where the container allows it, begin at a key frame before about this time, in ticks of the
+                stream's time base, instead of the first frame.
+            notes: where what is not kept or was guessed is said; by default a collector of its own.
 
-        Raises OptionError for impossible options and VideoReadError when nothing can be decoded.
+        Raises:
+            OptionError: the options are impossible.
+            VideoReadError: nothing can be decoded.
         """
         _check_options(start_seconds, end_seconds, on_error, deinterlace, frame_rate)
         parse_colour(colour)

@@ -54,22 +54,32 @@ class VideoWriter:
         keep_partial: bool = False,
         notes: Notes | None = None,
     ):
-        """Prepare to write ``path``: a file, a pattern such as ``frames/%05d.png``, or ``-`` for standard output.
+        """Decide what the output will be and prepare to write it.
 
-        like: the source's facts; timestamps, tags, sound and other streams come from there.
-        scale: height and width of the frames against the source. size: (height, width) in pixels instead.
-        audio: ``copy``, ``aac`` or ``none``. strict: refuse when anything of the source would be lost.
-        container: FFmpeg's or a short name; by default what the suffix says, and matroska for standard output.
-        source: the reader, needed to copy the sound of standard input; the frames must come from it.
-        side: the source opened for its other streams; it is closed with the writer. By default it is opened here.
-        plan: what `plan_output` gave for these choices, which then do not count; by default it is made here.
-        segments: where closed pieces of the video are kept until the end, so that a crash does not lose them. Frames
-            that are there already count as written; `write` goes on after them. Raw video is written without.
-        keep_partial: when the ``with`` block is interrupted, leave what is done so far as a playable file beside
-            ``path``, whose name says that it is partial.
-        notes: where what is lost or changed is said; by default a collector of its own.
+        Args:
+            path: a file, a pattern such as ``frames/%05d.png``, or ``-`` for standard output.
+            like: the source's facts; timestamps, tags, sound and other streams come from there.
+            scale: height and width of the frames against the source.
+            size: (height, width) in pixels instead of ``scale``.
+            encoder: codec, quality, speed and pixel format; by default the container's own.
+            overwrite: replace an existing target.
+            audio: ``copy``, ``aac`` or ``none``.
+            strict: refuse when anything of the source would be lost.
+            container: FFmpeg's or a short name; by default what the suffix says, and matroska for standard output.
+            source: the reader, needed to copy the sound of standard input; the frames must come from it.
+            side: the source opened for its other streams; it is closed with the writer. By default it is opened here.
+            plan: what `plan_output` gave for these choices, which then do not count; by default it is made here.
+            segments: where closed pieces of the video are kept until the end, so that a crash does not lose them.
+                Frames that are there already count as written; `write` goes on after them. Raw video is written
+                without.
+            keep_partial: when the ``with`` block is interrupted, leave what is done so far as a playable file beside
+                ``path``, whose name says that it is partial.
+            notes: where what is lost or changed is said; by default a collector of its own.
 
-        Raises OptionError for what cannot be honoured, OutputExistsError, and VideoWriteError for a useless target.
+        Raises:
+            OptionError: something cannot be honoured.
+            OutputExistsError: the target is there already, and ``overwrite`` is off.
+            VideoWriteError: nothing can be written there.
         """
         self.path = str(path)
         _refuse_same_file(self.path, like)
@@ -148,11 +158,14 @@ class VideoWriter:
         return isinstance(self._output, SegmentedOutput)
 
     def write(self, frame: Frame | PlanarFrame) -> None:
-        """Encode one frame of the output's size; frames come with rising timestamps.
+        """Encode one frame; frames come with rising timestamps.
 
-        The planes of a planar frame must be as ``plane_format`` says.
+        Args:
+            frame: of the output's size: (H, W, 3) float32 RGB in [0, 1], or planes as ``plane_format`` says.
 
-        Raises ValueError for a frame that does not belong here and VideoWriteError when encoding or writing fails.
+        Raises:
+            ValueError: the frame does not belong here.
+            VideoWriteError: encoding or writing fails.
         """
         self._check(frame)
         image = self.plan.as_encoded(frame)
@@ -170,8 +183,11 @@ class VideoWriter:
     def finish(self) -> str | None:
         """Write everything and leave it under a temporary name, so that it can be checked before ``close``.
 
-        Returns that name, or a pattern for an image sequence; None for standard output. Raises VideoWriteError when
-        there was no frame or writing fails.
+        Returns:
+            That name, or a pattern for an image sequence; None for standard output.
+
+        Raises:
+            VideoWriteError: there was no frame, or writing fails.
         """
         if not self.frames_written:
             self.abort()
@@ -186,7 +202,11 @@ class VideoWriter:
         return None if partial is None else str(partial)
 
     def close(self) -> None:
-        """Finish the file and give it its name. Raises VideoWriteError when there was no frame or writing fails."""
+        """Finish the file and give it its name.
+
+        Raises:
+            VideoWriteError: there was no frame, or writing fails.
+        """
         if self._is_closed:
             return
         if not self._is_finished:
