@@ -122,7 +122,8 @@ def check(runs: Sequence[dict[str, Any]]) -> None:
 
 def summary(runs: Sequence[dict[str, Any]]) -> str:
     counts = Counter(f"{run['outcome']} {run.get('kind', '')}".strip() for run in runs)
-    peak, longest = max(run["peak_bytes"] for run in runs), max(run["seconds"] for run in runs)
+    # One that hung or died has neither; `check` names it.
+    peak, longest = (max((run.get(key, 0) for run in runs), default=0) for key in ("peak_bytes", "seconds"))
     return f"{len(runs)} files: {dict(counts)}, at most {peak / 1e9:.2f} GB and {longest:.1f} s"
 
 

@@ -206,6 +206,9 @@ def _checked(record: Record) -> Record:
     for field in fields_of(record):
         value, kind = getattr(record, field.name), str(field.type)
         is_text = isinstance(value, str) and "\0" not in value
+        if is_text:
+            # Half of a pair of UTF-16 is no character, and no name can have it.
+            os.fsencode(value)
         if kind.startswith("str") and not is_text and not (value is None and "None" in kind):
             raise ValueError(f"{field.name} is {value!r:.60}")
     return record

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import re
+import shlex
+import shutil
 import subprocess
-import sys
+import tempfile
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
@@ -32,16 +36,32 @@ def avoid_wrong_code() -> None:
     """Make torch.compile leave out two optimisations of g++ below 13.
 
     Version 12.2 translates the copies of 16-bit tiles between memory layouts wrongly: most of what they write is not
-    initialised. Inductor has no setting for flags of its own, but pastes this one into the command line. A value that
-    the environment already has is kept.
+    initialised. Inductor has no setting for flags of its own, but newer ones paste this one into the command line; to
+    older ones, where it is a switch, the flags come with the compiler. A value that the environment already has is
+    kept.
     """
-    major = _gcc_major(os.environ.get("CXX", "g++"))
+    compiler = os.environ.get("CXX", "g++")
+    major = _gcc_major(compiler)
     if major is None or major >= _FIRST_SOUND_GCC or _FLAGS_VARIABLE in os.environ:
         return
     os.environ[_FLAGS_VARIABLE] = _SAFE_FLAGS
-    config = sys.modules.get("torch._inductor.config")
-    if config is not None:
+    from torch._inductor import config
+
+    if isinstance(config.cpp.enable_floating_point_contract_flag, str):
         config.cpp.enable_floating_point_contract_flag = _SAFE_FLAGS
+    else:
+        config.cpp.cxx = (str(_with_flags(compiler)),)
+
+
+def _with_flags(compiler: str) -> Path:
+    """A program that calls the compiler with the safe flags, until this process ends."""
+    folder = Path(tempfile.mkdtemp(prefix="fmanet-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    # Inductor tells the kind of a compiler from its name.
+    program = folder / "g++"
+    program.write_text(f'#!/bin/sh\nexec {shlex.quote(compiler)} "$@" -ffp-contract={_SAFE_FLAGS}\n', encoding="utf-8")
+    program.chmod(0o755)
+    return program
 
 
 def _gcc_major(compiler: str) -> int | None:

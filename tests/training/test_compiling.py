@@ -130,12 +130,22 @@ def test_a_step_that_cannot_be_compiled_is_refused(tmp_path, monkeypatch):
 
 def fake_compiler(folder: Path, text: str) -> Path:
     path = folder / "compiler"
-    path.write_text(f"#!/bin/sh\necho '{text}'\n")
+    path.write_text(f"#!/bin/sh\necho '{text}' \"$@\"\n")
     path.chmod(0o755)
     return path
 
 
+@pytest.fixture
+def _inductor_as_before():
+    from torch._inductor import config
+
+    flag = config.cpp.enable_floating_point_contract_flag
+    with config.patch({"cpp.cxx": config.cpp.cxx, "cpp.enable_floating_point_contract_flag": flag}):
+        yield
+
+
 @pytest.mark.skipif(os.name == "nt", reason="the stand-in for a compiler is a shell script")
+@pytest.mark.usefixtures("_inductor_as_before")
 @pytest.mark.parametrize(
     ("version", "safe"),
     [
@@ -154,15 +164,20 @@ def test_old_compilers_get_safe_flags(tmp_path, monkeypatch, version, safe):
 
 
 @pytest.mark.skipif(os.name == "nt", reason="the stand-in for a compiler is a shell script")
-def test_inductor_reads_the_safe_flags(tmp_path):
+def test_the_compiler_gets_the_safe_flags(tmp_path):
+    """From every release of Inductor, whose command lines are made in two ways."""
     code = (
-        "from fmanet_cli.training.compiling import avoid_wrong_code; avoid_wrong_code(); "
-        "import torch._inductor.config as c; print(c.cpp.enable_floating_point_contract_flag)"
+        "import shlex, subprocess; from fmanet_cli.training.compiling import avoid_wrong_code; avoid_wrong_code(); "
+        "from torch._inductor.cpp_builder import CppOptions, get_cpp_compiler; "
+        "flags = ['-' + flag for flag in CppOptions(compile_only=True).get_cflags()]; "
+        "subprocess.run(shlex.split(' '.join([get_cpp_compiler(), *flags])), check=True)"
     )
-    environment = {**os.environ, "CXX": str(fake_compiler(tmp_path, "g++ (GCC) 12.2.0"))}
+    environment = {**os.environ, "CXX": str(fake_compiler(tmp_path, "g++ (GCC) 12.2.0")), "TMPDIR": str(tmp_path)}
     environment.pop(FLAGS, None)
     found = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
-    assert "-fno-tree-slp-vectorize" in found.stdout
+    called_with = found.stdout.split()
+    assert {"-ffp-contract=off", "-fno-tree-slp-vectorize", "-fno-tree-loop-distribute-patterns"} <= set(called_with)
+    assert list(tmp_path.glob("fmanet-*")) == []
 
 
 def test_flags_of_the_environment_are_kept(monkeypatch):
