@@ -31,7 +31,8 @@ from fmanet_cli.engine.device_errors import is_out_of_memory
 from fmanet_cli.engine.restorer import Restorer
 from fmanet_cli.errors import DeviceError
 from fmanet_cli.model.fmanet import FMANet
-from fmanet_cli.restore.job import RestoreJob, RestoreSettings
+from fmanet_cli.restore.job import RestoreJob
+from fmanet_cli.restore.settings import RestoreSettings
 from fmanet_cli.video.pixels.colour import ImageOrPlanes, PlaneFormat
 
 LEAST_PAIRS = 2

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from fmanet_cli.engine.restorer import Restorer
     from fmanet_cli.restore.batch import BatchResult
     from fmanet_cli.restore.inputs import BatchItem, Search
-    from fmanet_cli.restore.job import RestoreSettings
+    from fmanet_cli.restore.settings import RestoreSettings
     from fmanet_cli.restore.span_pool import SpanPool
 
 

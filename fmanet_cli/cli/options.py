@@ -12,7 +12,7 @@ from fmanet_cli.errors import OptionError
 
 if TYPE_CHECKING:
     from fmanet_cli.engine.restorer import Restorer
-    from fmanet_cli.restore.job import RestoreSettings
+    from fmanet_cli.restore.settings import RestoreSettings
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -155,7 +155,7 @@ def writing_options(command: Command) -> Command:
 
 def build_settings(options: dict[str, Any]) -> RestoreSettings:
     """Takes the values of `writing_options` out of `options`."""
-    from fmanet_cli.restore.job import SEGMENT_FRAMES, RestoreSettings
+    from fmanet_cli.restore.settings import SEGMENT_FRAMES, RestoreSettings
     from fmanet_cli.shots.detector import DEFAULT_THRESHOLD
     from fmanet_cli.video.write.codecs import EncoderOptions, find_codec
 

@@ -13,8 +13,9 @@ if TYPE_CHECKING:
     from fmanet_cli.engine.restorer import Restorer
     from fmanet_cli.restore.batch import BatchEvent
     from fmanet_cli.restore.inputs import BatchItem
-    from fmanet_cli.restore.job import RestoreJob, RestoreSettings
+    from fmanet_cli.restore.job import RestoreJob
     from fmanet_cli.restore.part_job import JoinJob
+    from fmanet_cli.restore.settings import RestoreSettings
     from fmanet_cli.restore.span_pool import SpanPool
 
 

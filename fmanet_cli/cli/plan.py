@@ -17,7 +17,7 @@ from fmanet_cli.cli.terminal import begin_logging, echo
 
 if TYPE_CHECKING:
     from fmanet_cli.engine.restorer import Restorer
-    from fmanet_cli.restore.job import RestoreSettings
+    from fmanet_cli.restore.settings import RestoreSettings
     from fmanet_cli.review.plan import FilmPlan
 
 LONG_RUN_PIXELS = {"cpu": 60_000_000, "else": 6_000_000_000}

@@ -13,7 +13,7 @@ from fmanet_cli.cli.sight import Whole
 
 if TYPE_CHECKING:
     from fmanet_cli.restore.inputs import BatchItem
-    from fmanet_cli.restore.job import RestoreSettings
+    from fmanet_cli.restore.settings import RestoreSettings
 
 
 def run_options(command: Command) -> Command:

@@ -29,7 +29,7 @@ from fmanet_cli.video.write.size_meter import ENOUGH_FRAMES, SizeMeter
 from fmanet_cli.video.write.sizes import output_size
 
 if TYPE_CHECKING:
-    from fmanet_cli.restore.job import RestoreSettings
+    from fmanet_cli.restore.settings import RestoreSettings
 
 MEASURED, EXTRAPOLATED = "measured", "extrapolated"
 """How an estimate was found: frames of this film were timed, or those of another one were scaled by their pixels."""

@@ -15,7 +15,7 @@ from fmanet_cli.restore.folder import FolderContent, search_folder
 from fmanet_cli.video.write.containers import CONTAINERS
 
 if TYPE_CHECKING:
-    from fmanet_cli.restore.job import RestoreSettings
+    from fmanet_cli.restore.settings import RestoreSettings
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,7 @@ from fmanet_cli.files import read_text, sha256_of
 from fmanet_cli.machine import Machine, describe_machine
 from fmanet_cli.restore.batch import BatchResult
 from fmanet_cli.restore.inputs import BatchItem
-from fmanet_cli.restore.job import RestoreSettings
+from fmanet_cli.restore.settings import RestoreSettings
 from fmanet_cli.video.inspection import library_versions
 from fmanet_cli.video.read.sequence import is_sequence_pattern, list_sequence
 from fmanet_cli.video.write.codecs import EncoderOptions

@@ -11,9 +11,9 @@ from fmanet_cli.engine.restorer import Restorer
 from fmanet_cli.errors import FmanetError, VideoWriteError, as_own
 from fmanet_cli.restore.estimate import EXTRAPOLATED, MEASURED, Estimate, Samples, count_shots, disk_free, estimate
 from fmanet_cli.restore.inputs import BatchItem
-from fmanet_cli.restore.job import RestoreSettings, deciding_options
 from fmanet_cli.restore.journal import weights_digest
 from fmanet_cli.restore.records import Records
+from fmanet_cli.restore.settings import RestoreSettings, deciding_options
 from fmanet_cli.video.read.reader import VideoReader
 from fmanet_cli.video.write.sizes import output_size
 

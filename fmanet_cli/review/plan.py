@@ -8,7 +8,7 @@ from typing import Any
 
 from fmanet_cli.engine.restorer import Restorer
 from fmanet_cli.restore.estimate import Estimate, Samples, estimate
-from fmanet_cli.restore.job import RestoreSettings
+from fmanet_cli.restore.settings import RestoreSettings
 from fmanet_cli.review.survey import Survey, survey_film
 from fmanet_cli.review.verdict import FilmMeters, Verdict, film_meters, judge
 

@@ -10,7 +10,8 @@ import pytest
 
 import fmanet_cli.restore.job as job_module
 from fmanet_cli.errors import VideoReadError
-from fmanet_cli.restore.job import RestoreJob, RestoreSettings
+from fmanet_cli.restore.job import RestoreJob
+from fmanet_cli.restore.settings import RestoreSettings
 from fmanet_cli.video.write.codecs import EncoderOptions
 from support.fuzz_runs import plain_restorer
 from support.odd_clips import record

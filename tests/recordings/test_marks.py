@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 
 from fmanet_cli.errors import OptionError, VerificationError, VideoReadError
-from fmanet_cli.restore.job import RestoreSettings, restore_video
+from fmanet_cli.restore.job import restore_video
+from fmanet_cli.restore.settings import RestoreSettings
 from fmanet_cli.verify.compare import verify
 from fmanet_cli.verify.result import Verdict
 from fmanet_cli.video.contents import probe

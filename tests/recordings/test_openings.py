@@ -9,7 +9,8 @@ from typing import Any
 import av
 import pytest
 
-from fmanet_cli.restore.job import RestoreSettings, restore_video
+from fmanet_cli.restore.job import restore_video
+from fmanet_cli.restore.settings import RestoreSettings
 from fmanet_cli.video.contents import probe
 from fmanet_cli.video.write.codecs import EncoderOptions
 from support.fuzz_runs import plain_restorer

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from fmanet_cli.errors import OptionError
-from fmanet_cli.restore.job import RestoreSettings, restore_video
+from fmanet_cli.restore.job import restore_video
+from fmanet_cli.restore.settings import RestoreSettings
 from fmanet_cli.verify.compare import Expectation, verify
 from fmanet_cli.video.contents import probe
 from fmanet_cli.video.read.reader import VideoReader

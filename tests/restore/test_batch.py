@@ -16,8 +16,9 @@ from fmanet_cli.model.fmanet import FMANet
 from fmanet_cli.restore.batch import BatchResult, restore_folder, run_batch
 from fmanet_cli.restore.folder import search_folder
 from fmanet_cli.restore.inputs import BatchItem, Search, plan_files, plan_inputs
-from fmanet_cli.restore.job import RestoreJob, RestoreSettings
+from fmanet_cli.restore.job import RestoreJob
 from fmanet_cli.restore.records import Records
+from fmanet_cli.restore.settings import RestoreSettings
 from fmanet_cli.video.write.codecs import EncoderOptions
 
 MakeClip = Callable[..., Path]

@@ -14,7 +14,8 @@ from fmanet_cli.engine.restorer import Restorer
 from fmanet_cli.errors import OptionError, VideoReadError
 from fmanet_cli.model.fmanet import FMANet
 from fmanet_cli.restore.estimate import Estimate, Samples, disk_free, estimate
-from fmanet_cli.restore.job import RestoreJob, RestoreSettings
+from fmanet_cli.restore.job import RestoreJob
+from fmanet_cli.restore.settings import RestoreSettings
 from fmanet_cli.video.write.codecs import EncoderOptions
 from support.plain_upscaling import PlainUpscaling
 

@@ -14,8 +14,9 @@ import pytest
 from fmanet_cli.engine.restorer import Restorer
 from fmanet_cli.errors import OutputBusyError, OutputExistsError, VideoWriteError
 from fmanet_cli.model.fmanet import FMANet
-from fmanet_cli.restore.job import RestoreJob, RestoreSettings
+from fmanet_cli.restore.job import RestoreJob
 from fmanet_cli.restore.journal import journal_folder, kept_frames, remove_leftover
+from fmanet_cli.restore.settings import RestoreSettings
 from fmanet_cli.video.write.segments import SegmentFolder, count_frames, remove_folder
 
 FRAMES = 6

@@ -13,10 +13,11 @@ from filelock import FileLock
 from fmanet_cli.engine.restorer import Restorer
 from fmanet_cli.errors import FmanetError, OptionError, OutputBusyError, ResumeError, VideoReadError
 from fmanet_cli.model.fmanet import FMANet, random_model
-from fmanet_cli.restore.job import RestoreJob, RestoreSettings
+from fmanet_cli.restore.job import RestoreJob
 from fmanet_cli.restore.journal import journal_folder
 from fmanet_cli.restore.part_job import JoinJob, PartJob, PartReport
 from fmanet_cli.restore.parts import Part
+from fmanet_cli.restore.settings import RestoreSettings
 from fmanet_cli.video.write.codecs import EncoderOptions
 from support.clips import make_clip, packet_payloads, packet_times
 

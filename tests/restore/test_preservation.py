@@ -13,7 +13,8 @@ import pytest
 
 from fmanet_cli.engine.restorer import Restorer
 from fmanet_cli.model.fmanet import FMANet
-from fmanet_cli.restore.job import RestoreSettings, restore_video
+from fmanet_cli.restore.job import restore_video
+from fmanet_cli.restore.settings import RestoreSettings
 from fmanet_cli.video.frames import Frame
 from fmanet_cli.video.read.reader import VideoReader
 from fmanet_cli.video.write.codecs import EncoderOptions

@@ -15,8 +15,9 @@ from fmanet_cli.engine.restorer import Restorer
 from fmanet_cli.errors import DeviceError, OptionError
 from fmanet_cli.model.fmanet import FMANet
 from fmanet_cli.restore import ray_cluster as module
-from fmanet_cli.restore.job import RestoreJob, RestoreSettings
+from fmanet_cli.restore.job import RestoreJob
 from fmanet_cli.restore.ray_cluster import RayCluster
+from fmanet_cli.restore.settings import RestoreSettings
 from fmanet_cli.restore.span_pool import SpanPool
 from fmanet_cli.restore.span_worker import WorkerSetup
 from support.clips import make_clip, packet_payloads, packet_times

@@ -12,7 +12,8 @@ import av
 import pytest
 
 from fmanet_cli.errors import OptionError
-from fmanet_cli.restore.job import RestoreReport, RestoreSettings, restore_video
+from fmanet_cli.restore.job import RestoreReport, restore_video
+from fmanet_cli.restore.settings import RestoreSettings
 from fmanet_cli.verify.compare import verify
 from fmanet_cli.video.contents import probe
 from fmanet_cli.video.read.reader import VideoReader

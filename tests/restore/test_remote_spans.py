@@ -17,10 +17,11 @@ from fmanet_cli.engine.restorer import Restorer
 from fmanet_cli.errors import DeviceError, WorkerMismatchError
 from fmanet_cli.model.fmanet import FMANet, random_model
 from fmanet_cli.restore import remote_spans
-from fmanet_cli.restore.job import RestoreJob, RestoreSettings
+from fmanet_cli.restore.job import RestoreJob
 from fmanet_cli.restore.journal import journal_folder, kept_frames
 from fmanet_cli.restore.remote_spans import RemoteSpans
 from fmanet_cli.restore.remote_worker import RemoteWorker, SharedFiles
+from fmanet_cli.restore.settings import RestoreSettings
 from fmanet_cli.restore.span_pool import SpanPool
 from fmanet_cli.restore.span_worker import WorkerSetup
 from fmanet_cli.restore.worker_facts import WorkerFacts

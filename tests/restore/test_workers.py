@@ -16,8 +16,9 @@ import pytest
 from fmanet_cli.engine.restorer import Restorer
 from fmanet_cli.errors import DeviceError, OptionError, VideoReadError, WorkerMismatchError
 from fmanet_cli.model.fmanet import FMANet
-from fmanet_cli.restore.job import RestoreJob, RestoreSettings
+from fmanet_cli.restore.job import RestoreJob
 from fmanet_cli.restore.journal import journal_folder, kept_frames
+from fmanet_cli.restore.settings import RestoreSettings
 from fmanet_cli.restore.span_pool import SpanPool
 from fmanet_cli.restore.span_worker import SpanResult, SpanTask, SpanWorker, WorkerSetup
 from fmanet_cli.restore.worker_facts import WorkerFacts

@@ -21,7 +21,8 @@ from fmanet_cli.engine.restorer import Restorer
 from fmanet_cli.errors import FmanetError
 from fmanet_cli.model.config import FMANetConfig
 from fmanet_cli.model.fmanet import random_model
-from fmanet_cli.restore.job import RestoreJob, RestoreSettings
+from fmanet_cli.restore.job import RestoreJob
+from fmanet_cli.restore.settings import RestoreSettings
 from support.plain_upscaling import PlainUpscaling
 
 ADDRESS_SPACE_BYTES = 8 << 30

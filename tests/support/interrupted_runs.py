@@ -55,7 +55,8 @@ def _restore(source: str, target: str, weights: str, said: Any) -> None:
     import torch
 
     from fmanet_cli.engine.restorer import Restorer
-    from fmanet_cli.restore.job import RestoreJob, RestoreSettings
+    from fmanet_cli.restore.job import RestoreJob
+    from fmanet_cli.restore.settings import RestoreSettings
     from fmanet_cli.weights.checkpoint import load_model
 
     torch.set_num_threads(1)

@@ -17,7 +17,8 @@ import pytest
 from fmanet_cli.engine.restorer import Restorer
 from fmanet_cli.errors import OptionError, VerificationError
 from fmanet_cli.model.fmanet import FMANet
-from fmanet_cli.restore.job import RestoreJob, RestoreSettings, restore_video
+from fmanet_cli.restore.job import RestoreJob, restore_video
+from fmanet_cli.restore.settings import RestoreSettings
 from fmanet_cli.verify.compare import Expectation, verify
 from fmanet_cli.verify.result import Verdict, VerificationResult
 from fmanet_cli.video.frames import Frame
