@@ -182,6 +182,7 @@ class RestorationRun:
             return lambda: completed(begun)
 
         def finished(results: Iterator[_Result]) -> Iterator[Finished]:
+            # What shows the same as the frame before is not computed again, but has a timestamp of its own.
             before: list[np.ndarray] = []
             for frame, arrays in results:
                 before = before if arrays is None else arrays
@@ -194,11 +195,13 @@ class RestorationRun:
                 for group in in_groups(wanted, lambda: self.pass_size):
                     repeats = [frame if window is None else None for frame, window in group]
                     windows = [window for _, window in group if window is not None]
+                    # The group would keep the states of windows that are done.
                     group.clear()
                     # No name for what is begun: it would stay while the next window is computed.
                     begun = map(completion, self._begun_group(windows, made))
                     yield from (next(begun) if frame is None else _repeat(frame) for frame in repeats)
 
+            # CUDA computes the next window while a frame is copied back; elsewhere each is given away before the next.
             yield from finished(in_order(started(), limit=2 if self._restorer.device.type == "cuda" else 1))
             return
         with Workers(count) as workers:

@@ -124,6 +124,7 @@ class Refinement:
             # Both warps sample the same float32 copy, made once.
             wide = warp_source(image[:, : self._dim], fused=self._layout.fused)
             if flow_masks is None or is_first:
+                # Nothing to warp by yet, as in the first block of Net^D: the features go in as they are.
                 fields = self._flow(image, guided)
                 if flow_masks is None:
                     flow_masks = empty_image(fields, fields.shape[1], batch=len(features) * windows)
@@ -132,6 +133,7 @@ class Refinement:
                 flow_masks[mine] += self._flow(self._joined(image, wide, flow_masks[mine]), guided)
             aligned = empty_image(image, image.shape[1], used=self._dim)
             warp_into(aligned[:, : self._dim], wide, flow_masks[mine], fused=self._layout.fused)
+            # The 1x1 convolution over all frames is a sum of one product each, so that no more than `some` are alive.
             for part, matrix in zip(aligned.split(windows), self._fuse[first:], strict=False):
                 fused.addmm_(pixels(part), matrix)
             # They would stay while the next frames' are made.
