@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import errno
 import hashlib
@@ -10,7 +11,7 @@ import secrets
 from collections.abc import Iterator
 from pathlib import Path
 
-from fmanet_cli.errors import FileWriteError, closest
+from fmanet_cli.errors import FileWriteError, OptionError, closest
 
 IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 """Files that are one image each; what a folder of photographs or of frames is searched for."""
@@ -86,12 +87,20 @@ def naming_failures(path: Path) -> Iterator[None]:
 
 
 def read_text(path: Path) -> str:
-    """The text of a small file or of a pipe. Raises ValueError where it is no text, OSError where it never ends."""
+    """The text of a small file or of a pipe, in UTF-8, or in UTF-16 where it says so; without its byte order mark.
+
+    Raises ValueError where it is no such text, OSError where it never ends.
+    """
     with path.open("rb") as file:
         content = file.read(_MOST_TEXT_BYTES + 1)
     if len(content) > _MOST_TEXT_BYTES:
         raise OSError(errno.EFBIG, f"it is longer than {_MOST_TEXT_BYTES >> 20} MiB")
-    return content.decode()
+    is_wide = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    try:
+        return content.decode("utf-16" if is_wide else "utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise ValueError(f"line {line} is no text in UTF-8; save it as that") from error
 
 
 def sha256_of(*paths: Path) -> str:
@@ -104,6 +113,17 @@ def sha256_of(*paths: Path) -> str:
             while piece := file.read(_PIECE_BYTES):
                 digest.update(piece)
     return digest.hexdigest()
+
+
+def sibling(path: Path, name: str) -> Path:
+    """A file of another name in the folder of `path`.
+
+    Raises:
+        OptionError: `path` has no name, as `.` and `/` have none.
+    """
+    if not path.name:
+        raise OptionError(f"{path} is a folder; give a file")
+    return path.with_name(name)
 
 
 def similar_file(name: str | Path) -> str:

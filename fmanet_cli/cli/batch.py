@@ -196,6 +196,6 @@ class _Run:
             say("model", model=self._model_name, device=device, precision=precision)
             return stream_batch(events)
         if not self._quiet:
-            videos = "" if count is None else f", {count} videos"
+            videos = "" if count is None else f", {count} video{'s' * (count != 1)}"
             echo(f"model {self._model_name} on {device}, {precision}{videos}", err=True)
         return show_batch(events, quiet=self._quiet, count=count, bars=self._progress == "bar", whole=whole)

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from fmanet_cli.restore.inputs import BatchItem, Search
 
 _SOURCE, _OUTPUT = "source", "output"
+_BETWEEN_FIELDS = ",;\t"
+"""Spreadsheets write a semicolon where the comma is the decimal mark."""
 _NOT_OF_A_FILE = ("resume", "overwrite")
 """What a whole batch decides."""
 
@@ -68,16 +70,19 @@ def read_jobs(path: Path, output: Path, search: Search, options: dict[str, Any])
         OptionError: the file cannot be read, or an entry is wrong; the line is named.
     """
     try:
-        text = read_text(path).removeprefix("\ufeff")
+        text = read_text(path)
     except (OSError, ValueError) as error:
         raise OptionError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}") from error
     lines = text.splitlines()
-    heading = next(csv.reader(lines[:1]), [])
-    is_table = _SOURCE in [name.strip().lower() for name in heading]
-    entries = list(_table(path, text) if is_table else _plain(lines))
+    between = next((mark for mark in _BETWEEN_FIELDS if _SOURCE in _heading(lines[:1], mark)), None)
+    entries = list(_plain(lines) if between is None else _table(path, text, between))
     if not entries:
         raise OptionError(f"{path} lists no video")
     return _items(path, entries, output, search, options)
+
+
+def _heading(first: list[str], between: str) -> list[str]:
+    return [name.strip().lower() for name in next(csv.reader(first, delimiter=between), [])]
 
 
 def _plain(lines: list[str]) -> Iterator[tuple[int, dict[str, str]]]:
@@ -86,8 +91,8 @@ def _plain(lines: list[str]) -> Iterator[tuple[int, dict[str, str]]]:
             yield number, {_SOURCE: line.strip()}
 
 
-def _table(path: Path, text: str) -> Iterator[tuple[int, dict[str, str]]]:
-    reader = csv.DictReader(io.StringIO(text), skipinitialspace=True)
+def _table(path: Path, text: str, between: str) -> Iterator[tuple[int, dict[str, str]]]:
+    reader = csv.DictReader(io.StringIO(text), skipinitialspace=True, delimiter=between)
     reader.fieldnames = [name.strip().lower().replace("-", "_") for name in reader.fieldnames or ()]
     for row in reader:
         if None in row or None in row.values():
@@ -132,7 +137,10 @@ def _converted(fields: dict[str, str], options: dict[str, Any]) -> dict[str, Any
             raise OptionError(
                 f"{name} is no option of a single file; use {', '.join((_SOURCE, _OUTPUT, *sorted(known)))}"
             )
-        values[param.name] = param.type_cast_value(context, text.split() if param.multiple else text)
+        try:
+            values[param.name] = param.type_cast_value(context, text.split() if param.multiple else text)
+        except click.BadParameter as error:
+            raise OptionError(f"{name}: {error.message}") from error
     return values
 
 

@@ -8,6 +8,7 @@ import click
 
 from fmanet_cli.cli.terminal import echo
 from fmanet_cli.errors import OptionError, OutputExistsError
+from fmanet_cli.files import sibling
 
 
 @click.command("compare")
@@ -31,7 +32,7 @@ def command(
       fmanet compare holiday.mp4 sharp.mp4 -o sheet.png
       fmanet compare holiday.mp4 sharp.mp4 -o wipe.mp4 --layout wipe
     """
-    chosen = target or output.with_name(f"{output.stem}_compared.html")
+    chosen = target or sibling(output, f"{output.stem}_compared.html")
     if chosen.suffix.lower() not in (".html", ".png", ".mp4", ".mkv"):
         raise OptionError(f"a comparison is written as .html, .png, .mp4 or .mkv, got {chosen.name!r}")
     is_film = chosen.suffix.lower() in (".mp4", ".mkv")

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
 from rich.text import Text
 
 from fmanet_cli.cli.terminal import printable, writing
@@ -26,6 +28,27 @@ class SafeConsole(Console):
         """As `Console.print`; raises VideoWriteError when standard output cannot take it."""
         with writing(err=self.stderr):
             super().print(*objects, **options)
+
+
+class FilmTable:
+    """A row for each film, whose name and remark are folded where they are long, so that nothing is cut off."""
+
+    def __init__(self, **least: int) -> None:
+        """Take the names of the columns between the film and the remark, each with the least width of it."""
+        self._table = Table(box=None, pad_edge=False)
+        self._table.add_column("video", overflow="fold", min_width=12)
+        for name, width in least.items():
+            self._table.add_column(name, min_width=width)
+        self._table.add_column("remark", overflow="fold", min_width=12)
+
+    def add(self, source: str, *fields: str) -> None:
+        """Add a film; its name is not said again at the beginning of the remark."""
+        *others, remark = fields
+        self._table.add_row(*map(escape, (source, *others, remark.removeprefix(f"{source} "))))
+
+    def print(self, *, err: bool = False) -> None:
+        """On standard output or error."""
+        make_console(err=err).print(self._table)
 
 
 def make_console(*, err: bool = False, piped_width: int | None = None, soft_wrap: bool = False) -> SafeConsole:

@@ -9,6 +9,7 @@ import click
 
 from fmanet_cli.cli.terminal import echo
 from fmanet_cli.errors import OptionError, OutputExistsError, VideoWriteError
+from fmanet_cli.files import sibling
 
 if TYPE_CHECKING:
     from fmanet_cli.review.explain import Explanation
@@ -50,7 +51,7 @@ def command(
     from fmanet_cli.weights.checkpoint import load_model
     from fmanet_cli.weights.registry import best_installed
 
-    target = output or video.with_name(f"{video.stem}_explained.png")
+    target = output or sibling(video, f"{video.stem}_explained.png")
     _check_targets(target, npz, overwrite=overwrite)
     places = [(x, y) for x, y in (_numbers(point, 2, "--point") for point in points)] or None
     area = _numbers(crop, 4, "--crop") if crop else None

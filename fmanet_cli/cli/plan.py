@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from fmanet_cli.cli.faults import explain
 from fmanet_cli.cli.names import check_items, plan_inputs
 from fmanet_cli.cli.options import build_restorer, build_settings, engine_options, writing_options
 from fmanet_cli.cli.plan_table import bytes_text
 from fmanet_cli.cli.sight import clock_text
 from fmanet_cli.cli.terminal import begin_logging, echo
+from fmanet_cli.errors import FmanetError
 
 if TYPE_CHECKING:
     from fmanet_cli.engine.restorer import Restorer
@@ -45,13 +47,23 @@ def command(inputs: tuple[str, ...], output: str | None, as_json: bool, **option
     check_items(items, overwrite=True)
     settings = build_settings(options)
     restorer, model_name = build_restorer(options)
-    samples, plans = Samples(), []
+    samples, found, failed = Samples(), [], []
     for item in items:
-        plans.append(plan_film(item.source, item.target, settings, restorer, samples=samples))
+        try:
+            plan = plan_film(item.source, item.target, settings, restorer, samples=samples)
+        except FmanetError as error:
+            failed.append(error)
+            found.append({"source": str(item.source), "error": explain(error)[0]})
+            continue
+        found.append(plan.as_dict())
         if not as_json:
-            print_plan(plans[-1], model_name)
+            print_plan(plan, model_name)
     if as_json:
-        echo(json.dumps([plan.as_dict() for plan in plans], indent=1))
+        echo(json.dumps(found, indent=1))
+    for other in failed[1:]:
+        echo(f"error: {explain(other)[0]}", err=True)
+    if failed:
+        raise failed[0]
 
 
 def print_plan(plan: FilmPlan, model_name: str) -> None:
@@ -72,7 +84,6 @@ def print_plan(plan: FilmPlan, model_name: str) -> None:
 
 def say_long_run(source: Path, target: Path, restorer: Restorer, settings: RestoreSettings) -> None:
     """Two lines at the start of a run that will be long; none before a short one."""
-    from fmanet_cli.errors import FmanetError
     from fmanet_cli.restore.estimate import Samples
     from fmanet_cli.review.plan import plan_film
     from fmanet_cli.video.read.reader import VideoReader

@@ -15,15 +15,12 @@ if TYPE_CHECKING:
 
 def print_plan(plan: BatchPlan, output: Path) -> None:
     """One row for each video and a summary, on standard output."""
-    from rich.markup import escape
-    from rich.table import Table
+    from fmanet_cli.cli.console import FilmTable
 
-    from fmanet_cli.cli.console import make_console
-
-    table = Table("video", "frames", "size", "shots", "time", "disk", "remark")
+    table = FilmTable(frames=6, size=9, shots=5, time=12, disk=7)
     for film in plan.films:
-        table.add_row(*(escape(text) for text in _row(film)))
-    make_console().print(table)
+        table.add(*_row(film))
+    table.print()
     for line in _summary(plan, output):
         echo(line)
 

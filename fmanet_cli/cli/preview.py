@@ -14,6 +14,7 @@ from fmanet_cli.cli.options import strength_option
 from fmanet_cli.cli.terminal import echo, make_bar
 from fmanet_cli.cli.terminal_picture import draw
 from fmanet_cli.errors import OptionError, OutputExistsError
+from fmanet_cli.files import sibling
 
 if TYPE_CHECKING:
     from fmanet_cli.engine.restorer import Restorer
@@ -57,7 +58,7 @@ def command(
     """
     if times and click.get_current_context().get_parameter_source("count") != ParameterSource.DEFAULT:
         raise OptionError("--at says which moments, so --count has no meaning; leave out one")
-    target = output or video.with_name(f"{video.stem}_preview.png")
+    target = output or sibling(video, f"{video.stem}_preview.png")
     _check_target(target, overwrite=overwrite)
     from fmanet_cli.review.moments import window_at
     from fmanet_cli.review.preview import moment_text, preview_rows, preview_sheet

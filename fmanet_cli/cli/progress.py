@@ -111,12 +111,9 @@ def _verified_text(verification: VerificationResult) -> str:
 
 def print_batch_table(results: list[BatchResult]) -> None:
     """One row for each video, on standard error."""
-    from rich.markup import escape
-    from rich.table import Table
+    from fmanet_cli.cli.console import FilmTable
 
-    from fmanet_cli.cli.console import make_console
-
-    table = Table("video", "state", "frames", "seconds", "remark")
+    table = FilmTable(state=7, frames=6, seconds=7)
     for result in results:
         report, remark = result.report, result.item.skip_reason
         if result.error is not None:
@@ -126,7 +123,7 @@ def print_batch_table(results: list[BatchResult]) -> None:
             if report.frames_resumed:
                 remark += f", {report.frames_resumed} frames from an interrupted run"
         frames, seconds = (str(report.frames), f"{report.seconds:.1f}") if report else ("", "")
-        table.add_row(escape(str(result.item.source)), result.state, frames, seconds, escape(remark))
-    make_console(err=True).print(table)
+        table.add(str(result.item.source), result.state, frames, seconds, remark)
+    table.print(err=True)
     counts = {state: sum(result.state == state for result in results) for state in ("done", "skipped", "failed")}
     echo(", ".join(f"{count} {state}" for state, count in counts.items() if count), err=True)

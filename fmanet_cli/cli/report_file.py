@@ -90,7 +90,7 @@ class ReportFile:
             if not size_bytes:
                 return
             text = read_text(path) if size_bytes <= _MOST_BYTES else ""
-        except UnicodeDecodeError:
+        except ValueError:
             text = ""
         except OSError as error:
             raise VideoWriteError(f"{path} cannot be written: {error.strerror or error}") from error

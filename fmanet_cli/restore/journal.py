@@ -24,7 +24,7 @@ from fmanet_cli._version import __version__
 from fmanet_cli.engine.restorer import Restorer
 from fmanet_cli.engine.tiling import Tiling
 from fmanet_cli.errors import OutputBusyError, ResumeError, VerificationError, VideoWriteError
-from fmanet_cli.files import sample_sha256_of
+from fmanet_cli.files import sample_sha256_of, sibling
 from fmanet_cli.model.fmanet import FMANet
 from fmanet_cli.video.frames import Frame
 from fmanet_cli.video.inspection import library_versions
@@ -220,7 +220,7 @@ class Journal(OutputLock):
 def journal_folder(target: Path) -> Path:
     """Where the journal of an output lies; the patterns of one sequence share it."""
     name = sequence_name(target) if is_sequence_pattern(target) else target.name
-    return target.with_name(f".{short_name(name)}.fmanet")
+    return sibling(target, f".{short_name(name)}.fmanet")
 
 
 def short_name(name: str) -> str:

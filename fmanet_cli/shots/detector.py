@@ -119,8 +119,8 @@ def read_cuts(path: str | Path) -> frozenset[int]:
         OptionError: the file cannot be read, or a line is no frame number.
     """
     try:
-        lines = read_text(Path(path)).removeprefix("\ufeff").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
+        lines = read_text(Path(path)).splitlines()
+    except (OSError, ValueError) as error:
         raise OptionError(f"cannot read the list of cuts {path}: {getattr(error, 'strerror', None) or error}") from None
     numbers = set()
     for line_number, line in enumerate(lines, start=1):

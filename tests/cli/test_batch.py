@@ -45,11 +45,11 @@ def test_a_dry_run_says_what_it_takes_and_writes_nothing(folder: Path) -> None:
     result = batch("in", "-o", "out", "--dry-run")
     assert result.exit_code == 0, result.output
     assert not (folder / "out").exists()
-    rows = {line.split()[1]: line for line in result.stdout.splitlines() if ".mp4" in line}
+    rows = {line.split()[0]: line for line in result.stdout.splitlines() if ".mp4" in line}
     assert "16x16 to 64x64" in rows["in/a.mp4"]
     assert " measured" in rows["in/a.mp4"]
     assert " extrapolated" in rows["in/deep/b.mp4"]
-    assert "broken.mp4 cannot be read" in rows["in/broken.mp4"]
+    assert "cannot be read: Invalid data" in rows["in/broken.mp4"]
     assert result.stdout.splitlines()[-3] == "2 to restore, 1 that cannot be restored; 4 frames"
     assert re.fullmatch(r"time: about 0:0\d, extrapolated", result.stdout.splitlines()[-2])
     assert result.stdout.splitlines()[-1].startswith("disk: about ")
@@ -75,6 +75,27 @@ def test_a_list_of_jobs(folder: Path) -> None:
     (folder / "jobs.txt").write_text("# mine\nin/a.mp4\n\n  in/deep/b.mp4  \n")
     assert batch("--jobs-file", "jobs.txt", "-o", "out", "--suffix", "_x").exit_code == 0
     assert outputs(folder / "out") == ["a_x.mp4", "b_x.mp4"]
+
+
+@pytest.mark.parametrize("coding", ["utf-16", "utf-8-sig"])
+@pytest.mark.parametrize("between", [";", "\t", ","])
+def test_a_table_of_jobs_as_spreadsheets_write_it(folder: Path, coding: str, between: str) -> None:
+    rows = [("source", "output", "crf"), ("in/a.mp4", "ä.mp4", "20")]
+    (folder / "jobs.csv").write_bytes("\r\n".join(between.join(row) for row in rows).encode(coding))
+    result = batch("--jobs-file", "jobs.csv", "-o", "out", "--dry-run")
+    assert "1 to restore; 2 frames" in result.stdout, result.output
+
+
+def test_tables_cut_no_name_in_a_narrow_terminal(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    (folder / "in/holiday in the mountains, part two.mp4").write_bytes(b"nonsense")
+    for result in (batch("in", "-o", "out", "--dry-run"), batch("in", "-o", "out")):
+        assert "…" not in result.output
+        assert max(map(len, result.output.splitlines())) <= 80
+        assert "part two.mp4" in result.output
+        assert "cannot" in result.output
+    assert "model tiny.safetensors on" in result.output
+    assert "3 videos" in result.output
 
 
 def test_a_table_of_jobs_with_options_of_their_own(folder: Path) -> None:
@@ -103,7 +124,8 @@ def test_a_table_of_jobs_with_options_of_their_own(folder: Path) -> None:
     ("text", "expected"),
     [
         ("", "jobs.csv lists no video"),
-        ("source,crf\nin/a.mp4,high\n", "jobs.csv, line 2: 'high' is not a valid"),
+        ("source;crf\nin/a.mp4;high\n", "line 2: crf: 'high' is not a valid"),
+        ("source,crf\nin/a.mp4,high\n", "jobs.csv, line 2: crf: 'high' is not a valid"),
         ("source,scale\nin/a.mp4\n", "line 2: it has another number of fields than the heading"),
         ("source,scale\n,4\n", "line 2: it names no source"),
         ("source,model\nin/a.mp4,reds\n", "line 2: model is no option of a single file; use source, output, audio"),

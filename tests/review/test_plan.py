@@ -93,6 +93,26 @@ def test_films_of_one_size_are_timed_once(make_clip, weights: Path) -> None:
     assert [plan["verdict"]["kind"] for plan in plans] == ["unknown", "unknown"]
 
 
+def test_a_broken_film_does_not_hide_the_others(make_clip, weights: Path, tmp_path: Path) -> None:
+    (tmp_path / "text.mp4").write_text("no video")
+    words = ("plan", tmp_path / "text.mp4", make_clip(count=2), "-n", weights, "--precision", "fp32")
+    result = fmanet(*words, "--json")
+    broken, good = json.loads(result.stdout)
+    assert (result.exit_code, good["estimate"]["frames"]) == (3, 2)
+    assert "text.mp4 cannot be read" in broken["error"]
+    result = fmanet(*words)
+    assert "2 in 1 shot, 32x24 to 128x96" in result.stdout
+    assert (result.exit_code, result.stderr.count("cannot be read")) == (3, 1)
+
+
+@pytest.mark.parametrize(
+    "words", [("preview", "."), ("explain", ".", "--at", 0), ("join", "."), ("compare", "a.mp4", "."), ("join", "/")]
+)
+def test_a_folder_is_no_file(words: tuple[object, ...]) -> None:
+    result = fmanet(*words)
+    assert (result.exit_code, "is a folder; give a file" in result.stderr) == (2, True), result.output
+
+
 def test_what_cannot_be_planned(tmp_path: Path) -> None:
     assert fmanet("plan", tmp_path / "none.mp4").exit_code == 3
     (tmp_path / "text.mp4").write_text("no video")
