@@ -7,10 +7,11 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 
 from fmanet_cli.verify.result import Verdict, VerificationRow, row, seconds_text
-from fmanet_cli.verify.times import Ticks, agrees, mismatches
+from fmanet_cli.verify.times import Mismatch, Ticks, agrees, mismatches
 from fmanet_cli.video.inspection import Track
 from fmanet_cli.video.read.packets import StreamPackets
 from fmanet_cli.video.write.containers import ALL_FLAGS, Container
+from fmanet_cli.video.write.stream_copier import LEAST_STEP_SECONDS
 from fmanet_cli.video.write.stream_plan import PlannedStream, StreamPlan
 
 _SOUND_TOLERANCE_SECONDS = Fraction(1, 4)
@@ -155,7 +156,8 @@ def _packet_times_row(what: str, old: StreamPackets, new: StreamPackets, shift: 
         ]
         same = all(agrees(before, after, max(old.time_base, new.time_base)) for before, after in ends)
         return VerificationRow(what, *texts, Verdict.SAME if same else Verdict.DIFFERS)
-    wrong = list(mismatches(Ticks(old.pts, old.time_base), Ticks(new.pts, new.time_base), shift))
+    found = mismatches(Ticks(old.pts, old.time_base), Ticks(new.pts, new.time_base), shift)
+    wrong = [mismatch for mismatch in found if not _is_parted(mismatch, old, new)]
     if not wrong:
         return VerificationRow(what, *texts, Verdict.SAME)
     first = wrong[0]
@@ -164,6 +166,15 @@ def _packet_times_row(what: str, old: StreamPackets, new: StreamPackets, shift: 
         f"at {seconds_text(first.found_seconds)}"
     )
     return VerificationRow(what, texts[0], text, Verdict.DIFFERS)
+
+
+def _is_parted(mismatch: Mismatch, old: StreamPackets, new: StreamPackets) -> bool:
+    """Whether a packet stands right behind the one before only because its own time does not come after that one's."""
+    if not mismatch.number:
+        return False
+    before = new.pts[mismatch.number - 1] * new.time_base
+    behind = max(LEAST_STEP_SECONDS, old.time_base) + old.time_base + new.time_base
+    return mismatch.expected_seconds <= before < mismatch.found_seconds <= before + behind
 
 
 def _span_text(packets: StreamPackets) -> str:

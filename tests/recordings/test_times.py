@@ -124,6 +124,21 @@ def test_equal_times_are_spread_and_caught_up() -> None:
     assert faults.problems == ["frame 2 has a timestamp that goes back by 0.000 s (and 2 more of this kind)"]
 
 
+@pytest.mark.parametrize("untimed", [1, 3, 16])
+def test_frames_without_a_time_at_the_beginning_are_counted_back(untimed: int) -> None:
+    """As of Matroska cut without being encoded anew; forward from 0 they would squeeze those that have a time."""
+    own = [SLOT / 2 + number * SLOT for number in range(20)]
+    times, faults, _ = clocked([None] * untimed + own)
+    assert times == [SLOT / 2 + (number - untimed) * SLOT for number in range(20 + untimed)]
+    assert faults.problems == []
+
+
+@pytest.mark.parametrize("count", [1, 16, 40])
+def test_frames_without_any_time_are_counted_from_0(count: int) -> None:
+    times, _, _ = clocked([None] * count)
+    assert times == [number * SLOT for number in range(count)]
+
+
 def test_frames_out_of_place_do_not_move_the_rest() -> None:
     """After damage a decoder may give an old frame late; the sound would run away if all that follow were moved."""
     own = [Fraction(number, 25) for number in (0, 1, 2, 3, 4, 5, 1, 6, 7, 8, 9, 10)]
@@ -172,13 +187,13 @@ def test_one_or_two_frames_back_are_no_restart() -> None:
     assert is_restart(0, 1 << 31, step=40_000, time_base=Fraction(1, 1_000_000))
 
 
-def clocked(own: Sequence[Fraction]) -> tuple[list[Fraction], FaultLog, RestartLog]:
+def clocked(own: Sequence[Fraction | None]) -> tuple[list[Fraction], FaultLog, RestartLog]:
     """What a clock makes of frames with the given times."""
     base, faults, log = Fraction(1, 90000), FaultLog("a.ts", stops=True, notes=Notes()), RestartLog()
     frames = []
     for time in own:
         frame = av.VideoFrame.from_ndarray(np.zeros((3, 2), np.uint8), format="yuv420p")
-        frame.pts, frame.time_base = round(time / base), base
+        frame.pts, frame.time_base = None if time is None else round(time / base), base
         PresentationGuess(trusts_pts=True).settle(frame)
         frames.append(frame)
     clock = FrameClock(time_base=base, frame_rate=1 / SLOT, faults=faults, restarts=log)

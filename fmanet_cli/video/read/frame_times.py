@@ -11,6 +11,9 @@ import av
 from fmanet_cli.video.read.faults import FaultLog
 from fmanet_cli.video.read.restarts import Restart, RestartLog, is_restart
 
+_MOST_UNTIMED = 16
+"""Frames that wait for a first timestamp: as many as a decoder holds back at most."""
+
 
 def lacks_presentation_times(stream: Any) -> bool:
     """Whether a stream's container holds only the order of decoding, as AVI does, and Matroska for a codec out of AVI.
@@ -74,12 +77,32 @@ class FrameClock:
 
     def timed(self, frames: Iterator[av.VideoFrame]) -> Iterator[tuple[int, av.VideoFrame]]:
         """Each frame with its timestamp in ticks."""
-        for number, frame in enumerate(frames):
+        for number, frame in enumerate(self._begun(frames)):
             pts = self._next(frame.pts, number)
             if self._last is not None and pts - self._last <= 2 * self._step:
                 self._gap = pts - self._last
             self._last = pts
             yield pts, frame
+
+    def _begun(self, frames: Iterator[av.VideoFrame]) -> Iterator[av.VideoFrame]:
+        """The same frames; those without a time at the beginning are counted back from the first that has one.
+
+        A cut Matroska file has such frames, as it cannot say times before 0.
+        """
+        untimed: list[av.VideoFrame] = []
+        for frame in frames:
+            if frame.pts is None and len(untimed) < _MOST_UNTIMED:
+                untimed.append(frame)
+                continue
+            if frame.pts is not None:
+                for back, earlier in enumerate(reversed(untimed), 1):
+                    earlier.pts = frame.pts - back * self._step
+            yield from untimed
+            yield frame
+            break
+        else:
+            yield from untimed
+        yield from frames
 
     def _next(self, own: int | None, number: int) -> int:
         if own is None or self._last is None:

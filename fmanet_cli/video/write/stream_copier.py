@@ -15,7 +15,7 @@ from fmanet_cli.video.read.restarts import RestartLog, is_restart, usual_step
 from fmanet_cli.video.write.stream_plan import TEXT_TIME_BASE, PlannedStream, describe
 
 _TAKES_EQUAL_TIMES = ("matroska", "webm")
-_LEAST_STEP_SECONDS = Fraction(1, 10_000)
+LEAST_STEP_SECONDS = Fraction(1, 10_000)
 """What no container rounds to nothing."""
 
 
@@ -182,7 +182,7 @@ class Route:
         )
         correction = self._last_dts - packet.dts
         if not (correction == 0 and may_stay):
-            correction += max(1, round(_LEAST_STEP_SECONDS / (to_fraction(packet.time_base) or Fraction(1))))
+            correction += max(1, round(LEAST_STEP_SECONDS / (to_fraction(packet.time_base) or Fraction(1))))
         packet.pts += correction
         packet.dts += correction
 
