@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 
 from fmanet_cli.verify.result import Verdict, VerificationRow, row, seconds_text
-from fmanet_cli.verify.times import Mismatch, Ticks, agrees, mismatches
+from fmanet_cli.verify.times import Mismatch, Ticks, mismatches
 from fmanet_cli.video.inspection import Track
 from fmanet_cli.video.read.packets import StreamPackets
 from fmanet_cli.video.write.containers import ALL_FLAGS, Container
@@ -16,6 +16,7 @@ from fmanet_cli.video.write.stream_plan import PlannedStream, StreamPlan
 
 _SOUND_TOLERANCE_SECONDS = Fraction(1, 4)
 _CONVERTED_START_TOLERANCE_SECONDS = Fraction(1, 20)
+_LONGEST_SOUND_PACKET_SECONDS = Fraction(1)
 _COMPARED_FLAGS = sorted(ALL_FLAGS)
 
 _TERMINOLOGY_CODES = {
@@ -154,7 +155,9 @@ def _packet_times_row(what: str, old: StreamPackets, new: StreamPackets, shift: 
             (old.pts[0] * old.time_base + shift, new.pts[0] * new.time_base),
             (old.end * old.time_base + shift, new.end * new.time_base),
         ]
-        same = all(agrees(before, after, max(old.time_base, new.time_base)) for before, after in ends)
+        # An end is the sum of two rounded times.
+        near = 2 * max(old.time_base, new.time_base)
+        same = all(abs(before - after) <= near for before, after in ends)
         return VerificationRow(what, *texts, Verdict.SAME if same else Verdict.DIFFERS)
     found = mismatches(Ticks(old.pts, old.time_base), Ticks(new.pts, new.time_base), shift)
     wrong = [mismatch for mismatch in found if not _is_parted(mismatch, old, new)]
@@ -197,10 +200,21 @@ def _converted_row(before: Track, after: Track, planned: PlannedStream, pair: St
         # Some decoders, of Windows Media Audio above all, give nothing for their first packets.
         first = pair.sound_starts.get(before.index, old.first * old.time_base)
         start = abs(first + shift - new.first * new.time_base)
-        end = abs(old.end * old.time_base + shift - new.end * new.time_base)
+        end = _outside_last_packet(old, new.end * new.time_base - shift)
         if start > _CONVERTED_START_TOLERANCE_SECONDS or end > _SOUND_TOLERANCE_SECONDS:
             verdict = Verdict.DIFFERS
     return VerificationRow(str(before), *texts, verdict)
+
+
+def _outside_last_packet(packets: StreamPackets, end_seconds: Fraction) -> Fraction:
+    """How far an end lies outside the last packet, in seconds.
+
+    Matroska does not say how long the packets of WavPack last, and gives the last one of TTA the length of all others.
+    """
+    begin, end = max(packets.pts) * packets.time_base, packets.end * packets.time_base
+    if not packets.last_duration:
+        end += _LONGEST_SOUND_PACKET_SECONDS
+    return max(begin - end_seconds, end_seconds - end, Fraction(0))
 
 
 def _mark_rows(before: Track, after: Track, container: Container, *, name: str) -> Iterable[VerificationRow]:

@@ -50,6 +50,7 @@ DETAIL_FLOOR = 0.8
 LEAST_DETAIL = 0.03
 """Structure of the source, as a standard deviation, below which it may all be noise and is not asked for."""
 
+_BLURRED = 2 * COARSE_SIGMA
 _FINE_SIGMA, _WIDE_SIGMA = 1.5, 6.0
 _BEST_PSNR = 99.0
 
@@ -184,7 +185,9 @@ def likeness(number: int, output: np.ndarray, originals: dict[int, np.ndarray]) 
     """Hold a picture against the source's of its number, those of its neighbours, and moved ones; all of one size."""
     found, own = _coarse(output), _coarse(originals[number])
     same = psnr(found, own)
-    others = {f"frame {near}": psnr(found, _coarse(image)) for near, image in originals.items() if near != number}
+    # Of a picture smaller than the blur one colour is left, which coding moves more than the film does.
+    neighbours = {near: image for near, image in originals.items() if near != number and min(own.shape[:2]) > _BLURRED}
+    others = {f"frame {near}": psnr(found, _coarse(image)) for near, image in neighbours.items()}
     # What is above 0 is more than chance.
     gains = {name: value - same - OTHER_FRAME_DB for name, value in others.items()}
     gains |= {name: gain - MOVED_DB for name, gain in _gains_by_moving(found, own)}

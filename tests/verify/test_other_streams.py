@@ -8,7 +8,7 @@ from fractions import Fraction
 
 import pytest
 
-from fmanet_cli.verify.other_streams import _packet_times_row
+from fmanet_cli.verify.other_streams import _outside_last_packet, _packet_times_row
 from fmanet_cli.verify.result import Verdict
 from fmanet_cli.video.read.packets import StreamPackets
 
@@ -35,3 +35,20 @@ def packets(pts: Sequence[int]) -> StreamPackets:
 def test_packets_of_one_time_may_be_parted_and_no_others(found: Sequence[int], verdict: Verdict) -> None:
     row = _packet_times_row("audio stream 1 timestamps", packets(SOURCE), packets(found), Fraction(0))
     assert row.verdict is verdict
+
+
+@pytest.mark.parametrize(("late", "verdict"), [(0, Verdict.SAME), (1, Verdict.SAME), (3, Verdict.DIFFERS)])
+def test_the_end_of_sound_cut_into_other_packets_is_as_exact_as_two_roundings(late: int, verdict: Verdict) -> None:
+    """PCM of Matroska, which counts milliseconds, in MP4."""
+    old = StreamPackets(Fraction(1, 1000), pts=array("q", [0, 46, 93]), count=3, end=140)
+    new = StreamPackets(Fraction(1, 22050), pts=array("q", [0, 2048]), count=2, end=round((140 + late) * 22.05))
+    assert _packet_times_row("audio stream 1 timestamps", old, new, Fraction(0)).verdict is verdict
+
+
+def test_converted_sound_ends_within_the_last_packet() -> None:
+    known = StreamPackets(Fraction(1, 1000), pts=array("q", [0, 1000]), count=2, end=2000, last_duration=1000)
+    unknown = StreamPackets(Fraction(1, 1000), pts=array("q", [0, 1000]), count=2, end=1000)
+    for packets_of_source in (known, unknown):
+        assert _outside_last_packet(packets_of_source, Fraction(3, 2)) == 0
+        assert _outside_last_packet(packets_of_source, Fraction(1, 2)) == Fraction(1, 2)
+        assert _outside_last_packet(packets_of_source, Fraction(5, 2)) == Fraction(1, 2)

@@ -163,3 +163,11 @@ def test_sampled_images_are_the_readers(clip: Path) -> None:
         found = dict(sampled_images(reader.info, [3, 0, 13, 99]))
     assert list(found) == [0, 3, 13]
     assert all(np.array_equal(image, images[number]) for number, image in found.items())
+
+
+@pytest.mark.parametrize(("side", "fault"), [(2, ""), (32, "frame 0")])
+def test_a_picture_of_one_colour_under_the_blur_is_not_told_from_its_neighbours(side: int, fault: str) -> None:
+    """Of 2x2 pixels a coder moves the only colour by more than one frame moves it."""
+    originals = {number: np.full((side, side, 3), 0.5 + 0.1 * number, np.float32) for number in range(2)}
+    found = likeness(1, np.full((side, side, 3), 0.53, np.float32), originals)
+    assert found.fault == (f"frame 1 shows {fault}" if fault else "")
