@@ -94,7 +94,13 @@ def verify(
         if decodes:
             originals.read_again(len(old.timeline.pts), colour=requested.colour)
         new, row = _inspect_output(reader, originals, decodes=decodes)
-    return _Comparison(old, new, plan, None, row).result(str(source), str(output), began)
+    result = _Comparison(old, new, plan, None, row).result(str(source), str(output), began)
+    if old.timeline.origin == "packets" and any(found.what == "timestamps" for found in result.differences):
+        # A packet with a wrong time stands elsewhere among the others than its frame does; only a decoder, with which
+        # a run reads, knows the frame's place.
+        old = replace(old, timeline=decoded_timeline(plan.like))
+        result = _Comparison(old, new, plan, None, row).result(str(source), str(output), began)
+    return result
 
 
 def prove(plan: OutputPlan, output: str | Path, run: RunFacts) -> VerificationResult:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import shutil
 import subprocess
@@ -234,6 +235,27 @@ def test_matroska_may_round_to_its_millisecond_and_no_more(tmp_path: Path) -> No
     assert wrong(verify(source, target, expectation=DOUBLE)) == {}
     enlarged_copy(source, target, change=moved(5, 25_000))
     assert list(wrong(verify(source, target, expectation=DOUBLE))) == ["timestamps"]
+
+
+@pytest.mark.parametrize("ticks_back", [199, 200, 230])
+def test_a_packet_with_a_wrong_time_stands_where_its_frame_is_shown(tmp_path: Path, ticks_back: int) -> None:
+    """Sorted, the times of the packets would rise; the frame is decoded as the tenth all the same."""
+    whole, source = tmp_path / "whole.mkv", tmp_path / "a.mkv"
+    make_clip(whole, count=20, options={"bf": "0"})
+    numbers = itertools.count()
+
+    def late(packet: av.Packet) -> av.Packet:
+        number = next(numbers)
+        packet.pts, packet.dts = packet.pts - (ticks_back if number == 9 else 0), number - 1000
+        return packet
+
+    remuxed(whole, source, packet=late)
+    enlarged_copy(source, tmp_path / "b.mp4")
+    result = verify(source, tmp_path / "b.mp4", expectation=DOUBLE)
+    assert wrong(result) == {}
+    assert result.source_times == "decoded"
+    enlarged_copy(source, tmp_path / "b.mp4", change=moved(15, 8))
+    assert list(wrong(verify(source, tmp_path / "b.mp4", expectation=DOUBLE))) == ["timestamps"]
 
 
 def test_damaged_pictures_of_the_output_are_found_by_decoding(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ _ASF_FILE_PROPERTIES = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")
 _DV_BYTES = (120_000, 144_000)
 """Of a frame with 525 and with 625 lines; those of several channels are multiples."""
 
+_GIF_IMAGE, _GIF_EXTENSION = b"\x2c", b"\x21"
 _OGG_PAGE = b"OggS"
 _LONGEST_PAGE = 27 + 255 + 255 * 255
 _OGG_SEGMENT_COUNT = 26
@@ -99,6 +100,29 @@ def in_mxf(file: BinaryIO, total: int) -> int:
     length_bytes = head[16] & 0x7F if head[16] & 0x80 else 0
     (footer,) = struct.unpack_from(">Q", head, 17 + length_bytes + 24)
     return max(0, footer + 1 - total) if footer else 0
+
+
+def in_gif(file: BinaryIO, total: int) -> int:
+    """GIF, whose blocks follow each other up to one that says the end."""
+    position = 13 + _palette_bytes(_read(file, 10, 1))
+    while position < total:
+        kind = _read(file, position, 1)
+        if kind == _GIF_IMAGE:
+            position += 11 + _palette_bytes(_read(file, position + 9, 1))
+        elif kind == _GIF_EXTENSION:
+            position += 2
+        else:
+            return 0
+        while length := _read(file, position, 1):
+            position += 1 + length[0]
+            if not length[0]:
+                break
+    return position + 1 - total
+
+
+def _palette_bytes(flags: bytes) -> int:
+    """Of the table of colours that a GIF's flags announce."""
+    return 3 << ((flags[0] & 7) + 1) if flags and flags[0] & 0x80 else 0
 
 
 def _number_after(head: bytes, name: bytes, form: str) -> int:

@@ -23,9 +23,9 @@ def missing_bytes(path: Path) -> int:
     """How many bytes at least a file lacks against what its own container says; 0 when whole or not known.
 
     Knows MP4 and MOV (top-level boxes), Matroska and WebM (the segment), AVI (RIFF chunks), RealMedia (chunks), WMV and
-    Flash (the size in their header), Ogg (the last page), MXF (where its last part is), and what comes in packets of
-    one size: MPEG-TS, DVD's program streams, DV, YUV4MPEG2. A file that ends between two pieces passes where nothing
-    says how many there are.
+    Flash (the size in their header), Ogg (the last page), MXF (where its last part is), GIF (its blocks up to the one
+    that ends it), and what comes in packets of one size: MPEG-TS, DVD's program streams, DV, YUV4MPEG2. A file that
+    ends between two pieces passes where nothing says how many there are.
     """
     total = path.stat().st_size
     with path.open("rb") as file:
@@ -116,6 +116,7 @@ _KINDS: tuple[tuple[Callable[[bytes], bool], Callable[[BinaryIO, int], int]], ..
     (lambda head: head.startswith(b"OggS"), declared_sizes.in_ogg),
     (lambda head: head.startswith(_MXF_PARTITION), declared_sizes.in_mxf),
     (lambda head: head.startswith(b"\0\0\1\xba"), declared_sizes.in_packs),
+    (lambda head: head.startswith((b"GIF87a", b"GIF89a")), declared_sizes.in_gif),
     (lambda head: head.startswith(_DV_HEADER), declared_sizes.in_dv_frames),
     (lambda head: head.startswith(b"YUV4MPEG2 "), declared_sizes.in_y4m_frames),
     (lambda head: 0x47 in (head[0], head[4]), declared_sizes.in_transport_packets),

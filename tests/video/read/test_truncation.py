@@ -10,7 +10,7 @@ import pytest
 from fmanet_cli.errors import VideoReadError
 from fmanet_cli.video.read.reader import VideoReader
 from fmanet_cli.video.read.truncation import missing_bytes
-from support.clips import cut_short, make_clip
+from support.clips import cut_short, make_clip, make_gif
 from support.odd_clips import record
 
 
@@ -74,6 +74,18 @@ def test_frames_of_one_size(tmp_path: Path, head: bytes, frame: bytes) -> None:
     for missing in (0, 1, len(frame) - 1):
         (tmp_path / "a").write_bytes((head + 7 * frame)[: -missing or None])
         assert missing_bytes(tmp_path / "a") == missing
+
+
+@pytest.mark.parametrize("share", [1.0, 0.95, 0.9, 0.5])
+def test_a_gif_without_the_byte_that_ends_it_is_cut_short(tmp_path: Path, share: float) -> None:
+    make_gif(tmp_path / "a.gif")
+    content = (tmp_path / "a.gif").read_bytes()
+    (tmp_path / "cut.gif").write_bytes(content[: int(len(content) * share)])
+    assert bool(missing_bytes(tmp_path / "cut.gif")) == (share < 1)
+    (tmp_path / "cut.gif").write_bytes(content[:-1])
+    assert missing_bytes(tmp_path / "cut.gif") == 1
+    (tmp_path / "padded.gif").write_bytes(content + bytes(3))
+    assert missing_bytes(tmp_path / "padded.gif") == 0
 
 
 def test_a_program_stream_that_says_its_end_is_whole(tmp_path: Path) -> None:
