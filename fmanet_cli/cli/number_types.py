@@ -17,22 +17,18 @@ class FiniteFloat(click.types.FloatParamType):
     """A floating-point number that is neither infinite nor none."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        """Fails for `nan` and `inf`, which Python reads as numbers."""
-        number: float = super().convert(value, param, ctx)
+        """Fails for `nan` and `inf`, which Python reads as numbers, and for integers beyond every float."""
+        try:
+            number: float = super().convert(value, param, ctx)
+        except OverflowError:
+            number = math.inf
         if not math.isfinite(number):
-            self.fail(f"{value!r} is not a finite number.", param, ctx)
+            self.fail(f"{str(value)[:20]!r} is not a finite number.", param, ctx)
         return number
 
 
-class FiniteRange(click.FloatRange):
-    """A range without infinity and without what is no number."""
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        """Fails for `nan`, which no comparison refuses, and for `inf`."""
-        number: float = super().convert(value, param, ctx)
-        if not math.isfinite(number):
-            self.fail(f"{value!r} is not a finite number.", param, ctx)
-        return number
+class FiniteRange(FiniteFloat, click.FloatRange):
+    """A range without infinity and without what is no number, which no comparison refuses."""
 
 
 class Seconds(FiniteFloat):

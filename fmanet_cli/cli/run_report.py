@@ -133,6 +133,8 @@ def _converted(param: click.Parameter, value: Any, path: Path) -> Any:
         return param.type_cast_value(click.get_current_context(), value)
     except click.BadParameter as error:
         raise OptionError(f"{path} cannot be repeated: its option {param.name}: {error.message}") from error
+    except OverflowError as error:  # Infinity, for a whole number.
+        raise OptionError(f"{path} cannot be repeated: its option {param.name} is no number to count with") from error
 
 
 def files_of(path: Path) -> list[Path]:

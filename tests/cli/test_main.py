@@ -161,6 +161,7 @@ def test_names_that_were_probably_meant(tmp_path: Path, monkeypatch: pytest.Monk
         (["restore", "holiday.mp4", "-o", "o.mp4", "--start", "1:99:00"], 2, "minutes and seconds end at 59"),
         (["restore", "holiday.mp4", "-o", "o.mp4", "--start", "nan"], 2, "'nan' is no time"),
         (["restore", "holiday.mp4", "-o", "o.mp4", "--crf", "inf"], 2, "is not a finite number"),
+        (["restore", "holiday.mp4", "-o", "o.mp4", "--crf", "9" * 400], 2, "is not a finite number"),
     ]:
         result = CliRunner().invoke(main, words)
         assert (result.exit_code, text in result.stderr) == (code, True), (words, result.output)

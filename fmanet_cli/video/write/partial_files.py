@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import json
 import os
 import secrets
 import shutil
@@ -18,6 +19,10 @@ PART_SUFFIX = ".part"
 _LONGEST_STEM = 50
 _ASIDE = ".rejected"
 _PLAYABLE = ".partial"
+_WHOLE_SUFFIX = ".whole"
+"""Of a folder that holds every image of a sequence: whoever comes next may give them their names."""
+
+_ORDER = "order.json"
 
 
 class PartialFile:
@@ -69,7 +74,11 @@ class PartialSequence:
     """Numbered files in a temporary folder beside their targets."""
 
     def __init__(self, pattern: Path, *, overwrite: bool):
-        """Raises OutputExistsError when files of the sequence exist."""
+        """Raises OutputExistsError when files of the sequence exist, and VideoWriteError.
+
+        A run that was killed while it named its images has left the others whole: they get their names first.
+        """
+        _finish_commits(pattern)
         self._replaced = frozenset(file.name for file in existing_files(pattern).values())
         if self._replaced and not overwrite:
             raise OutputExistsError(f"{pattern.parent / min(self._replaced)} exists; overwrite to replace the sequence")
@@ -98,11 +107,10 @@ class PartialSequence:
                 raise OutputExistsError(
                     f"{self.pattern.parent / min(appeared)} appeared during the run; the new images are in {kept}"
                 )
-            for old in self._replaced - names:
-                (self.pattern.parent / old).unlink(missing_ok=True)
-            for name in sorted(names):
-                (self.folder / name).replace(self.pattern.parent / name)
-            self.folder.rmdir()
+            order = {"pattern": self.pattern.name, "replaced": sorted(self._replaced - names)}
+            (self.folder / _ORDER).write_text(json.dumps(order), encoding="utf-8")
+            self.folder = self.folder.replace(self.folder.with_suffix(_WHOLE_SUFFIX))
+            _give_names(self.folder)
         except OSError as error:
             if isinstance(error, OutputExistsError):
                 raise
@@ -123,6 +131,29 @@ class PartialSequence:
         if self._made_parent:
             with contextlib.suppress(OSError):
                 self.pattern.parent.rmdir()
+
+
+def _finish_commits(pattern: Path) -> None:
+    """Name the images of this sequence that a killed run has left whole. Raises VideoWriteError."""
+    for folder in pattern.parent.glob(f".frames.*{_WHOLE_SUFFIX}"):
+        try:
+            if json.loads((folder / _ORDER).read_text(encoding="utf-8"))["pattern"] == pattern.name:
+                _give_names(folder)
+        except (ValueError, KeyError, FileNotFoundError):
+            continue  # Not ours.
+        except OSError as error:
+            raise VideoWriteError(f"{pattern} cannot be written: {error.strerror or error}") from error
+
+
+def _give_names(folder: Path) -> None:
+    """Move a whole sequence out of its folder. What a kill has interrupted can be done again from the beginning."""
+    order = folder / _ORDER
+    for old in json.loads(order.read_text(encoding="utf-8"))["replaced"]:
+        (folder.parent / old).unlink(missing_ok=True)
+    for image in sorted(folder.iterdir()):
+        if image != order:
+            image.replace(folder.parent / image.name)
+    shutil.rmtree(folder)
 
 
 def playable_path(target: Path) -> Path:

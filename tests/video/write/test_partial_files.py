@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 
@@ -55,6 +56,33 @@ def test_only_numbers_that_were_there_at_the_start_are_removed(tmp_path: Path) -
         "q001.png": "new",
         "q002.png": "new",
         "q500.png": "foreign",
+    }
+
+
+@pytest.mark.parametrize("moved", [0, 1, 2, 3])
+def test_a_sequence_whose_run_was_killed_while_it_named_its_images_is_whole_at_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moved: int
+) -> None:
+    for name in ("q001.png", "q009.png", "other1.png"):
+        (tmp_path / name).write_text("old")
+    sequence, replace, calls = begun(tmp_path / "q%03d.png", 3, overwrite=True), Path.replace, []
+
+    def killed(self: Path, target: Path) -> Path:
+        if self.suffix == ".png":
+            if len(calls) == moved:
+                raise SystemExit
+            calls.append(target)
+        return replace(self, target)
+
+    with monkeypatch.context() as patch, contextlib.suppress(SystemExit):
+        patch.setattr(Path, "replace", killed)
+        sequence.commit()
+    PartialSequence(tmp_path / "other%d.png", overwrite=True)
+    with pytest.raises(OutputExistsError, match=r"q001\.png exists"):
+        PartialSequence(tmp_path / "q%03d.png", overwrite=False)
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {
+        "other1.png": "old",
+        **{f"q{number:03d}.png": "new" for number in (1, 2, 3)},
     }
 
 
