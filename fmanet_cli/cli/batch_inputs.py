@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import os
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -88,7 +89,13 @@ def _heading(first: list[str], between: str) -> list[str]:
 def _plain(lines: list[str]) -> Iterator[tuple[int, dict[str, str]]]:
     for number, line in enumerate(lines, 1):
         if line.strip() and not line.startswith("#"):
-            yield number, {_SOURCE: line.strip()}
+            yield number, {_SOURCE: _unquoted(line.strip())}
+
+
+def _unquoted(name: str) -> str:
+    """A name without the quotes that file managers copy around a path, unless a file is called so."""
+    quoted = len(name) > 2 and name[0] == name[-1] and name[0] in "\"'"
+    return name[1:-1] if quoted and not os.path.lexists(name) else name
 
 
 def _table(path: Path, text: str, between: str) -> Iterator[tuple[int, dict[str, str]]]:
@@ -121,7 +128,11 @@ def _items(
         except (OptionError, click.BadParameter) as error:
             reason = error.message if isinstance(error, click.BadParameter) else error
             raise OptionError(f"{path}, line {number}: {reason}") from error
-    return [replace(item, settings=own) for item, own in zip(planned(pairs), chosen, strict=True)]
+    try:
+        items = planned(pairs)
+    except OptionError as error:
+        raise OptionError(f"{path}: {error}") from error
+    return [replace(item, settings=own) for item, own in zip(items, chosen, strict=True)]
 
 
 def _converted(fields: dict[str, str], options: dict[str, Any]) -> dict[str, Any]:

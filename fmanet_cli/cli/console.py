@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from typing import Any
 
 from rich.console import Console
@@ -25,9 +27,13 @@ class SafeConsole(Console):
         return super().render_str(printable(text), **options)
 
     def print(self, *objects: Any, **options: Any) -> None:
-        """As `Console.print`; raises VideoWriteError when standard output cannot take it."""
+        """As `Console.print`; raises as `writing`."""
         with writing(err=self.stderr):
             super().print(*objects, **options)
+
+    def on_broken_pipe(self) -> None:
+        """Leave it to `writing`; rich would end the program with exit code 1, also for standard error."""
+        raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
 
 
 class FilmTable:

@@ -45,6 +45,7 @@ Exit codes:
   0 done    1 some files of a batch failed, or a fault of fmanet itself    2 wrong usage
   3 input unreadable    4 weights    5 device or memory    6 output failed verification
   7 output cannot be written    8 training stopped    130 interrupted (143 by SIGTERM, 129 by SIGHUP)
+  141 whoever read standard output has gone, as head does
 
 \b
 Example:

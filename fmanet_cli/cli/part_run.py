@@ -66,7 +66,7 @@ def run_join(item: BatchItem, job: JoinJob, *, quiet: bool) -> None:
     if not quiet:
         for warning in job.report.warnings:
             echo(f"warning: {warning}", err=True)
-        print_summary(job.report)
+        print_summary(job.report, parts=job.part_count)
 
 
 def _events(item: BatchItem, job: RestoreJob) -> Generator[BatchEvent, None, None]:

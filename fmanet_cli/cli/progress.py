@@ -77,8 +77,8 @@ def _say_result(result: BatchResult, *, quiet: bool, alone: bool, number: str) -
             echo(f"warning: {warning}", err=True)
 
 
-def print_summary(report: RestoreReport) -> None:
-    """A small table of a finished run, on standard error."""
+def print_summary(report: RestoreReport, *, parts: int = 0) -> None:
+    """A small table of a finished run, on standard error; parts: how many it was joined from, 0 = it was restored."""
     from rich.markup import escape
     from rich.table import Table
 
@@ -88,10 +88,11 @@ def print_summary(report: RestoreReport) -> None:
     (width, height), (new_width, new_height) = report.source_size, report.target_size
     rows = {
         "output": report.target,
-        "frames": f"{report.frames} at {width}x{height} to {new_width}x{new_height}"
-        + (f", {report.frames_resumed} of them from an interrupted run" if report.frames_resumed else ""),
+        "frames": f"{report.frames} at {width}x{height} to {new_width}x{new_height}" + _kept_text(report, parts),
         **({} if report.shots is None else {"shots": str(report.shots)}),
-        "time": f"{report.seconds:.1f} s, {report.frames_per_second:.2f} frames/s",
+        # Where no frame was restored there is no speed.
+        "time": f"{report.seconds:.1f} s"
+        + (f", {report.frames_per_second:.2f} frames/s" if report.frames > report.frames_resumed else ""),
         "model": report.model,
         **({} if report.strength == 1 else {"strength": f"{report.strength:g}, the rest is the enlarged source"}),
         "device": f"{report.device}, {report.precision}, {report.tiling}",
@@ -100,6 +101,13 @@ def print_summary(report: RestoreReport) -> None:
     for name, value in rows.items():
         table.add_row(f"[bold]{name}[/bold]", escape(value))
     make_console(err=True, soft_wrap=True).print(table)
+
+
+def _kept_text(report: RestoreReport, parts: int) -> str:
+    """Where frames come from that this run has not restored."""
+    if parts:
+        return f", joined from {parts} part{'s' if parts > 1 else ''}"
+    return f", {report.frames_resumed} of them from an interrupted run" if report.frames_resumed else ""
 
 
 def _verified_text(verification: VerificationResult) -> str:

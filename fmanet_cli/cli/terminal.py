@@ -23,6 +23,9 @@ _STEERING = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\u
 _BYTE_SURROGATES = range(0xDC80, 0xDD00)
 _LONGEST_LINE = 1200
 
+READER_GONE_EXIT_CODE = 141
+"""What a shell says of a program that SIGPIPE has ended."""
+
 
 def printable(text: str) -> str:
     """The text with every character that could steer a terminal as an escape, such as ``\\x1b``."""
@@ -39,7 +42,7 @@ def one_line(error: BaseException | str) -> str:
 def echo(text: str = "", *, err: bool = False, nl: bool = True) -> None:
     """Print a text. Standard error that is closed or full is passed over.
 
-    Raises VideoWriteError when standard output cannot take it.
+    Raises as `writing`.
     """
     with writing(err=err):
         click.echo(printable(text), err=err, nl=nl)
@@ -47,7 +50,12 @@ def echo(text: str = "", *, err: bool = False, nl: bool = True) -> None:
 
 @contextlib.contextmanager
 def writing(*, err: bool) -> Iterator[None]:
-    """Turns what a stream answers within the block into an own error, or, for standard error, into nothing."""
+    """Turns what a stream answers within the block into an own error, or, for standard error, into nothing.
+
+    Raises:
+        VideoWriteError: standard output is closed or full.
+        click.exceptions.Exit: whoever read standard output has enough, as `head` does; nothing is said of it.
+    """
     stream = sys.stderr if err else sys.stdout
     if stream is None and not err:
         raise VideoWriteError("standard output is closed")
@@ -57,6 +65,8 @@ def writing(*, err: bool) -> Iterator[None]:
         if isinstance(error, VideoWriteError):
             raise
         _silence(stream)
+        if isinstance(error, BrokenPipeError) and not err:
+            raise click.exceptions.Exit(READER_GONE_EXIT_CODE) from error
         if not err:
             raise VideoWriteError(f"standard output cannot be written: {error.strerror or error}") from error
 

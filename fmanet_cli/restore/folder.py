@@ -26,6 +26,8 @@ class FolderContent:
     """Where."""
     videos: list[Path] = field(default_factory=list)
     """In rising order."""
+    not_chosen: int = 0
+    """Videos that the patterns leave out."""
     hidden: int = 0
     """Files and folders whose names begin with a dot or an at sign."""
     others: Counter[str] = field(default_factory=Counter)
@@ -84,6 +86,8 @@ def search_folder(
             content.others[path.suffix.lower()] += 1
         elif _matches(path.name, include) and not _matches(path.name, exclude):
             content.videos.append(path)
+        else:
+            content.not_chosen += 1
     content.videos.sort()
     return content
 

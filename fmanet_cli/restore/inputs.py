@@ -47,6 +47,9 @@ class Search:
 
     def __post_init__(self) -> None:
         check_suffix(self.suffix)
+        for pattern in (*self.include, *self.exclude):
+            if _has_folder(pattern):
+                raise OptionError(f"patterns are of file names, and {pattern!r} holds a folder; give it as an input")
 
 
 def plan_inputs(
@@ -77,6 +80,11 @@ def plan_inputs(
         for path in _matching(name):
             if os.path.isdir(path):
                 content = _searched(path, target, search)
+                if content.not_chosen and not content.videos and not may_be_empty:
+                    raise OptionError(
+                        f"none of the {content.not_chosen} videos in {path} is left by the patterns; widen them",
+                        remedy="include, exclude",
+                    )
                 if not content.videos and not may_be_empty:
                     suffixes = " ".join(sorted(VIDEO_SUFFIXES))
                     raise OptionError(f"no video in {path} was found; known suffixes: {suffixes}")
@@ -121,6 +129,8 @@ def refuse_collisions(items: Iterable[BatchItem]) -> None:
     seen: dict[str, Path] = {}
     for item in items:
         source, target, key = item.source, item.target, _key(item.target)
+        if key in seen and _key(seen[key]) == _key(source):
+            raise OptionError(f"{source} is named twice and would become {target} twice; name it once")
         if key in seen:
             raise OptionError(f"{seen[key]} and {source} would both become {target}; restore them one by one")
         if key == _key(source):
@@ -134,13 +144,17 @@ def writable_path(path: Path) -> Path:
     return path if path.suffix.lower() in written else path.with_suffix(".mkv")
 
 
+def _has_folder(text: str) -> bool:
+    return any(separator and separator in text for separator in (os.sep, os.altsep))
+
+
 def check_suffix(suffix: str) -> None:
     """Refuse what is added to a name and would make it a path.
 
     Raises:
         OptionError: it holds a separator of folders.
     """
-    if any(separator and separator in suffix for separator in (os.sep, os.altsep)):
+    if _has_folder(suffix):
         raise OptionError(f"the suffix is added to a file name, so it cannot hold a folder: {suffix!r}")
 
 

@@ -156,13 +156,18 @@ class JoinJob(RestoreJob):
             VideoReadError: the source is gone or another file.
         """
         folder = journal_folder(Path(target))
-        self._parts = checked_notes(folder, Path(target).name)
+        self._parts = checked_notes(folder, Path(target))
         first = self._parts[0]
         settings = _settings_of(first.facts["settings"], overwrite=overwrite, verify=verifies)
         source = str(source or first.facts["source"])
         _check_source(source, first.run["source"])
         super().__init__(source, target, _without_network(), settings=settings, model_name=str(first.facts["model"]))
         check_segments(SegmentFolder(folder, frames=settings.segment_frames, is_shared=True), self._parts)
+
+    @property
+    def part_count(self) -> int:
+        """How many parts are joined."""
+        return len(self._parts)
 
     def run(self) -> Iterator[RestoreProgress]:
         """As `RestoreJob.run`."""
@@ -191,9 +196,13 @@ class JoinJob(RestoreJob):
         )
 
 
-def checked_notes(folder: Path, name: str) -> list[PartNote]:
-    """The notes of all parts of the output of a name. Raises ResumeError unless all are there and of one run."""
-    notes = read_notes(folder)
+def checked_notes(folder: Path, target: Path) -> list[PartNote]:
+    """The notes of all parts of an output. Raises ResumeError unless all are there and of one run."""
+    notes, name = read_notes(folder), target.name
+    if not notes and target.exists():
+        raise ResumeError(
+            f"{target} is there already, and no part of it is left to be joined; 'fmanet verify' tests it"
+        )
     if not notes:
         raise ResumeError(f"no part of {name} is finished in {folder}; restore its parts first", remedy="part=1/N")
     count = notes[0].part.count

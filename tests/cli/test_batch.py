@@ -131,6 +131,8 @@ def test_a_table_of_jobs_with_options_of_their_own(folder: Path) -> None:
         ("source,model\nin/a.mp4,reds\n", "line 2: model is no option of a single file; use source, output, audio"),
         ("source,overwrite\nin/a.mp4,yes\n", "overwrite is no option of a single file"),
         ("source,output\nin/a.mp4,x.mp4\nin/deep/b.mp4,x.mp4\n", "would both become out/x.mp4"),
+        ("in/a.mp4\nin/deep/b.mp4\nin/a.mp4\n", "jobs.csv: in/a.mp4 is named twice and would become out/a.mp4"),
+        ("source,crf\nin/a.mp4,20\n./in/a.mp4,30\n", "in/a.mp4 is named twice"),
     ],
 )
 def test_a_wrong_list_is_refused_before_the_work(folder: Path, text: str, expected: str) -> None:
@@ -139,6 +141,16 @@ def test_a_wrong_list_is_refused_before_the_work(folder: Path, text: str, expect
     assert result.exit_code == 2
     assert expected in result.output
     assert not (folder / "out").exists()
+
+
+@pytest.mark.parametrize("mark", ["'", '"'])
+def test_quotes_around_a_listed_path_are_no_part_of_it(folder: Path, mark: str) -> None:
+    odd = folder / f"{mark}odd.mp4{mark}"
+    odd.write_bytes((folder / "in/a.mp4").read_bytes())
+    (folder / "jobs.txt").write_text(f"{mark}in/a.mp4{mark}\n{odd.name}\n")
+    result = batch("--jobs-file", "jobs.txt", "-o", "out")
+    assert result.exit_code == 0, result.output
+    assert {path.name for path in (folder / "out").glob("[!.]*")} == {"a.mp4", odd.with_suffix(".mkv").name}
 
 
 def test_some_files_failed(folder: Path) -> None:
@@ -160,6 +172,10 @@ def test_some_files_failed(folder: Path) -> None:
         (["in", "--watch", "--dry-run"], "--watch does not know what will come"),
         (["in/x.mp4"], "in/x.mp4 does not exist"),
         (["in", "--suffix", "a/b"], "cannot hold a folder"),
+        (["in", "--include", "deep/*"], "'deep/*' holds a folder"),
+        (["in", "--exclude", "deep/*"], "'deep/*' holds a folder"),
+        (["in", "--include", "*.zzz"], "none of the 2 videos in in "),
+        (["in", "--exclude", "*"], "none of the 2 videos in in "),
     ],
 )
 def test_what_cannot_be_meant_is_refused(folder: Path, words: list[str], expected: str) -> None:

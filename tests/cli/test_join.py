@@ -40,7 +40,12 @@ def test_parts_and_join(
     joined = fmanet("join", "sharp.mp4")
     assert joined.exit_code == 0, joined.output
     assert "7 at 32x24 to 128x96" in joined.stderr
+    assert "128x96, joined from 2 parts" in joined.stderr
+    assert "frames/s" not in joined.stderr
     assert "things compared with the source" in joined.stderr
+    again = fmanet("join", "sharp.mp4")
+    assert again.exit_code == 2
+    assert "sharp.mp4 is there already, and no part of it is left" in again.stderr
     assert fmanet("verify", "clip.mp4", "sharp.mp4").exit_code == 0
 
 

@@ -104,6 +104,34 @@ def test_full_and_closed_streams(tmp_path: Path) -> None:
     assert run(f"{fmanet} probe - <&-", tmp_path).returncode == 3
 
 
+@pytest.mark.skipif(os.name != "posix", reason="pipes of POSIX")
+@pytest.mark.parametrize("words", ["weights list", "help"])
+def test_a_reader_that_has_enough_ends_a_command_quietly(tmp_path: Path, words: str) -> None:
+    # The pipe's reading end is closed before the command begins, so that no line can go through first.
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = subprocess.run(
+        [sys.executable, "-m", "fmanet_cli", *words.split()],
+        cwd=tmp_path,
+        check=False,
+        stdout=writing,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (141, "")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="pipes of POSIX")
+def test_a_table_whose_reader_has_gone_ends_no_run(tmp_path: Path) -> None:
+    code = "from fmanet_cli.cli.console import make_console; make_console(err=True).print('table'); print('went on')"
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = subprocess.run([sys.executable, "-c", code], check=False, stdout=subprocess.PIPE, stderr=writing, text=True)
+    os.close(writing)
+    assert (done.returncode, done.stdout) == (0, "went on\n")
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="/dev/full")
 def test_restoring_with_odd_streams(make_clip, tmp_path: Path) -> None:

@@ -88,6 +88,8 @@ def test_bad_plans_are_refused(make_clip: MakeClip, tmp_path: Path) -> None:
     other = make_clip("other/a.mp4", count=1)
     with pytest.raises(OptionError, match="would both become"):
         plan_files([clip, other], tmp_path / "out")
+    with pytest.raises(OptionError, match=r"a\.mp4 is named twice and would become .*out.a\.mp4 twice; name it once"):
+        plan_files([clip, clip], tmp_path / "out")
     with pytest.raises(OptionError, match="exists; choose another name or overwrite it"):
         plan_files([clip], other.parent)
 
