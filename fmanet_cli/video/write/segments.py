@@ -11,6 +11,7 @@ import secrets
 import threading
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,9 @@ _OWN_NAME = re.compile(
 
 _LEAD_TICKS = 64
 """Frames are shown so much later than they are decoded; more than any encoder reorders."""
+_LONGEST_TICK_SECONDS = Fraction(1)
+_MOST_UNITS = 1 << 24
+"""Of a time base, in a tick. MP4 holds that delay in 31 bits, too few for a frame an hour or for nanoseconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,7 +197,7 @@ class SegmentWriter:
         self._path = _segment_path(folder, first)
         # Two workers may make one segment at once, where the first was thought dead.
         self._part = self._path.with_name(f"{self._path.name}.{secrets.token_hex(4)}{PART_SUFFIX}")
-        self._tick = 1 / settings.frame_rate
+        self._tick = min(1 / settings.frame_rate, _LONGEST_TICK_SECONDS, _MOST_UNITS * settings.time_base)
         self._pts: list[int] = []
         self._durations: list[int] = []
         self._order: list[int] = []

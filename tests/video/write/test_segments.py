@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
@@ -106,6 +107,27 @@ def test_joined_segments_are_the_segments_with_the_times_of_one_piece(tmp_path: 
     with VideoReader(joined) as found, VideoReader(whole) as expected:
         for name in ("height", "width", "frame_rate", "time_base", "colour", "pixel_format", "codec", "start_seconds"):
             assert getattr(found.info, name) == getattr(expected.info, name), name
+
+
+@pytest.mark.parametrize(
+    ("rate", "time_base", "suffix"),
+    [
+        (Fraction(1, 3600), Fraction(1, 16384), ".mp4"),
+        (Fraction(1, 3600), Fraction(3600), ".mkv"),
+        (Fraction(25), Fraction(1, 10**9), ".mkv"),
+    ],
+)
+def test_any_rate_and_time_base_can_be_in_segments(
+    tmp_path: Path, rate: Fraction, time_base: Fraction, suffix: str
+) -> None:
+    like = replace(LIKE, frame_rate=rate, time_base=time_base)
+    step, segments = int(1 / rate / time_base), segment_folder(tmp_path)
+    encoder = EncoderOptions(codec="x264", extra={"bf": "2"})
+    path = tmp_path / f"a{suffix}"
+    with VideoWriter(path, like=like, scale=1, encoder=encoder, segments=segments) as writer:
+        for number, made in enumerate(frames()):
+            writer.write(Frame(made.image, number * step, time_base, step))
+    assert [time for time, _ in times(path)] == [round(float(number / rate), 4) for number in range(COUNT)]
 
 
 @pytest.mark.parametrize(("codec", "suffix"), [("prores", ".mov"), ("ffv1", ".mkv")])
