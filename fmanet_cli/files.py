@@ -103,6 +103,16 @@ def read_text(path: Path) -> str:
         raise ValueError(f"line {line} is no text in UTF-8; save it as that") from error
 
 
+def bytes_text(count: int | None) -> str:
+    """``3.2 GB``, in powers of a thousand; `unknown` for None."""
+    if count is None:
+        return "unknown"
+    for unit, size in (("GB", 10**9), ("MB", 10**6)):
+        if count >= size:
+            return f"{count / size:.1f} {unit}"
+    return f"{count / 1000:.0f} kB"
+
+
 def sha256_of(*paths: Path) -> str:
     """SHA-256 digest of files one after the other, in hexadecimal; they are read in pieces. Raises OSError."""
     digest = hashlib.sha256()

@@ -13,6 +13,8 @@ from types import FrameType
 
 import click
 
+from fmanet_cli.cli.terminal import frames_text, is_or_are
+
 _BASE_EXIT_CODE = 128
 
 
@@ -75,14 +77,12 @@ def kept_text(target: Path | None) -> str:
     frames = kept_frames(target) if target is not None else 0
     if target is None or not frames:
         return "no frame is kept, the same command begins anew"
+    kept = f"{frames_text(frames)} of {target} {is_or_are(frames)} kept"
     context = click.get_current_context(silent=True)
     if context is None or not context.params.get("keep_partial") or not os.path.lexists(playable_path(target)):
-        return f"{frames} frames of {target} are kept, run the same command again to go on"
+        return f"{kept}, run the same command again to go on"
     words = ["fmanet", *getattr(context.find_root().command, "words", ())]
-    return (
-        f"{frames} frames of {target} are kept, those from the first on in {playable_path(target)}; "
-        f"this goes on: {shlex.join(words)}"
-    )
+    return f"{kept}, those from the first on in {playable_path(target)}; this goes on: {shlex.join(words)}"
 
 
 def _stop_at_once(_number: int, _frame: FrameType | None) -> None:

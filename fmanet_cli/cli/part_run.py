@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from fmanet_cli.cli.progress import print_summary, show_batch
 from fmanet_cli.cli.sight import clock_text
-from fmanet_cli.cli.terminal import echo
+from fmanet_cli.cli.terminal import echo, frames_text
 
 if TYPE_CHECKING:
     from fmanet_cli.engine.restorer import Restorer
@@ -53,7 +53,7 @@ def run_part(
         echo(f"warning: {warning}", err=True)
     resumed = f", {report.frames_resumed} of them were there" if report.frames_resumed else ""
     echo(
-        f"part {report.part} is done: {report.frames} frames{resumed}, {clock_text(report.seconds)}; "
+        f"part {report.part} is done: {frames_text(report.frames)}{resumed}, {clock_text(report.seconds)}; "
         f"after all parts: fmanet join {item.target}",
         err=True,
     )

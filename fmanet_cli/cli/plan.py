@@ -12,10 +12,10 @@ import click
 from fmanet_cli.cli.faults import explain
 from fmanet_cli.cli.names import check_items, plan_inputs
 from fmanet_cli.cli.options import build_restorer, build_settings, engine_options, writing_options
-from fmanet_cli.cli.plan_table import bytes_text
 from fmanet_cli.cli.sight import clock_text
-from fmanet_cli.cli.terminal import begin_logging, echo
+from fmanet_cli.cli.terminal import begin_logging, echo, frames_text, is_or_are
 from fmanet_cli.errors import FmanetError
+from fmanet_cli.files import bytes_text
 
 if TYPE_CHECKING:
     from fmanet_cli.engine.restorer import Restorer
@@ -107,7 +107,8 @@ def _rows(plan: FilmPlan, model_name: str) -> Iterator[tuple[str, str]]:
     estimate = plan.estimate
     yield "video", plan.source
     yield "frames", _frames(plan)
-    yield "time", _time(plan) + (f", {estimate.frames_kept} frames are there already" if estimate.frames_kept else "")
+    kept = estimate.frames_kept
+    yield "time", _time(plan) + (f", {frames_text(kept)} {is_or_are(kept)} there already" if kept else "")
     yield (
         "disk",
         f"{bytes_text(estimate.disk_bytes)}, {bytes_text(estimate.disk_free)} free"

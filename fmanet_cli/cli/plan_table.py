@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from fmanet_cli.cli.faults import explain
 from fmanet_cli.cli.sight import clock_text
-from fmanet_cli.cli.terminal import echo
+from fmanet_cli.cli.terminal import echo, frames_text, is_or_are
+from fmanet_cli.files import bytes_text
 
 if TYPE_CHECKING:
     from fmanet_cli.restore.survey import BatchPlan, PlannedFilm
@@ -31,7 +32,7 @@ def _row(film: PlannedFilm) -> tuple[str, ...]:
         remark = explain(film.error)[0] if film.error is not None else f"skipped: {film.item.skip_reason}"
         return str(film.item.source), "", "", "", "", "", remark
     (width, height), (new_width, new_height) = found.source_size, found.output_size
-    remarks = [f"{found.frames_kept} frames are done already"] if found.frames_kept else []
+    remarks = [f"{frames_text(kept)} {is_or_are(kept)} done already"] if (kept := found.frames_kept) else []
     if found.memory_free is not None and (found.memory_bytes or 0) > found.memory_free:
         remarks.append(f"memory: {bytes_text(found.memory_bytes)} for whole frames, so tiles")
     shots = "" if film.shots is None else f"{'' if film.shots[1] == 'measured' else 'about '}{film.shots[0]}"
@@ -50,20 +51,10 @@ def _summary(plan: BatchPlan, output: Path) -> list[str]:
     skipped = sum(bool(film.item.skip_reason) for film in plan.films)
     failed = sum(film.error is not None for film in plan.films)
     counts = {"to restore": len(plan.estimates), "skipped": skipped, "that cannot be restored": failed}
-    lines = [f"{', '.join(f'{count} {what}' for what, count in counts.items() if count)}; {plan.frames} frames"]
+    lines = [f"{', '.join(f'{count} {what}' for what, count in counts.items() if count)}; {frames_text(plan.frames)}"]
     if plan.estimates:
         lines.append(f"time: about {clock_text(plan.seconds)}, {plan.how}")
         lines.append(
             f"disk: about {bytes_text(plan.disk_bytes)} needed, {bytes_text(plan.disk_free)} free for {output}"
         )
     return lines
-
-
-def bytes_text(count: int | None) -> str:
-    """``3.2 GB``, in powers of a thousand; `unknown` for None."""
-    if count is None:
-        return "unknown"
-    for unit, size in (("GB", 10**9), ("MB", 10**6)):
-        if count >= size:
-            return f"{count / size:.1f} {unit}"
-    return f"{count / 1000:.0f} kB"

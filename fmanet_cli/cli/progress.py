@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from fmanet_cli.cli.faults import explain
 from fmanet_cli.cli.interruption import Interruption, kept_text
 from fmanet_cli.cli.sight import Sight, Whole
-from fmanet_cli.cli.terminal import echo
+from fmanet_cli.cli.terminal import echo, frames_text
 
 if TYPE_CHECKING:
     from fmanet_cli.restore.batch import BatchEvent, BatchResult
@@ -129,7 +129,7 @@ def print_batch_table(results: list[BatchResult]) -> None:
         elif report is not None:
             remark = str(report.target)
             if report.frames_resumed:
-                remark += f", {report.frames_resumed} frames from an interrupted run"
+                remark += f", {frames_text(report.frames_resumed)} from an interrupted run"
         frames, seconds = (str(report.frames), f"{report.seconds:.1f}") if report else ("", "")
         table.add(str(result.item.source), result.state, frames, seconds, remark)
     table.print(err=True)

@@ -39,6 +39,16 @@ def one_line(error: BaseException | str) -> str:
     return text if len(text) <= _LONGEST_LINE else f"{text[:half]} ... {text[-half:]}"
 
 
+def frames_text(count: int) -> str:
+    """`1 frame`, `2 frames`."""
+    return f"{count} frame{'' if count == 1 else 's'}"
+
+
+def is_or_are(count: int) -> str:
+    """The verb that goes with a number of things."""
+    return "is" if count == 1 else "are"
+
+
 def echo(text: str = "", *, err: bool = False, nl: bool = True) -> None:
     """Print a text. Standard error that is closed or full is passed over.
 

@@ -13,6 +13,7 @@ from fmanet_cli.errors import OptionError
 from fmanet_cli.files import VIDEO_SUFFIXES, similar_file
 from fmanet_cli.restore.folder import FolderContent, search_folder
 from fmanet_cli.video.write.containers import CONTAINERS
+from fmanet_cli.video.write.partial_files import playable_path
 
 if TYPE_CHECKING:
     from fmanet_cli.restore.settings import RestoreSettings
@@ -95,7 +96,9 @@ def plan_inputs(
     for video, below in found:
         named = below.with_name(f"{below.stem}{search.suffix}{below.suffix}")
         pairs.setdefault(_key(video), (video, writable_path(target / named)))
-    made = {_key(copy) for source, (_, copy) in pairs.items() if source != _key(copy)}
+    copies = [copy for source, (_, copy) in pairs.items() if source != _key(copy)]
+    # So is the beginning of one that an interrupted run has left to be looked at.
+    made = {_key(path) for copy in copies for path in (copy, playable_path(copy))}
     return planned([pair for source, pair in pairs.items() if source not in made]), notes
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from fmanet_cli.engine.restorer import Restorer
 from fmanet_cli.errors import FmanetError, VideoWriteError, as_own
+from fmanet_cli.files import bytes_text
 from fmanet_cli.restore.estimate import EXTRAPOLATED, MEASURED, Estimate, Samples, count_shots, disk_free, estimate
 from fmanet_cli.restore.inputs import BatchItem
 from fmanet_cli.restore.journal import weights_digest
@@ -176,7 +177,7 @@ def check_disk(items: Sequence[BatchItem], looks: Sequence[Look | None], setting
 def disk_error(needed: int, free: int) -> VideoWriteError:
     """The error of a disk that is too small."""
     return VideoWriteError(
-        f"the disk is too small: about {needed / 1e9:.2f} GB are needed, {free / 1e9:.2f} GB are free; make room, or "
+        f"the disk is too small: about {bytes_text(needed)} are needed, {bytes_text(free)} are free; make room, or "
         "go on all the same",
         remedy="force",
     )

@@ -85,7 +85,9 @@ class FilmPair:
                 raise OptionError(f"{other.path} has {count} frames and {self.output.path} has {self.count}")
         if self.truth is not None and shown_size(self.truth) != shown_size(self.output):
             sizes = [f"{width}x{height}" for height, width in (shown_size(self.truth), shown_size(self.output))]
-            raise OptionError(f"the truth is {sizes[0]} and the output {sizes[1]}")
+            raise OptionError(
+                f"the truth is {sizes[0]} and the output {sizes[1]}; give a sharp film of the output's size"
+            )
 
     def pairs(self, numbers: list[int]) -> Iterator[FramePair]:
         """Yield both pictures of some frames, in order."""

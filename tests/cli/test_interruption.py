@@ -80,6 +80,12 @@ def test_with_pieces(folder: Path, sent: Callable[[int, int], None], number: int
     assert sorted(path.name for path in folder.iterdir()) == [".out.mp4.fmanet", "in", "tiny.safetensors"]
 
 
+def test_one_frame_is_one(folder: Path, sent: Callable[[int, int], None]) -> None:
+    sent(signal.SIGINT, 1)
+    assert "interrupted: 1 frame of out.mp4 is kept" in fmanet("restore", "in/a.mp4", "-o", "out.mp4").stderr
+    assert ", 1 frame is there already" in fmanet("plan", "in/a.mp4", "-o", "out.mp4").stdout
+
+
 def test_the_open_piece_is_closed_with_what_it_has(folder: Path, sent: Callable[[int, int], None]) -> None:
     sent(signal.SIGINT, 11)
     result = fmanet("restore", "in/a.mp4", "-o", "out.mp4")

@@ -330,7 +330,7 @@ def test_folders_files_and_patterns_in_one_batch(make_clip: MakeClip, tmp_path: 
 
 
 def test_outputs_beside_their_sources_are_not_restored_again(tmp_path: Path) -> None:
-    for name in ("a.mp4", "b.mkv", "a_sharp.mp4"):
+    for name in ("a.mp4", "b.mkv", "a_sharp.mp4", "a_sharp.partial.mp4", "b_sharp.partial.mkv"):
         (tmp_path / name).touch()
     items = plan_folder(tmp_path, tmp_path, suffix="_sharp")
     assert [item.target.name for item in items] == ["a_sharp.mp4", "b_sharp.mkv"]
