@@ -68,6 +68,7 @@ def longer_end(frames: list[Frame]) -> list[Frame]:
         ({"name": "a.mp4", **VARIABLE}, "b.ts", [], ["last frame duration", "duration", "video flags"]),
         ({"name": "a.ts", "audio": ["aac"]}, "b.mp4", ["start"], []),
         ({"name": "a.mov", "audio": ["pcm_s16le"]}, "b.mkv", [], []),
+        ({"name": "a.mkv", "audio": ["pcm_s16le"]}, "b.mov", [], []),
         ({"name": "a.mp4", "pts": [0, 512, 9000], "tags": (6, 1, 6, 6)}, "b.y4m", [], ["timestamps", "colour matrix"]),
     ],
 )

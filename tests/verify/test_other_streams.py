@@ -45,6 +45,16 @@ def test_the_end_of_sound_cut_into_other_packets_is_as_exact_as_two_roundings(la
     assert _packet_times_row("audio stream 1 timestamps", old, new, Fraction(0)).verdict is verdict
 
 
+@pytest.mark.parametrize(("late", "verdict"), [(0, Verdict.SAME), (20, Verdict.SAME), (96, Verdict.DIFFERS)])
+def test_counted_samples_are_more_exact_than_rounded_times(late: int, verdict: Verdict) -> None:
+    """PCM of Matroska in MP4, cut into the same packets."""
+    old = StreamPackets(Fraction(1, 1000), pts=array("q", [0, 21, 43, 64]), count=4, end=85)
+    new = packets([0, *(number * 1024 + late for number in (1, 2, 3))])
+    row = _packet_times_row("audio stream 1 timestamps", old, new, Fraction(0), is_counted=True)
+    assert row.verdict is verdict
+    assert _packet_times_row("audio stream 1 timestamps", old, new, Fraction(0)).verdict is Verdict.DIFFERS
+
+
 def test_converted_sound_ends_within_the_last_packet() -> None:
     known = StreamPackets(Fraction(1, 1000), pts=array("q", [0, 1000]), count=2, end=2000, last_duration=1000)
     unknown = StreamPackets(Fraction(1, 1000), pts=array("q", [0, 1000]), count=2, end=1000)
