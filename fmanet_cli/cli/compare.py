@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from fmanet_cli.cli.terminal import echo
-from fmanet_cli.errors import OptionError, OutputExistsError
+from fmanet_cli.errors import OptionError
 from fmanet_cli.files import sibling
 
 
@@ -40,14 +40,14 @@ def command(
         raise OptionError(f"--layout is of a film, .mp4 or .mkv, got {chosen.name!r}")
     if layout == "wipe" and truth is not None:
         raise OptionError("--layout wipe shows two films; leave out --truth, or take --layout side")
-    if chosen.exists() and not overwrite:
-        raise OutputExistsError(f"{chosen} exists: choose another name, or --overwrite")
     from fmanet_cli.files import write_text
     from fmanet_cli.review.compare import FilmPair, comparison_sheet
     from fmanet_cli.review.compare_film import write_comparison_film
     from fmanet_cli.review.compare_page import comparison_page
     from fmanet_cli.video.read.images import write_image
+    from fmanet_cli.video.write.partial_files import check_target
 
+    check_target(chosen, overwrite=overwrite)
     films = FilmPair(source, output, truth)
     title = f"{source.name} and {output.name}"
     if chosen.suffix.lower() == ".html":

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from fmanet_cli.cli.terminal import echo
-from fmanet_cli.errors import OptionError, OutputExistsError, VideoWriteError
+from fmanet_cli.errors import OptionError, VideoWriteError
 from fmanet_cli.files import sibling
 
 if TYPE_CHECKING:
@@ -71,15 +71,14 @@ def command(
 
 
 def _check_targets(target: Path, npz: Path | None, *, overwrite: bool) -> None:
+    from fmanet_cli.video.write.partial_files import check_target
+
     if target.suffix.lower() != ".png":
         raise OptionError(f"the picture is written as .png, got {target.name!r}")
     if npz is not None and npz.suffix.lower() != ".npz":
         raise OptionError(f"the arrays are written as .npz, got {npz.name!r}")
-    for path in (target, npz):
-        if path is not None and path.exists() and not overwrite:
-            raise OutputExistsError(f"{path} exists: choose another name, or --overwrite")
-        if path is not None and not path.parent.is_dir():
-            raise OptionError(f"the folder for {path} does not exist: make it first")
+    for path in filter(None, (target, npz)):
+        check_target(path, overwrite=overwrite)
 
 
 def _numbers(text: str, count: int, option: str) -> tuple[int, ...]:

@@ -13,7 +13,7 @@ from fmanet_cli.cli.number_types import SECONDS
 from fmanet_cli.cli.options import strength_option
 from fmanet_cli.cli.terminal import echo, make_bar
 from fmanet_cli.cli.terminal_picture import draw
-from fmanet_cli.errors import OptionError, OutputExistsError
+from fmanet_cli.errors import OptionError
 from fmanet_cli.files import sibling
 
 if TYPE_CHECKING:
@@ -109,9 +109,8 @@ def _restorer(name: str, device: str, precision: str) -> Restorer:
 
 
 def _check_target(target: Path, *, overwrite: bool) -> None:
+    from fmanet_cli.video.write.partial_files import check_target
+
     if target.suffix.lower() != ".png":
         raise OptionError(f"the sheet is written as .png, got {target.name!r}")
-    if target.exists() and not overwrite:
-        raise OutputExistsError(f"{target} exists: choose another name, or --overwrite")
-    if not target.parent.is_dir():
-        raise OptionError(f"the folder for {target} does not exist: make it first")
+    check_target(target, overwrite=overwrite)

@@ -235,11 +235,21 @@ def test_the_truth_on_a_sheet_and_in_a_film(films: tuple[Path, Path], tmp_path: 
     assert np.abs(restored - truth).mean() < 0.01
 
 
+def test_a_place_that_takes_no_comparison_is_refused_before_the_work(
+    films: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fmanet_cli.review.compare.FilmPair", lambda *_: pytest.fail("the films were read"))
+    for name in ("p.html", "p.png", "p.mp4"):
+        result = fmanet("compare", *films, "-o", tmp_path / "none" / name)
+        assert (result.exit_code, "none does not exist; make it first" in result.stderr) == (7, True), result.stderr
+
+
 def test_what_cannot_be_compared(films: tuple[Path, Path], tmp_path: Path) -> None:
     short = write(tmp_path / "short.mp4", 1, blur=0, count=4)
     assert fmanet("compare", short, films[1], "-o", tmp_path / "p.html").exit_code == 2
     assert fmanet("compare", *films, "-o", tmp_path / "p.gif").exit_code == 2
-    assert fmanet("compare", *films, "-o", tmp_path / "p.html", "--truth", films[0]).exit_code == 2
+    small = fmanet("compare", *films, "-o", tmp_path / "p.html", "--truth", films[0])
+    assert (small.exit_code, "give a sharp film of the output's size" in small.stderr) == (2, True)
     assert fmanet("compare", *films, "-o", tmp_path / "s.png", "--layout", "wipe").exit_code == 2
     words = ("-o", tmp_path / "w.mp4", "--layout", "wipe", "--truth", films[1])
     assert fmanet("compare", *films, *words).exit_code == 2

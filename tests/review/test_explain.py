@@ -154,6 +154,8 @@ def test_the_command_writes_picture_and_arrays(make_clip, tmp_path: Path) -> Non
     assert {"flows", "masks", "degradation_kernels", "restored", "shares", "blurs"} <= set(arrays)
     again = fmanet("explain", clip)
     assert (again.exit_code, "exists" in again.stderr) == (2, True)
+    for words in (("-o", tmp_path / "none/a.png"), ("--npz", tmp_path / "none/a.npz")):
+        assert fmanet("explain", clip, "-y", *words).exit_code == 7, words
     for words in (("--at", 9), ("--at", -1), ("--point", "x"), ("--crop", "0,0,99,9"), ("-o", "a.jpg")):
         assert fmanet("explain", clip, "-y", *words).exit_code == 2, words
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator
 from fractions import Fraction
@@ -147,7 +148,6 @@ def test_the_command_writes_a_sheet(film: Path, tmp_path: Path, weights: Path) -
         (("--at", "0.5", "--count", "3"), "--at"),
         (("--at", "99"), "ends before"),
         (("-o", "a.jpg"), ".png"),
-        (("-o", "none/a.png"), "folder"),
         (("--strength", "2"), "strength"),
     ],
 )
@@ -155,6 +155,16 @@ def test_what_cannot_be_previewed(film: Path, words: tuple[str, ...], text: str)
     result = fmanet("preview", film, *words)
     assert (result.exit_code, text in result.stderr) == (2, True), result.stderr
     assert not film.with_name("film_preview.png").exists()
+
+
+def test_a_folder_that_cannot_be_written_to_is_refused_before_the_work(
+    film: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.access", lambda _, mode: mode != os.W_OK)
+    monkeypatch.setattr("fmanet_cli.cli.preview._moments", lambda *_: pytest.fail("the film was read"))
+    for place, words in ((film.parent, "cannot be written to"), (film.parent / "none", "does not exist")):
+        result = fmanet("preview", film, "-o", place / "a.png")
+        assert (result.exit_code, words in result.stderr) == (7, True), result.stderr
 
 
 def test_a_pipe_is_read_only_once() -> None:

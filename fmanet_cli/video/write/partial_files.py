@@ -219,4 +219,4 @@ def _check_folder(folder: Path) -> None:
     if not os.path.isdir(folder):
         raise VideoWriteError(f"{folder} is a file, not a folder")
     if not os.access(folder, os.W_OK):
-        raise VideoWriteError(f"folder {folder} cannot be written to")
+        raise VideoWriteError(f"folder {folder} cannot be written to; choose another one")
