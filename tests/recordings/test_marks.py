@@ -8,8 +8,6 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-import av
-import av.sidedata.sidedata
 import numpy as np
 import pytest
 
@@ -27,6 +25,7 @@ from support.odd_clips import (
     CAPTIONS,
     HDR10_PLUS,
     add_to_sample_entry,
+    captions_of,
     clean_aperture,
     dolby_vision,
     joined,
@@ -82,14 +81,6 @@ def test_closed_captions_are_seen(tmp_path: Path, suffix: str) -> None:
         assert reader.info.marks.captions
         assert len(list(reader)) == 6
     assert reader.warnings == []
-
-
-def captions_of(path: Path) -> list[bytes]:
-    """What each frame says, in the order in which frames are shown."""
-    with av.open(str(path)) as container:
-        frames = list(container.decode(video=0))
-    kinds = av.sidedata.sidedata.Type
-    return [b"".join(bytes(data) for data in frame.side_data if data.type is kinds.A53_CC) for frame in frames]
 
 
 @pytest.mark.parametrize(

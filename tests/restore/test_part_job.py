@@ -20,6 +20,8 @@ from fmanet_cli.restore.parts import Part
 from fmanet_cli.restore.settings import RestoreSettings
 from fmanet_cli.video.write.codecs import EncoderOptions
 from support.clips import make_clip, packet_payloads, packet_times
+from support.fuzz_runs import plain_restorer
+from support.odd_clips import captions_of, numbered_captions, record_with_sei
 
 COUNT = 45
 PARTS = 3
@@ -92,6 +94,14 @@ def test_joined_parts_are_the_file_of_one_run(clip: Path, tmp_path: Path, target
     assert job.report.verification is not None
     assert_equal(target, whole)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["clip.mp4", "sharp.mp4", "whole.mp4"]
+
+
+def test_joined_parts_keep_closed_captions(tmp_path: Path, target: Path) -> None:
+    record_with_sei(tmp_path / "a.mp4", numbered_captions, count=12)
+    for part in ("1/2", "2/2"):
+        restore_part(tmp_path / "a.mp4", target, plain_restorer(), part, segment_frames=5)
+    finish(JoinJob(target))
+    assert captions_of(target) == [numbered_captions(number)[-4:-1] for number in range(12)]
 
 
 def test_a_run_of_the_whole_film_takes_what_parts_have_left(

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import av
+import av.sidedata.sidedata
 import numpy as np
 
 from support.clips import numbered_frame
@@ -205,6 +206,14 @@ HDR10_PLUS = bytes.fromhex("b5003c00010401") + int(_WINDOW, 2).to_bytes(15, "big
 def numbered_captions(number: int) -> bytes:
     """Closed captions that differ from picture to picture."""
     return CAPTIONS[:-3] + bytes([0x80 | number, 0x20, 0xFF])
+
+
+def captions_of(path: Path) -> list[bytes]:
+    """What each frame says, in the order in which frames are shown."""
+    with av.open(str(path)) as container:
+        frames = list(container.decode(video=0))
+    kinds = av.sidedata.sidedata.Type
+    return [b"".join(bytes(data) for data in frame.side_data if data.type is kinds.A53_CC) for frame in frames]
 
 
 def record_with_sei(
