@@ -13,6 +13,7 @@ import pytest
 from fmanet_cli import errors
 from fmanet_cli.cli.interruption import Interruption
 from fmanet_cli.cli.main import COMMANDS, main
+from fmanet_cli.cli.terminal import READER_GONE_EXIT_CODE
 from support.command_table import README, command_table, with_table
 
 PAGE = README.read_text(encoding="utf-8")
@@ -51,7 +52,7 @@ def test_every_exit_code_has_a_row() -> None:
     signals = [Interruption(number).exit_code for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)]
     rows = re.findall(r"^\| ([\d, ]+) \| ", PAGE.partition("## When something goes wrong")[2], flags=re.MULTILINE)
     listed = {int(code) for row in rows for code in row.split(",")}
-    assert listed == {0, *signals, *(kind.exit_code for kind in kinds)}
+    assert listed == {0, READER_GONE_EXIT_CODE, *signals, *(kind.exit_code for kind in kinds)}
     assert listed == {int(code) for code in re.findall(r"\b\d+\b", main.epilog or "")}
 
 
