@@ -219,7 +219,7 @@ def test_unreadable_lists_are_refused(tmp_path: Path) -> None:
     with pytest.raises(OptionError, match=r"cannot read the list of cuts .*none\.txt: No such file"):
         read_cuts(tmp_path / "none.txt")
     (tmp_path / "cuts.txt").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(OptionError, match=r"cannot read the list of cuts .*cuts\.txt: .*utf-8"):
+    with pytest.raises(OptionError, match=r"cannot read the list of cuts .*cuts\.txt: line 1 is no text in UTF-8"):
         read_cuts(tmp_path / "cuts.txt")
 
 
