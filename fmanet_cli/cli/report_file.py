@@ -87,15 +87,19 @@ class ReportFile:
             if not os.path.isdir(path.parent):
                 raise OptionError(f"the folder for {path} does not exist: make it first")
             size_bytes = path.stat().st_size if os.path.lexists(path) else 0
-            if not size_bytes:
-                return
-            text = read_text(path) if size_bytes <= _MOST_BYTES else ""
-        except ValueError:
-            text = ""
+            text = _text_of(path) if 0 < size_bytes <= _MOST_BYTES else ""
         except OSError as error:
             raise VideoWriteError(f"{path} cannot be written: {error.strerror or error}") from error
-        if not is_own(text):
+        if size_bytes and not is_own(text):
             raise OutputExistsError(f"{path} exists and is no report of this command; choose another name")
+
+
+def _text_of(path: Path) -> str:
+    """Nothing for what is no text. Raises OSError."""
+    try:
+        return read_text(path)
+    except ValueError:
+        return ""
 
 
 def json_with(*keys: str) -> IsOwn:
