@@ -8,7 +8,7 @@ import os
 import shutil
 import time
 from collections.abc import Generator, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +18,7 @@ from fmanet_cli.engine.run import no_frame
 from fmanet_cli.engine.schedule import windows_at_once
 from fmanet_cli.restore.journal import is_resumable, kept_frames
 from fmanet_cli.restore.pipeline import BackgroundConsumer, prefetched
-from fmanet_cli.restore.resize import resized
+from fmanet_cli.restore.resize import resize_image
 from fmanet_cli.restore.span_worker import QUEUE_FRAMES, restored_frames
 from fmanet_cli.shots.detector import ShotMarker
 from fmanet_cli.video.frames import Frame, PlanarFrame, VideoInfo
@@ -245,9 +245,8 @@ def _measure(
         contextlib.closing(prefetched(ShotMarker("auto").mark(reader), QUEUE_FRAMES)) as frames,
     ):
         if restorer is None:
-            enlarged = resized(frames, plan.height, plan.width)
-            for frame in itertools.islice(enlarged, ENOUGH_FRAMES):
-                meter.write(frame)
+            for frame in itertools.islice(frames, ENOUGH_FRAMES):
+                meter.write(replace(frame, image=resize_image(frame.image, plan.height, plan.width)))
                 if time.perf_counter() - began > most_seconds:
                     break
         else:
