@@ -127,3 +127,13 @@ def write_frames(tmp_path: Path) -> Callable[..., Path]:
         return tmp_path / folder
 
     return write
+
+
+@pytest.fixture
+def weights(tmp_path: Path, tiny_model: FMANet) -> Path:
+    """`tiny_model` in a file."""
+    from fmanet_cli.weights.checkpoint import CheckpointMetadata, save_checkpoint
+
+    path = tmp_path / "tiny.safetensors"
+    save_checkpoint(path, tiny_model, metadata=CheckpointMetadata(licence="MIT", source="random, for tests"))
+    return path

@@ -12,18 +12,9 @@ from click.testing import CliRunner, Result
 
 from fmanet_cli.cli.main import main
 from fmanet_cli.engine.fast.network import StreamingRunner
-from fmanet_cli.model.fmanet import FMANet
 from fmanet_cli.video.read.reader import VideoReader
-from fmanet_cli.weights.checkpoint import CheckpointMetadata, save_checkpoint
 
 MakeClip = Callable[..., Path]
-
-
-@pytest.fixture
-def weights(tmp_path: Path, tiny_model: FMANet) -> str:
-    path = tmp_path / "tiny.safetensors"
-    save_checkpoint(path, tiny_model, metadata=CheckpointMetadata(licence="MIT", source="random, for tests"))
-    return str(path)
 
 
 def fmanet(*words: object) -> Result:
@@ -35,7 +26,7 @@ def count_frames(path: Path) -> int:
         return sum(1 for _ in reader)
 
 
-def test_one_file(make_clip: MakeClip, tmp_path: Path, weights: str) -> None:
+def test_one_file(make_clip: MakeClip, tmp_path: Path, weights: Path) -> None:
     target = tmp_path / "sharp.mp4"
     result = fmanet("restore", make_clip(count=4), "-o", target, "--model", weights, "--precision", "fp32")
     assert result.exit_code == 0, result.output
@@ -45,7 +36,7 @@ def test_one_file(make_clip: MakeClip, tmp_path: Path, weights: str) -> None:
     assert result.stdout == ""
 
 
-def test_a_list_of_cuts(make_clip: MakeClip, tmp_path: Path, weights: str) -> None:
+def test_a_list_of_cuts(make_clip: MakeClip, tmp_path: Path, weights: Path) -> None:
     cuts = tmp_path / "cuts.txt"
     cuts.write_text("1\n3\n")
     words = ["restore", make_clip(count=4), "-o", tmp_path / "sharp.mp4", "--model", weights]
@@ -63,19 +54,19 @@ def test_a_list_of_cuts(make_clip: MakeClip, tmp_path: Path, weights: str) -> No
     assert "cuts.txt belong to one video, got 2" in result.stderr
 
 
-def test_a_path_alone_means_restore_beside_the_input(make_clip: MakeClip, tmp_path: Path, weights: str) -> None:
+def test_a_path_alone_means_restore_beside_the_input(make_clip: MakeClip, tmp_path: Path, weights: Path) -> None:
     result = fmanet(make_clip(count=2), "--model", weights, "-q")
     assert result.exit_code == 0, result.output
     assert count_frames(tmp_path / "clip_fmanet.mp4") == 2
     assert result.stderr == ""
 
 
-def test_underscores_are_taken_for_hyphens(make_clip: MakeClip, tmp_path: Path, weights: str) -> None:
+def test_underscores_are_taken_for_hyphens(make_clip: MakeClip, tmp_path: Path, weights: Path) -> None:
     result = fmanet("restore", make_clip(count=1), "-o", tmp_path / "o.mp4", "--model", weights, "--tile_overlap", 8)
     assert result.exit_code == 0, result.output
 
 
-def test_several_files_into_a_folder(make_clip: MakeClip, tmp_path: Path, weights: str) -> None:
+def test_several_files_into_a_folder(make_clip: MakeClip, tmp_path: Path, weights: Path) -> None:
     clips = [make_clip(f"in/{name}.mp4", count=1) for name in "ab"]
     broken = tmp_path / "in/c.mp4"
     broken.write_text("no video")
@@ -85,7 +76,7 @@ def test_several_files_into_a_folder(make_clip: MakeClip, tmp_path: Path, weight
     assert "failed" in result.stderr
 
 
-def test_an_output_without_a_suffix_is_said_to_be_a_folder(make_clip: MakeClip, tmp_path: Path, weights: str) -> None:
+def test_an_output_without_a_suffix_is_said_to_be_a_folder(make_clip: MakeClip, tmp_path: Path, weights: Path) -> None:
     clip = make_clip(count=1, height=16, width=16)
     result = fmanet("restore", clip, "-o", tmp_path / "out", "--model", weights, "--precision", "fp32")
     assert result.exit_code == 0, result.output
@@ -98,7 +89,7 @@ def test_an_output_without_a_suffix_is_said_to_be_a_folder(make_clip: MakeClip, 
 
 
 def test_without_a_terminal_a_line_a_minute(
-    make_clip: MakeClip, tmp_path: Path, weights: str, monkeypatch: pytest.MonkeyPatch
+    make_clip: MakeClip, tmp_path: Path, weights: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clip = make_clip(count=5, height=16, width=16)
     words = ["restore", clip, "-o", tmp_path / "a.mp4", "-y", "--model", weights, "--precision", "fp32"]
@@ -118,7 +109,9 @@ def test_without_a_terminal_a_line_a_minute(
     assert lines("--quiet") == []
 
 
-def test_verbose_says_tiles_memory_seconds_a_stage_and_shots(make_clip: MakeClip, tmp_path: Path, weights: str) -> None:
+def test_verbose_says_tiles_memory_seconds_a_stage_and_shots(
+    make_clip: MakeClip, tmp_path: Path, weights: Path
+) -> None:
     clip = make_clip(count=3, height=40, width=48)
     words = ["restore", clip, "-o", tmp_path / "a.mp4", "-y", "--model", weights, "--precision", "fp32"]
     result = fmanet(*words, "-v", "--tile", "32")
@@ -135,7 +128,7 @@ def test_verbose_says_tiles_memory_seconds_a_stage_and_shots(make_clip: MakeClip
 
 
 def test_batch_exits_1_when_one_failed_and_0_when_all_are_done(
-    make_clip: MakeClip, tmp_path: Path, weights: str
+    make_clip: MakeClip, tmp_path: Path, weights: Path
 ) -> None:
     make_clip("in/a.mp4", count=1)
     (tmp_path / "in/b.mp4").write_text("no video")
@@ -150,7 +143,7 @@ def test_batch_exits_1_when_one_failed_and_0_when_all_are_done(
     "name", ["x" * 300, "x" * 5000, "~nobody-of-this-name/" + "x" * 300], ids=["long", "longer", "below"]
 )
 def test_a_batch_into_a_folder_whose_name_is_too_long(
-    name: str, make_clip: MakeClip, tmp_path: Path, weights: str
+    name: str, make_clip: MakeClip, tmp_path: Path, weights: Path
 ) -> None:
     make_clip("in/a.mp4", count=1)
     result = fmanet("batch", tmp_path / "in", "-o", tmp_path / name, "--model", weights)
@@ -187,7 +180,7 @@ def test_bad_words_get_one_line_and_their_exit_code(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["clip.mp4"]
 
 
-def test_missing_and_unreadable_inputs_exit_3(tmp_path: Path, weights: str) -> None:
+def test_missing_and_unreadable_inputs_exit_3(tmp_path: Path, weights: Path) -> None:
     (tmp_path / "empty.mp4").touch()
     for name in ("missing.mp4", "empty.mp4"):
         result = fmanet("restore", tmp_path / name, "-o", tmp_path / "o.mp4", "--model", weights)
@@ -197,7 +190,7 @@ def test_missing_and_unreadable_inputs_exit_3(tmp_path: Path, weights: str) -> N
 
 
 def test_ctrl_c_says_how_to_go_on(
-    make_clip: MakeClip, tmp_path: Path, weights: str, monkeypatch: pytest.MonkeyPatch
+    make_clip: MakeClip, tmp_path: Path, weights: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     words = ["restore", make_clip(count=20), "-o", tmp_path / "sharp.mp4", "--model", weights, "--precision", "fp32"]
     window, calls = StreamingRunner.window, []

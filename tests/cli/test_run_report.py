@@ -21,13 +21,6 @@ MakeClip = Callable[..., Path]
 
 
 @pytest.fixture
-def weights(tmp_path: Path, tiny_model: FMANet) -> Path:
-    path = tmp_path / "tiny.safetensors"
-    save_checkpoint(path, tiny_model, metadata=CheckpointMetadata(licence="MIT", source="random, for tests"))
-    return path
-
-
-@pytest.fixture
 def reported(make_clip: MakeClip, tmp_path: Path, weights: Path) -> dict[str, Any]:
     words = ("-o", tmp_path / "out.mp4", "--model", weights, "--precision", "fp32", "--crf", 21, "-e", "tune=film")
     more = ("--scale", 2, "--strength", 0.75, "--report", tmp_path / "run.json")

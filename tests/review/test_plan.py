@@ -10,17 +10,8 @@ from click.testing import CliRunner, Result
 
 from fmanet_cli.cli import plan as plan_command
 from fmanet_cli.cli.main import main
-from fmanet_cli.model.fmanet import FMANet
 from fmanet_cli.review.meters import PictureMeters
 from fmanet_cli.review.verdict import FilmMeters, film_meters, judge
-from fmanet_cli.weights.checkpoint import CheckpointMetadata, save_checkpoint
-
-
-@pytest.fixture
-def weights(tmp_path: Path, tiny_model: FMANet) -> Path:
-    path = tmp_path / "tiny.safetensors"
-    save_checkpoint(path, tiny_model, metadata=CheckpointMetadata(licence="MIT", source="random"))
-    return path
 
 
 def fmanet(*words: object) -> Result:

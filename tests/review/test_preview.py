@@ -28,7 +28,6 @@ from fmanet_cli.video.pixels.colour import Colour
 from fmanet_cli.video.read.images import read_image
 from fmanet_cli.video.read.reader import VideoReader
 from fmanet_cli.video.write.writer import VideoWriter
-from fmanet_cli.weights.checkpoint import CheckpointMetadata, save_checkpoint
 from support.dead_leaves import dead_leaves, line_of_blur
 
 BLURRED, CUT, COUNT = 13, 10, 20
@@ -56,13 +55,6 @@ def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with VideoWriter(path, like=like, scale=1) as writer:
         for number, image in enumerate(pictures()):
             writer.write(Frame(image, pts=number, time_base=Fraction(1, 10), duration=1))
-    return path
-
-
-@pytest.fixture
-def weights(tmp_path: Path, tiny_model: FMANet) -> Path:
-    path = tmp_path / "tiny.safetensors"
-    save_checkpoint(path, tiny_model, metadata=CheckpointMetadata(licence="MIT", source="random"))
     return path
 
 
