@@ -59,6 +59,18 @@ class Reused:
         return self._kept[number]
 
 
+class EveryNth:
+    """The batches of one of ``count`` processes that share the batches of ``source``; no two make the same windows."""
+
+    def __init__(self, source: WindowSource, number: int, count: int) -> None:
+        self.source, self.number, self.count = source, number, count
+
+    def batch(self, index: int) -> WindowBatch:
+        """Batch ``index`` of this process."""
+        place = index * self.count + self.number
+        return self.source.batch(spread(place, getattr(self.source, "times", 1), self.count))
+
+
 def prefetch(source: WindowSource, *, start: int, ahead: int = 4, workers: int = 1) -> Iterator[WindowBatch]:
     """Yield batch after batch from number ``start`` on, made by background processes (``ahead`` = 0: in this one).
 

@@ -167,8 +167,8 @@ def build_source(session: Session) -> WindowSource:
         source = PhotoWindows(library, photos, seed=seed, texts=texts)
     uses = math.gcd(recipe.window_uses, count)
     if uses > 1:
-        loaders = session.run.loaders
-        spacing = loaders * max(1, math.ceil(max(2, _WINDOWS_BETWEEN_USES // count) / loaders))
+        makers = session.run.loaders * session.processes
+        spacing = makers * math.ceil(max(2, _WINDOWS_BETWEEN_USES // count) / makers)
         return Reused(source, times=uses, spacing=spacing, seed=seed)
     return source
 

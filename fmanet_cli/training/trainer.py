@@ -17,7 +17,7 @@ from fmanet_cli.training.averages import Averages
 from fmanet_cli.training.broken_steps import BrokenSteps
 from fmanet_cli.training.compiling import CheckedStep, avoid_wrong_code
 from fmanet_cli.training.losses import DegradationLoss, RestorationLoss, degradation_loss, restoration_loss
-from fmanet_cli.training.prefetch import prefetch
+from fmanet_cli.training.prefetch import EveryNth, prefetch
 from fmanet_cli.training.recipes import Recipe, Stage
 from fmanet_cli.training.replicas import average_gradients, replica
 from fmanet_cli.training.run_options import RunOptions
@@ -184,7 +184,7 @@ class Trainer:
 
     def _batches(self) -> Iterator[WindowBatch]:
         number, count = replica()
-        source = self.source if count == 1 else _EveryNth(self.source, number, count)
+        source = self.source if count == 1 else EveryNth(self.source, number, count)
         options = self.options
         return prefetch(source, start=self._batch, ahead=options.prefetched_batches, workers=options.loaders)
 
@@ -259,13 +259,3 @@ class Trainer:
 
 def _notes(checked: CheckedStep | None) -> tuple[str, ...]:
     return checked.take_notes() if checked else ()
-
-
-class _EveryNth:
-    """The batches of one of several processes (a ``WindowSource``)."""
-
-    def __init__(self, source: WindowSource, number: int, count: int) -> None:
-        self.source, self.number, self.count = source, number, count
-
-    def batch(self, index: int) -> WindowBatch:
-        return self.source.batch(index * self.count + self.number)

@@ -7,7 +7,7 @@ import itertools
 import torch
 
 from fmanet_cli.model.filtering import backward_warp
-from fmanet_cli.training.prefetch import Reused, prefetch, spread
+from fmanet_cli.training.prefetch import EveryNth, Reused, prefetch, spread
 from fmanet_cli.training.windows import WindowBatch, downscale_window
 from tests.training.conftest import SimpleWindows
 
@@ -36,6 +36,14 @@ def test_every_window_is_shown_as_often_as_asked():
     whole = [shown.count(number) for number in range(12, 60)]
     assert whole == [2] * 48
     assert source.made < 25
+
+
+def test_processes_share_the_making_of_windows_that_are_shown_again():
+    sources = [CountingWindows() for _ in range(2)]
+    shares = [EveryNth(Reused(source, times=4, spacing=4), number, 2) for number, source in enumerate(sources)]
+    shown = [int(n) for index in range(64) for share in shares for n in share.batch(index).blurry[:, 0, 0, 0, 0]]
+    assert [shown.count(number) for number in range(48, 120)] == [4] * 72
+    assert [source.made for source in sources] == [22, 22]
 
 
 def test_reuse_depends_on_the_number_alone():
