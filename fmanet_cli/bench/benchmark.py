@@ -117,7 +117,7 @@ class Benchmark:
     """Measures every size in turn; `run` yields the progress and leaves the `report`."""
 
     def __init__(self, settings: BenchSettings) -> None:
-        """Raises DeviceError for a device that is missing or cannot do this, WeightsError for missing weights."""
+        """Raise DeviceError for a device that is missing or cannot do this, WeightsError for missing weights."""
         self.report: BenchReport | None = None
         """Set when the run has ended well."""
         device = choose_device(settings.device)
@@ -136,10 +136,10 @@ class Benchmark:
         self._sizes = tuple(dict.fromkeys(settings.sizes or DEFAULT_SIZES[kind]))
 
     def run(self) -> Iterator[BenchProgress]:
-        """Yields before every part.
+        """Yield before every part.
 
         Raises:
-            DeviceError: whole pictures of a size do not fit into memory.
+            DeviceError: whole frames of a size do not fit into memory.
         """
         subject, began = self._subject, time.strftime("%Y-%m-%dT%H:%M:%S%z")
         done, total = 1, 1 + len(self._sizes) * SizeBench.parts(subject)

@@ -15,7 +15,7 @@ from fmanet_cli.engine.device import DTYPES, Precision, exact_float32
 CHANNELS = 90
 """As wide as the paper's network."""
 
-_PICTURE = {"cuda": (4, 360, 640), "mps": (1, 360, 640), "cpu": (1, 180, 320)}
+_IMAGE = {"cuda": (4, 360, 640), "mps": (1, 360, 640), "cpu": (1, 180, 320)}
 """Batch, height, width of the convolution; enough to keep the device busy."""
 
 _MATRIX_SIDE = {"cuda": 8192, "mps": 2048, "cpu": 1024}
@@ -38,15 +38,15 @@ class MatrixPeak:
 
 
 def measure_matrix_peak(device: torch.device, precision: Precision) -> MatrixPeak:
-    """Times a plain convolution and a plain matrix product in this precision."""
+    """Time a plain convolution and a plain matrix product in this precision."""
     dtype = DTYPES[precision]
-    batch, height, width = _PICTURE[device.type]
-    picture = torch.rand(batch, CHANNELS, height, width, device=device).to(dtype, memory_format=torch.channels_last)
+    batch, height, width = _IMAGE[device.type]
+    image = torch.rand(batch, CHANNELS, height, width, device=device).to(dtype, memory_format=torch.channels_last)
     weight = torch.rand(CHANNELS, CHANNELS, 3, 3, device=device).to(dtype, memory_format=torch.channels_last)
     side = _MATRIX_SIDE[device.type]
     left, right = (torch.rand(side, side, device=device).to(dtype) for _ in range(2))
     with exact_float32(device, precision):
-        convolution = _best_seconds(lambda: F.conv2d(picture, weight, padding=1), device)
+        convolution = _best_seconds(lambda: F.conv2d(image, weight, padding=1), device)
         product = _best_seconds(lambda: left @ right, device)
     return MatrixPeak(batch * height * width * CHANNELS**2 * 9 / convolution, side**3 / product)
 
@@ -65,7 +65,7 @@ def _best_seconds(compute: Callable[[], Tensor], device: torch.device) -> float:
 
 
 def synchronize(device: torch.device) -> None:
-    """Waits until the device has done what it was given."""
+    """Wait until the device has done what it was given."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     elif device.type == "mps":

@@ -55,7 +55,7 @@ class ProbeResult:
     """What became of it."""
 
     fits: bool
-    """Whether whole pictures could be computed."""
+    """Whether whole frames could be computed."""
     peak_memory_bytes: int | None
     """CPU: growth of the resident memory from the loaded weights to the peak. CUDA: most bytes in tensors, weights
     included. None where it did not fit or the system does not tell."""
@@ -64,7 +64,7 @@ class ProbeResult:
 
 
 def probe_memory(request: ProbeRequest) -> ProbeResult:
-    """Runs the request in a fresh process, so that nothing else counts.
+    """Run the request in a fresh process, so that nothing else counts.
 
     Raises:
         DeviceError: the process failed for another reason than memory.
@@ -80,7 +80,7 @@ def probe_memory(request: ProbeRequest) -> ProbeResult:
 
 
 def run_probe(request: ProbeRequest) -> ProbeResult:
-    """Restores a few frames as a run does, and reads the peak; for a process that does nothing else."""
+    """Restore a few frames as a run does, and read the peak; for a process that does nothing else."""
     torch.set_num_threads(request.threads)
     model = load_model(request.model)
     on_cpu = request.device == "cpu"
@@ -110,7 +110,7 @@ def run_probe(request: ProbeRequest) -> ProbeResult:
 
 
 def _restores_whole(restorer: Restorer, height: int, width: int) -> bool:
-    """Whether a few whole pictures, not tiles, were restored."""
+    """Whether a few whole frames, not tiles, were restored."""
     config = restorer.model.config
     frames = synthetic_frames(height, width, count=config.num_frames + _WINDOWS)
     run = restorer.start(height, width)
@@ -148,7 +148,7 @@ def _status_bytes(field: str) -> int:
 
 
 def main() -> None:
-    """Runs the request of the command line and writes the result as JSON on standard output."""
+    """Run the request of the command line and write the result as JSON on standard output."""
     # When memory runs out, the system should end this process, and not the one that waits for its figures or any other.
     with contextlib.suppress(OSError):
         _OUT_OF_MEMORY_SCORE.write_text("1000")

@@ -129,7 +129,7 @@ class SizeBench:
         return 5 + subject.paired + 2 * subject.frames
 
     def run(self) -> Iterator[str]:
-        """Raises DeviceError where whole pictures do not fit into memory."""
+        """Raise DeviceError where whole frames do not fit into memory."""
         yield "memory"
         self._memory = self._probe("streaming", self._subject.precision, compiled=self._subject.compiled)
         if not self._memory.fits:
@@ -147,7 +147,7 @@ class SizeBench:
 
     def _too_large(self) -> DeviceError:
         return DeviceError(
-            f"whole pictures of {self._width}x{self._height} do not fit into the memory of {self._subject.device}; "
+            f"whole frames of {self._width}x{self._height} do not fit into the memory of {self._subject.device}; "
             "leave this size out"
         )
 
@@ -191,7 +191,7 @@ class SizeBench:
         plane_format: PlaneFormat | None,
         restored: list[ImageOrPlanes],
     ) -> Iterator[str]:
-        """Times the network step by step, the plain one in turn with it; keeps a few pictures in `restored`."""
+        """Time the network step by step, the plain one in turn with it; keep a few frames in `restored`."""
         yield "first step"
         ours, reference = ModelSteps(restorer, images, plane_format=plane_format), self._reference_steps(images)
         self._macs = _warm_up(ours, restorer.device)
@@ -200,9 +200,9 @@ class SizeBench:
         for index in range(self._subject.frames):
             yield f"step {index + 1} of {self._subject.frames}"
             self._steps.append(ours.step())
-            assert ours.picture is not None
+            assert ours.image is not None
             if len(restored) < _KEPT_IMAGES:
-                restored.append(ours.picture)
+                restored.append(ours.image)
             spent = sum(pair.reference_seconds for pair in self._pairs)
             if reference is not None and (len(self._pairs) < LEAST_PAIRS or spent < _REFERENCE_SECONDS):
                 self._pairs.append(_pair(ours, reference))
@@ -226,7 +226,7 @@ class SizeBench:
     def _run_whole(self, clip: Path, target: Path, restorer: Restorer) -> Iterator[str]:
         """From file to file, as `fmanet restore` does it.
 
-        The finished file is not held against its source: pictures of a network that was never trained are not alike.
+        The finished file is not held against its source: frames of a network that was never trained are not alike.
         """
         target.unlink()
         job = RestoreJob(clip, target, restorer, settings=RestoreSettings(verify=False))
@@ -286,7 +286,7 @@ class _Pair:
 
 
 def _pair(ours: ModelSteps, reference: ModelSteps) -> _Pair:
-    """Steps the plain network after ours and compares."""
+    """Step the plain network after ours and compare."""
     reference_seconds = reference.step().model
     assert ours.restored is not None
     assert reference.restored is not None

@@ -67,7 +67,7 @@ class OperationCounter(TorchDispatchMode):
     def __torch_dispatch__(
         self, func: Any, types: Sequence[type], args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
-        """Runs one operation and notes it; operations made of others are taken apart first."""
+        """Run one operation and note it; operations made of others are taken apart first."""
         kwargs = dict(kwargs or {})
         with self:
             # In inference mode conv2d and matmul arrive whole.
@@ -110,7 +110,7 @@ def _bytes(tensor: Tensor) -> int:
 def count_operations(
     model: FMANet, height: int, width: int, *, precision: Precision = "fp16", windows: int = 1
 ) -> OperationCounts:
-    """Counts one frame as a CUDA device with Triton would compute it, without a device and without values.
+    """Count one frame as a CUDA device with Triton would compute it, without a device and without values.
 
     Args:
         model: the network; its values do not matter.

@@ -56,7 +56,7 @@ class StageSeconds(StepSeconds):
 
 
 class ModelSteps:
-    """Steps a network through a few images over and over, whole pictures only.
+    """Steps a network through a few images over and over, whole frames only.
 
     Nothing is mended here: where memory does not suffice, torch's exception comes through.
     """
@@ -73,7 +73,7 @@ class ModelSteps:
             self._states.append(restorer.runner.frame_state(restorer.upload(next(self._images))))
         self.restored: Tensor | None = None
         """(3, 4H, 4W) of the last step, on the device, not clamped."""
-        self.picture: ImageOrPlanes | None = None
+        self.image: ImageOrPlanes | None = None
         """Of the last step: planes, or (4H, 4W, 3) RGB."""
 
     def step(self) -> StepSeconds:
@@ -81,7 +81,7 @@ class ModelSteps:
         return self._step(self._restorer.runner)
 
     def _step(self, runner: WindowRunner) -> StepSeconds:
-        self.restored = self.picture = None
+        self.restored = self.image = None
         self._states.popleft()
         image = next(self._images)
         marks = [self._now()]
@@ -92,9 +92,9 @@ class ModelSteps:
         self.restored = runner.window(list(self._states))
         marks.append(self._now())
         if self._plane_format is None:
-            self.picture = self._restorer.download(self.restored)
+            self.image = self._restorer.download(self.restored)
         else:
-            self.picture = self._restorer.download_planes(self.restored, self._plane_format)
+            self.image = self._restorer.download_planes(self.restored, self._plane_format)
         marks.append(self._now())
         upload, frame_features, window, download = (after - before for before, after in itertools.pairwise(marks))
         return StepSeconds(upload=upload, frame_features=frame_features, window=window, download=download)
@@ -155,22 +155,22 @@ def timed_stream(restorer: Restorer, frames: Sequence[Frame], plane_format: Plan
     return (time.perf_counter() - began) / count
 
 
-def timed_encode(path: Path, pictures: Sequence[ImageOrPlanes], *, like: VideoInfo, scale: int, count: int) -> float:
-    """Seconds per frame of writing `count` frames of restored pictures, given in turn."""
+def timed_encode(path: Path, images: Sequence[ImageOrPlanes], *, like: VideoInfo, scale: int, count: int) -> float:
+    """Seconds per frame of writing `count` restored frames, whose images are given in turn."""
     began = time.perf_counter()
     with VideoWriter(path, like=like, scale=scale, overwrite=True) as writer:
-        for frame in _as_frames(itertools.islice(itertools.cycle(pictures), count), like):
+        for frame in _as_frames(itertools.islice(itertools.cycle(images), count), like):
             writer.write(frame)
     return (time.perf_counter() - began) / count
 
 
-def _as_frames(pictures: Iterable[ImageOrPlanes], like: VideoInfo) -> Iterator[Frame | PlanarFrame]:
+def _as_frames(images: Iterable[ImageOrPlanes], like: VideoInfo) -> Iterator[Frame | PlanarFrame]:
     duration = round(1 / like.frame_rate / like.time_base)
-    for index, picture in enumerate(pictures):
-        if isinstance(picture, np.ndarray):
-            yield Frame(picture, index * duration, like.time_base, duration)
+    for index, image in enumerate(images):
+        if isinstance(image, np.ndarray):
+            yield Frame(image, index * duration, like.time_base, duration)
         else:
-            yield PlanarFrame(picture, index * duration, like.time_base, duration)
+            yield PlanarFrame(image, index * duration, like.time_base, duration)
 
 
 def difference(ours: Tensor, reference: Tensor) -> tuple[float, float]:

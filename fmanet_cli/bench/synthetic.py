@@ -20,10 +20,10 @@ _TEXTURE = 0.15
 
 
 def synthetic_frames(height: int, width: int, *, count: int) -> Iterator[Frame]:
-    """`count` frames at 25 a second: smoothed noise over waves, moving across the picture.
+    """`count` frames at 25 a second: smoothed noise over waves, moving across the frame.
 
     Raises:
-        ValueError: the picture has no pixels or there is no frame.
+        ValueError: a frame has no pixels or there is no frame.
     """
     if min(height, width, count) < 1:
         raise ValueError(f"a clip needs at least one frame of 1x1, got {count} of {width}x{height}")
@@ -31,13 +31,13 @@ def synthetic_frames(height: int, width: int, *, count: int) -> Iterator[Frame]:
     waves = [0.5 + 0.25 * np.sin(rows / (9 + index) + columns / (15 - 2 * index)) for index in range(3)]
     noise = np.random.default_rng(0).normal(0, _TEXTURE, (height, width)).astype(np.float32)
     smooth = (noise + np.roll(noise, 1, 0) + np.roll(noise, 1, 1)) / 2
-    picture = np.clip(np.stack(waves, axis=2) + smooth[..., None], 0, 1).astype(np.float32)
+    image = np.clip(np.stack(waves, axis=2) + smooth[..., None], 0, 1).astype(np.float32)
     for index in range(count):
-        yield Frame(np.roll(picture, [index * step for step in _MOTION], (0, 1)), index, _TIME_BASE, 1)
+        yield Frame(np.roll(image, [index * step for step in _MOTION], (0, 1)), index, _TIME_BASE, 1)
 
 
 def write_synthetic_clip(path: Path, *, height: int, width: int, count: int) -> VideoInfo:
-    """Encodes `synthetic_frames` into a new file; what a video's facts are, for writing like it."""
+    """Encode `synthetic_frames` into a new file; return the facts of a video, for writing like it."""
     info = VideoInfo(
         path="",
         height=height,

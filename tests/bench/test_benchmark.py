@@ -135,14 +135,14 @@ def test_running_out_of_memory_later_is_said_alike(monkeypatch):
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     monkeypatch.setattr(bench_size, "ModelSteps", too_large)
-    with pytest.raises(DeviceError, match="whole pictures of 48x32 do not fit"):
+    with pytest.raises(DeviceError, match="whole frames of 48x32 do not fit"):
         report_of(Benchmark(settings()))
 
 
 @pytest.mark.usefixtures("quick")
 def test_a_size_that_does_not_fit_is_refused(monkeypatch):
     monkeypatch.setattr(bench_size, "probe_memory", lambda _: DOES_NOT_FIT)
-    with pytest.raises(DeviceError, match="whole pictures of 48x32 do not fit into the memory of cpu; leave this"):
+    with pytest.raises(DeviceError, match="whole frames of 48x32 do not fit into the memory of cpu; leave this"):
         report_of(Benchmark(settings()))
 
 
@@ -238,8 +238,8 @@ def test_a_step_ends_with_what_the_encoder_takes(tmp_path):
     restorer = Restorer(load_model("random:lite"), device="cpu", precision="fp32", tile=0)
     steps = ModelSteps(restorer, [frame.image], plane_format=plane_format)
     steps.step()
-    assert [plane.shape for plane in steps.picture] == [(96, 128), (48, 64), (48, 64)]
-    assert timed_encode(tmp_path / "out.mp4", [steps.picture], like=like, scale=4, count=3) > 0
+    assert [plane.shape for plane in steps.image] == [(96, 128), (48, 64), (48, 64)]
+    assert timed_encode(tmp_path / "out.mp4", [steps.image], like=like, scale=4, count=3) > 0
     with VideoReader(tmp_path / "out.mp4") as reader:
         assert len(list(reader)) == 3
 

@@ -103,7 +103,7 @@ def test_a_process_that_hangs_ends_with_all_that_it_began(tmp_path: Path) -> Non
 
 @pytest.fixture
 def ended(monkeypatch: pytest.MonkeyPatch) -> Callable[[Ended], None]:
-    """Puts a function in place of the processes: what each step wrote, and how it ended."""
+    """Put a function in place of the processes: what each step wrote, and how it ended."""
 
     def use(process: Ended) -> None:
         def run(command: Sequence[str], log: TextIO, *, seconds: float) -> str:
@@ -251,7 +251,7 @@ def test_a_way_that_computes_wrongly_is_named(
     assert "needs a GPU" in trial("fp16")["left out"]
     window = self_check.StreamingRunner.window
     monkeypatch.setattr(self_check.StreamingRunner, "window", lambda self, states: window(self, states) + next(offsets))
-    # The CPU's own picture first, then what is tried: the recorded ways compute it several times.
+    # The CPU's own frame first, then what is tried: the recorded ways compute it several times.
     offsets = iter([0.0, *[0.2] * 9])
     found = trial("fp32")
     assert (found["decibels"] < 20, found["wrong"]) == (True, "below 40 dB")

@@ -12,14 +12,14 @@ from fmanet_cli.bench import matrix_peak
 from fmanet_cli.bench.matrix_peak import MatrixPeak, measure_matrix_peak
 from fmanet_cli.bench.multiply_adds import count_multiply_adds
 
-PICTURE = torch.ones(1, 4, 8, 9)
+IMAGE = torch.ones(1, 4, 8, 9)
 MATRIX = torch.ones(3, 4)
 
 CASES = {
-    "convolution": (lambda: F.conv2d(PICTURE, torch.ones(6, 4, 3, 3), padding=1), 8 * 9 * 6 * 4 * 9),
-    "groups": (lambda: F.conv2d(PICTURE, torch.ones(6, 2, 3, 3), padding=1, groups=2), 8 * 9 * 6 * 2 * 9),
-    "stride": (lambda: F.conv2d(PICTURE, torch.ones(6, 4, 1, 1), stride=2), 4 * 5 * 6 * 4),
-    "transposed": (lambda: F.conv_transpose2d(PICTURE, torch.ones(4, 6, 2, 2), stride=2), 8 * 9 * 4 * 6 * 4),
+    "convolution": (lambda: F.conv2d(IMAGE, torch.ones(6, 4, 3, 3), padding=1), 8 * 9 * 6 * 4 * 9),
+    "groups": (lambda: F.conv2d(IMAGE, torch.ones(6, 2, 3, 3), padding=1, groups=2), 8 * 9 * 6 * 2 * 9),
+    "stride": (lambda: F.conv2d(IMAGE, torch.ones(6, 4, 1, 1), stride=2), 4 * 5 * 6 * 4),
+    "transposed": (lambda: F.conv_transpose2d(IMAGE, torch.ones(4, 6, 2, 2), stride=2), 8 * 9 * 4 * 6 * 4),
     "three dimensions": (lambda: F.conv3d(torch.ones(1, 3, 5, 8, 9), torch.ones(2, 3, 3, 1, 1)), 3 * 8 * 9 * 2 * 9),
     "matrix": (lambda: MATRIX @ MATRIX.t(), 3 * 4 * 3),
     "added in place": (lambda: torch.ones(3, 3).addmm_(MATRIX, MATRIX.t()), 3 * 4 * 3),
@@ -45,8 +45,8 @@ def test_multiply_adds_of_one_operation(name, inference):
 def test_counting_leaves_results_alone_and_ends():
     results = []
     weight = torch.randn(5, 4, 3, 3)
-    count_multiply_adds(lambda: results.append(F.conv2d(PICTURE, weight)))
-    torch.testing.assert_close(results[0], F.conv2d(PICTURE, weight))
+    count_multiply_adds(lambda: results.append(F.conv2d(IMAGE, weight)))
+    torch.testing.assert_close(results[0], F.conv2d(IMAGE, weight))
     assert count_multiply_adds(lambda: None) == 0
 
 

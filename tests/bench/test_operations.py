@@ -14,22 +14,22 @@ META = torch.device("meta")
 
 
 def test_work_is_counted_and_views_are_not() -> None:
-    picture = torch.empty(1, 4, 5, 6, device=META, dtype=torch.float16, memory_format=torch.channels_last)
+    image = torch.empty(1, 4, 5, 6, device=META, dtype=torch.float16, memory_format=torch.channels_last)
     with torch.inference_mode(), OperationCounter() as counter:
-        torch.empty_like(picture).permute(0, 2, 3, 1).view(-1, 4)[:3].add_(1)
+        torch.empty_like(image).permute(0, 2, 3, 1).view(-1, 4)[:3].add_(1)
     # Twelve values read and written.
     assert (counter.launches, counter.traffic_bytes) == (1, 2 * 12 * 2)
     with torch.inference_mode(), OperationCounter() as counter:
-        F.conv2d(picture, torch.empty(8, 4, 3, 3, device=META, dtype=torch.float16), padding=1)
+        F.conv2d(image, torch.empty(8, 4, 3, 3, device=META, dtype=torch.float16), padding=1)
     assert (counter.launches, counter.traffic_bytes) == (1, (120 + 8 * 36 + 240) * 2)
 
 
 def test_launches_of_triton_are_counted_among_operations_made_of_others() -> None:
-    picture = torch.empty(1, 4, 5, 6, device=META, dtype=torch.float16, memory_format=torch.channels_last)
+    image = torch.empty(1, 4, 5, 6, device=META, dtype=torch.float16, memory_format=torch.channels_last)
     with torch.inference_mode(), OperationCounter() as counter:
-        F.conv2d(picture, torch.empty(8, 4, 3, 3, device=META, dtype=torch.float16), padding=1)
+        F.conv2d(image, torch.empty(8, 4, 3, 3, device=META, dtype=torch.float16), padding=1)
         before = counter.traffic_bytes
-        assert triton_kernels.is_observed((picture,), (picture,))
+        assert triton_kernels.is_observed((image,), (image,))
     assert (counter.launches, counter.traffic_bytes - before) == (2, 2 * 120 * 2)
     assert triton_kernels.observer is None
 

@@ -15,7 +15,7 @@ Parts = Mapping[str, Callable[[], Any]]
 """What a step does, by name and in order. Each call gives its figures as a mapping, in which `wrong` says what is wrong
 with them, and `left out` why there are none."""
 
-REHEARSED = "a CPU: everything is tried on small pictures, to see that nothing fails for its own reasons"
+REHEARSED = "a CPU: everything is tried on small frames, to see that nothing fails for its own reasons"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,7 +31,7 @@ class Contact:
     small: str
     """The network that every package has."""
     sizes: tuple[tuple[int, int], ...]
-    """(height, width) of small, middle and large pictures."""
+    """(height, width) of small, middle and large frames."""
     frames: tuple[int, ...]
     """How many of them are timed."""
     film_frames: int

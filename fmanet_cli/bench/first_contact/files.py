@@ -38,7 +38,7 @@ def parts(contact: Contact) -> Parts:
 
 
 def _compared(contact: Contact, name: str, source: Path | None) -> dict[str, Any]:
-    # Pictures of a network that was never trained are not alike.
+    # Frames of a network that was never trained are not alike.
     settings = RestoreSettings(
         encoder=EncoderOptions(codec="ffv1"), verify=False, end_seconds=None if source is None else _EXAMPLE_SECONDS
     )

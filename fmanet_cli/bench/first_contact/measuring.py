@@ -52,7 +52,7 @@ class _ComputedAgain:
 
 
 def built(model: FMANet, contact: Contact, *, graphs: bool = False, **options: Any) -> Restorer:
-    """A network for whole pictures.
+    """A network for whole frames.
 
     Args:
         model: the network.
@@ -68,7 +68,7 @@ def built(model: FMANet, contact: Contact, *, graphs: bool = False, **options: A
 
 
 def timed_run(restorer: Restorer, size: tuple[int, int], *, count: int, pass_size: int | None = None) -> dict[str, Any]:
-    """Restores frames in memory as a run does, colours and copies included.
+    """Restore frames in memory as a run does, colours and copies included.
 
     Args:
         restorer: the network.

@@ -1,4 +1,4 @@
-"""What memory pictures take, beside what was planned for them."""
+"""What memory frames take, beside what was planned for them."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def _held(contact: Contact, name: str, size: tuple[int, int]) -> dict[str, Any]:
         "free_bytes": free_memory(device),
     }
     if not measured.fits:
-        return found | {"wrong": "whole pictures do not fit"}
+        return found | {"wrong": "whole frames do not fit"}
     if measured.peak_memory_bytes is None:
         return found | {"left out": "the system does not tell"}
     found["share_of_plan"] = measured.peak_memory_bytes / planned
@@ -45,7 +45,7 @@ def _held(contact: Contact, name: str, size: tuple[int, int]) -> dict[str, Any]:
 
 
 def probed(contact: Contact, name: str, size: tuple[int, int]) -> ProbeResult:
-    """What a fresh process takes for whole pictures of (height, width)."""
+    """What a fresh process takes for whole frames of (height, width)."""
     return probe_memory(
         ProbeRequest(
             model=name,

@@ -51,7 +51,7 @@ class FirstContact:
         self._found: list[StepFindings] = []
 
     def run(self) -> Iterator[StepFindings]:
-        """Yields after each step.
+        """Yield after each step.
 
         Raises:
             FmanetError: the device cannot be had; nothing else stops it.

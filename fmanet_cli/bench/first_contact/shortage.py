@@ -1,4 +1,4 @@
-"""Less memory than a picture needs: every run has to end well, in tiles, or in one line."""
+"""Less memory than a frame needs: every run has to end well, in tiles, or in one line."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def _short(contact: Contact, size: tuple[int, int], allowed: int) -> dict[str, A
 def _restored(model: FMANet, contact: Contact, frames: list[Any]) -> dict[str, Any]:
     restorer = Restorer(model, device=str(contact.device), precision=contact.precision, tile=0, compiled="off")
     run = restorer.start(*frames[0].size)
-    # `tile=0` asks for whole pictures, so that memory has to run out before tiles are taken.
+    # `tile=0` asks for whole frames, so that memory has to run out before tiles are taken.
     count = sum(1 for _ in run.restore(frames))
     found = {"frames": count, "tile": run.tiling.size, "said": "; ".join(run.warnings)}
     return found | ({"wrong": f"{count} frames of {len(frames)}"} if count != len(frames) else {})

@@ -13,7 +13,7 @@ from fmanet_cli.weights.checkpoint import load_model
 
 
 def parts(contact: Contact) -> Parts:
-    """See `Parts`; small pictures first, which need least."""
+    """See `Parts`; small frames first, which need least."""
     found: dict[str, Any] = {}
     for size, count in zip(contact.sizes, contact.frames, strict=True):
         found[f"{contact.wide} {size_text(size)}"] = functools.partial(_benched, contact, size, count)

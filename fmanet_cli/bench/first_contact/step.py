@@ -49,7 +49,7 @@ class Findings:
 
 
 def run_parts(parts: Mapping[str, Callable[[], Any]], findings: Findings, *, until: float) -> None:
-    """Calls each part that begins in time; one that fails stops no other.
+    """Call each part that begins in time; one that fails stops no other.
 
     Args:
         parts: by name, in order.
@@ -91,7 +91,7 @@ def plain(value: Any) -> Any:
 
 
 def main() -> None:
-    """Runs the request of the command line."""
+    """Run the request of the command line."""
     request = json.loads(sys.argv[1])
     findings = Findings(Path(request["target"]), request["step"])
     try:
