@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import cv2
 import numpy as np
@@ -14,7 +14,6 @@ GAP = 12
 TEXT_HEIGHT = 22
 """Of one line of a label."""
 
-_CURVES = ((31, 90, 166), (196, 78, 30), (20, 128, 84), (120, 60, 150), (150, 120, 20), (90, 90, 90))
 _FONT, _FONT_SCALE = cv2.FONT_HERSHEY_SIMPLEX, 0.5
 _PLAIN = str.maketrans({"×": "x", "–": "-", "—": "-", "²": "2", "°": " deg", "→": "->"})
 
@@ -77,39 +76,3 @@ def _padded(box: np.ndarray, height: int, width: int) -> np.ndarray:
     wide = np.full((height, width, 3), PAPER, dtype=np.float32)
     wide[: box.shape[0], width - box.shape[1] :] = box
     return wide
-
-
-def chart(
-    title: str,
-    places: Sequence[float],
-    curves: Mapping[str, Sequence[float]],
-    *,
-    size: tuple[int, int] = (300, 420),
-) -> np.ndarray:
-    """Curves over places as a box of (height + two lines of text, width, 3); both axes are linear and start at 0.
-
-    Args:
-        title: above the chart.
-        places: of the points along the axis, rising.
-        curves: name to the values at the places, none negative; at most six.
-        size: (height, width) of the chart in pixels.
-    """
-    height, width = size
-    box = np.full((height, width, 3), round(255 * PAPER), dtype=np.uint8)
-    highest = max(max(values) for values in curves.values()) or 1.0
-    left, right, top, bottom = 48, width - 16, 16, height - 28
-
-    def point(place: float, value: float) -> tuple[int, int]:
-        return round(left + place / places[-1] * (right - left)), round(bottom - value / highest * (bottom - top))
-
-    cv2.line(box, (left, bottom), (right, bottom), INK, 1, cv2.LINE_AA)
-    cv2.line(box, (left, bottom), (left, top), INK, 1, cv2.LINE_AA)
-    for place in places:
-        cv2.putText(box, f"{place:g}", (point(place, 0)[0] - 6, height - 8), _FONT, 0.4, INK, 1, cv2.LINE_AA)
-    for value in (highest, highest / 2):
-        cv2.putText(box, f"{value:.3g}", (2, point(0, value)[1] + 4), _FONT, 0.4, INK, 1, cv2.LINE_AA)
-    for number, (name, values) in enumerate(curves.items()):
-        points = np.array([point(*pair) for pair in zip(places, values, strict=True)])
-        cv2.polylines(box, [points], False, _CURVES[number], 2, cv2.LINE_AA)
-        cv2.putText(box, name, (left + 12, top + 12 + 18 * number), _FONT, 0.45, _CURVES[number], 1, cv2.LINE_AA)
-    return below([text_lines([title], width), box / np.float32(255)], gap=2)

@@ -8,24 +8,22 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fmanet_cli.dataset.byte_images import ByteImage, describe_size
+from fmanet_cli.dataset.imaging.reduction import reduce_image
 from fmanet_cli.errors import EvaluationError
 from fmanet_cli.model.config import SCALE
-
-SHRINKING_SHARPNESS = -0.5
-"""Parameter a of the cubic kernel for shrinking, as in the tools that made REDS."""
 
 
 def shrink(image: ByteImage) -> ByteImage:
     """Return an RGB image at 1/4 of its sides, which must be multiples of 4.
 
-    The cubic kernel (a = -0.5) is widened by 4 so that nothing aliases; the image is mirrored at its border.
+    The cubic kernel (a = -0.5, as in the tools that made REDS) is widened by 4 so that nothing aliases; the image is
+    mirrored at its border.
     """
     height, width = image.shape[:2]
     if height % SCALE or width % SCALE:
         raise EvaluationError(f"sides must be multiples of {SCALE} to shrink, got {describe_size(image)}")
-    rows = _shrink_rows(image.astype(np.float32))
-    both = _shrink_rows(rows.swapaxes(0, 1)).swapaxes(0, 1)
-    return np.ascontiguousarray(np.clip(np.rint(both), 0, 255).astype(np.uint8))
+    small = reduce_image(image.astype(np.float32), (height // SCALE, width // SCALE), "bicubic")
+    return np.clip(np.rint(small), 0, 255).astype(np.uint8)
 
 
 def enlarge(image: ByteImage) -> ByteImage:
@@ -50,25 +48,3 @@ def crop_centre(image: ByteImage, *, limit: int | None = None) -> ByteImage:
         start = (length - kept) // 2
         spans.append(slice(start, start + kept))
     return image[spans[0], spans[1]]
-
-
-def _shrink_rows(image: np.ndarray) -> np.ndarray:
-    weights = _shrinking_weights()
-    before = (len(weights) - SCALE) // 2
-    height = image.shape[0]
-    padded = np.pad(image, ((before, before), (0, 0), (0, 0)), mode="symmetric")
-    taps = (weight * padded[tap : tap + height : SCALE] for tap, weight in enumerate(weights))
-    total = np.zeros((height // SCALE, *image.shape[1:]), np.float32)
-    for tap in taps:
-        total += tap
-    return total
-
-
-def _shrinking_weights() -> np.ndarray:
-    """Return the 16 weights of one output row; the same for every row, since the sides are multiples of 4."""
-    distance = np.abs((np.arange(4 * SCALE) + 0.5) / SCALE - 2)
-    a = SHRINKING_SHARPNESS
-    near = (a + 2) * distance**3 - (a + 3) * distance**2 + 1
-    far = a * (distance**3 - 5 * distance**2 + 8 * distance - 4)
-    weights = np.where(distance <= 1, near, far)
-    return (weights / weights.sum()).astype(np.float32)

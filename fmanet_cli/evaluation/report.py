@@ -13,7 +13,7 @@ from typing import Any
 from fmanet_cli.errors import EvaluationError
 from fmanet_cli.evaluation.metrics import FrameScores
 from fmanet_cli.evaluation.scores import ColourShift, ScoredFrame
-from fmanet_cli.evaluation.summary import Summary, summaries
+from fmanet_cli.evaluation.summary import Summary, known_mean, summaries
 from fmanet_cli.evaluation.text import TextRead
 
 _AVERAGED = ("psnr", "ssim", "tof", "lpips", "vmaf_neg", "xpsnr")
@@ -121,7 +121,7 @@ class Evaluation:
     @property
     def tile_psnr(self) -> float | None:
         """Mean PSNR in dB between restoring as asked and in tiles; None where it was not measured."""
-        return _mean(frame.tile_psnr for frame in self.frames)
+        return known_mean(frame.tile_psnr for frame in self.frames)
 
     def to_csv(self) -> str:
         """Return the report as a table with one row a frame, then one a clip and one for all (``frame`` is "mean")."""
@@ -153,7 +153,7 @@ class Evaluation:
 def mean_scores(scores: Iterable[FrameScores]) -> MeanScores:
     """Return the mean of each figure over the frames that have it."""
     listed = list(scores)
-    means = {name: _mean(getattr(frame, name) for frame in listed) for name in _AVERAGED}
+    means = {name: known_mean(getattr(frame, name) for frame in listed) for name in _AVERAGED}
     texts = [frame.text for frame in listed if frame.text is not None]
     text = TextRead(sum(one.readable for one in texts), sum(one.right for one in texts)) if texts else None
     return MeanScores(**means, text=text)
@@ -199,11 +199,6 @@ def _optional_to_json(scores: FrameScores | MeanScores) -> dict[str, Any]:
 
 def _finite(value: float | None) -> float | None:
     return value if value is not None and math.isfinite(value) else None
-
-
-def _mean(values: Iterable[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return math.fsum(known) / len(known) if known else None
 
 
 def _mean_colour(colours: Sequence[ColourShift]) -> ColourShift:

@@ -67,7 +67,8 @@ def summarise(frames: Sequence[ScoredFrame]) -> Summary:
     bicubic_shift = np.mean([frame.bicubic_colour_shift or (0.0, 0.0, 0.0) for frame in frames], axis=0)
     sides = list(zip(*pairs, strict=True))
     overshoot, tof, flicker = (
-        [_mean(getattr(scores, name) for scores in side) for side in sides] for name in ("overshoot", "tof", "flicker")
+        [known_mean(getattr(scores, name) for scores in side) for side in sides]
+        for name in ("overshoot", "tof", "flicker")
     )
     return Summary(
         frames=len(frames),
@@ -93,6 +94,7 @@ def summaries(frames: Sequence[ScoredFrame]) -> dict[str, Summary]:
     return {"all": summarise(frames)} | parts
 
 
-def _mean(values: Iterable[float | None]) -> float | None:
+def known_mean(values: Iterable[float | None]) -> float | None:
+    """Return the mean of the values that are there; None where there is none."""
     known = [value for value in values if value is not None]
     return math.fsum(known) / len(known) if known else None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -53,7 +54,8 @@ class TextReader:
         try:
             from rapidocr import RapidOCR
 
-            self._engine = RapidOCR(params={"Global.log_level": "critical"})
+            # Of each kind of answer its classes know another part.
+            self._engine: Any = RapidOCR(params={"Global.log_level": "critical"})
         except (ImportError, OSError, RuntimeError) as error:
             raise OptionError(f"rapidocr cannot be loaded: {error}") from error
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Protocol
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from fmanet_cli.model.degradation import DegradationOutputs
+from fmanet_cli.model.fmanet import TrainingOutputs
 from fmanet_cli.training.picture_losses import PICTURE_TERMS, restored_loss
 from fmanet_cli.training.windows import WindowBatch, downscale_window
 
@@ -43,42 +44,6 @@ class LossWeights:
         for field in fields(self):
             if not getattr(self, field.name) >= 0:
                 raise ValueError(f"{field.name} must not be negative, got {getattr(self, field.name)}")
-
-
-class DegradationPredictions(Protocol):
-    """What Eq. 8 compares; both kinds of training outputs of the network have it."""
-
-    @property
-    def reconstruction(self) -> Tensor | None:
-        """(B, 3, H, W): the blurry middle frame rebuilt from the sharp window; None where it was not computed."""
-
-    @property
-    def warped_sharp(self) -> Tensor | None:
-        """(B, 3, T, 4H, 4W); None where it was not computed."""
-
-    @property
-    def flow_mask(self) -> Tensor:
-        """(B, 3, T, H, W)."""
-
-
-class RestorationPredictions(DegradationPredictions, Protocol):
-    """What Eq. 9 compares."""
-
-    @property
-    def restored(self) -> Tensor:
-        """(B, 3, 4H, 4W)."""
-
-    @property
-    def warped_window(self) -> Tensor:
-        """(B, 3, T, H, W)."""
-
-    @property
-    def anchor_degradation(self) -> Tensor:
-        """(B, 3, T, H, W)."""
-
-    @property
-    def anchor_restoration(self) -> Tensor:
-        """(B, 3, T, H, W)."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -125,7 +90,7 @@ class RestorationLoss:
 
 
 def degradation_loss(
-    predictions: DegradationPredictions, anchor: Tensor, batch: WindowBatch, weights: LossWeights
+    predictions: DegradationOutputs | TrainingOutputs, anchor: Tensor, batch: WindowBatch, weights: LossWeights
 ) -> DegradationLoss:
     """Stage 1, paper Eq. 8. The sum over frames is a mean, as in the authors' code.
 
@@ -152,7 +117,7 @@ def degradation_loss(
     )
 
 
-def restoration_loss(predictions: RestorationPredictions, batch: WindowBatch, weights: LossWeights) -> RestorationLoss:
+def restoration_loss(predictions: TrainingOutputs, batch: WindowBatch, weights: LossWeights) -> RestorationLoss:
     """Stage 2, paper Eq. 9."""
     middle = batch.sharp.shape[2] // 2
     picture, truth = predictions.restored.float(), batch.sharp[:, :, middle]

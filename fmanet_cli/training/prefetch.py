@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
+import itertools
 import os
 from collections.abc import Iterator
 
@@ -77,14 +78,14 @@ def prefetch(source: WindowSource, *, start: int, ahead: int = 4, workers: int =
     Several ``workers`` change the order, see ``spread``; each makes ``ahead`` batches.
     """
     if ahead == 0:
-        index = start
-        while True:
-            yield source.batch(index)
-            index += 1
+        # Without end.
+        yield from map(source.batch, itertools.count(start))
+    times = getattr(source, "times", 1)
     loader = DataLoader(
         _Numbered(source),
         batch_size=None,
-        sampler=_CountingFrom(start, getattr(source, "times", 1), workers),
+        # The loader gives its first number to the first worker, wherever a resumed run starts.
+        sampler=(spread(index, times, workers) for index in itertools.count(start)),
         num_workers=workers,
         prefetch_factor=ahead,
         worker_init_fn=_be_nice,
@@ -99,18 +100,6 @@ class _Numbered(Dataset[tuple[Tensor | None, ...]]):
 
     def __getitem__(self, index: int) -> tuple[Tensor | None, ...]:
         return tensors_of(self.source.batch(index))
-
-
-class _CountingFrom(torch.utils.data.Sampler[int]):
-    def __init__(self, start: int, times: int, workers: int) -> None:
-        self.start, self.times, self.workers = start, times, workers
-
-    def __iter__(self) -> Iterator[int]:
-        index = self.start
-        while True:
-            # The loader gives its first number to the first worker, wherever a resumed run starts.
-            yield spread(index, self.times, self.workers)
-            index += 1
 
 
 def spread(index: int, times: int, workers: int) -> int:

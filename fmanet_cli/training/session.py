@@ -32,7 +32,6 @@ from fmanet_cli.training.state import STATE_NAME
 from fmanet_cli.training.step_report import StepReport
 from fmanet_cli.training.text import TextPlanes
 from fmanet_cli.training.trainer import Trainer
-from fmanet_cli.training.validation import fixed_windows
 from fmanet_cli.training.video import VideoOptions, VideoWindows, load_spans
 from fmanet_cli.training.widen import is_widening, widen
 from fmanet_cli.training.windows import WindowBatch, WindowSource
@@ -185,8 +184,8 @@ def build_validation(session: Session, device: torch.device) -> list[WindowBatch
         mixture=clean_mixture(),
     )
     library = load_photos(session.validation_folder, smallest_side=options.texture_pixels)
-    windows = fixed_windows(PhotoWindows(library, options, seed=_VALIDATION_SEED), batches=VALIDATION_BATCHES)
-    return [batch.to(device) for batch in windows]
+    windows = PhotoWindows(library, options, seed=_VALIDATION_SEED)
+    return [windows.batch(index).to(device) for index in range(VALIDATION_BATCHES)]
 
 
 def load_start(session: Session) -> FMANet:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from fmanet_cli.training.losses import DegradationLoss, RestorationLoss
 from fmanet_cli.training.update import Update
-from fmanet_cli.training.windows import WindowBatch
+from fmanet_cli.training.windows import WindowBatch, map_batch, tensors_of
 
 Gradients = Callable[[WindowBatch, bool], DegradationLoss | RestorationLoss]
 """Computes the loss of a batch, rebuilding the blur or not, and leaves its gradients in the parameters."""
@@ -83,24 +82,11 @@ class RecordedStep:
             self._plain_steps[rebuild] = done + 1
             return self._step(batch, rebuild)
         if rebuild not in self._recorded:
-            fixed = _copied(batch)
+            fixed = map_batch(batch, torch.clone)
             self._recorded[rebuild] = fixed, self._record(lambda: self._step(fixed, rebuild))
         fixed, recording = self._recorded[rebuild]
-        for target, value in zip(_tensors(fixed), _tensors(batch), strict=True):
-            target.copy_(value, non_blocking=True)
+        for target, value in zip(tensors_of(fixed), tensors_of(batch), strict=True):
+            if target is not None and value is not None:
+                target.copy_(value, non_blocking=True)
         recording.replay()
         return recording.output.clone()
-
-
-def _copied(batch: WindowBatch) -> WindowBatch:
-    changes: dict[str, Any] = {
-        field.name: value.clone()
-        for field in dataclasses.fields(batch)
-        if (value := getattr(batch, field.name)) is not None
-    }
-    return dataclasses.replace(batch, **changes)
-
-
-def _tensors(batch: WindowBatch) -> list[Tensor]:
-    values = [getattr(batch, field.name) for field in dataclasses.fields(batch)]
-    return [value for value in values if value is not None]

@@ -13,7 +13,7 @@ from fmanet_cli.dataset.byte_images import ByteImage, quantize
 from fmanet_cli.dataset.resampling import enlarge_batch
 from fmanet_cli.evaluation.metrics import psnr
 from fmanet_cli.model.fmanet import FMANet
-from fmanet_cli.training.windows import WindowBatch, WindowSource
+from fmanet_cli.training.windows import WindowBatch
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,11 +29,6 @@ class ValidationResult:
     def gain(self) -> float:
         """Decibels above bicubic."""
         return self.psnr - self.bicubic_psnr
-
-
-def fixed_windows(source: WindowSource, *, batches: int) -> list[WindowBatch]:
-    """The first batches of a source, kept for every validation of a run."""
-    return [source.batch(index) for index in range(batches)]
 
 
 @torch.no_grad()

@@ -6,14 +6,14 @@ Photographs are reduced to 480 pixels, so that they are sharp to the pixel. Each
 """
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from statistics import median
 
 import cv2
 import numpy as np
 
 from fmanet_cli.dataset.imaging.coding import Coding
-from fmanet_cli.drawing import below, beside, chart, framed
+from fmanet_cli.drawing import INK, PAPER, below, beside, framed, text_lines
 from fmanet_cli.review.meters import PictureMeters, measure_picture
 from fmanet_cli.video.read.images import read_image, write_image
 
@@ -22,6 +22,8 @@ LINES = (0, 2, 4, 6, 8, 12, 16, 24)
 SIGMAS = (0, 0.5, 1, 1.5, 2, 3)
 NOISES = (0, 1, 2, 4, 8, 16)
 CRFS = (10, 18, 23, 28, 33, 38, 43, 48)
+COLOURS = ((31, 90, 166), (196, 78, 30))
+FONT = cv2.FONT_HERSHEY_SIMPLEX
 
 
 def reduced(path: str) -> np.ndarray:
@@ -76,6 +78,33 @@ def curves(
         shown: [median(getattr(meters, name) for meters in at_level) for at_level in found]
         for name, shown in names.items()
     }
+
+
+def chart(
+    title: str,
+    places: Sequence[float],
+    curves: Mapping[str, Sequence[float]],
+) -> np.ndarray:
+    """Curves over rising places, as a box with its title; both axes are linear and start at 0."""
+    height, width = 300, 420
+    box = np.full((height, width, 3), round(255 * PAPER), dtype=np.uint8)
+    highest = max(max(values) for values in curves.values()) or 1.0
+    left, right, top, bottom = 48, width - 16, 16, height - 28
+
+    def point(place: float, value: float) -> tuple[int, int]:
+        return round(left + place / places[-1] * (right - left)), round(bottom - value / highest * (bottom - top))
+
+    cv2.line(box, (left, bottom), (right, bottom), INK, 1, cv2.LINE_AA)
+    cv2.line(box, (left, bottom), (left, top), INK, 1, cv2.LINE_AA)
+    for place in places:
+        cv2.putText(box, f"{place:g}", (point(place, 0)[0] - 6, height - 8), FONT, 0.4, INK, 1, cv2.LINE_AA)
+    for value in (highest, highest / 2):
+        cv2.putText(box, f"{value:.3g}", (2, point(0, value)[1] + 4), FONT, 0.4, INK, 1, cv2.LINE_AA)
+    for number, (name, values) in enumerate(curves.items()):
+        points = np.array([point(*pair) for pair in zip(places, values, strict=True)])
+        cv2.polylines(box, [points], False, COLOURS[number], 2, cv2.LINE_AA)
+        cv2.putText(box, name, (left + 12, top + 12 + 18 * number), FONT, 0.45, COLOURS[number], 1, cv2.LINE_AA)
+    return below([text_lines([title], width), box / np.float32(255)], gap=2)
 
 
 def main(target: str, *photographs: str) -> None:
