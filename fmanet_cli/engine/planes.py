@@ -76,7 +76,7 @@ def _halved(plane: Tensor, axis: int, offset: float) -> Tensor:
     count = (length + 1) // 2
     padded = _extended(plane, axis, 3 if offset == 0.0 else 2, 2 * count - length + 4)
     # Steps of 2 along a row are slow to read, so they are read once.
-    halves = [half.contiguous() for half in (_every_second(padded, axis, 0), _every_second(padded, axis, 1))]
+    halves = [(padded[start::2] if axis == 0 else padded[:, start::2]).contiguous() for start in (0, 1)]
     samples = [halves[k % 2].narrow(axis, k // 2, count) for k in range(len(taps))]
     middle = len(taps) // 2
     weights = [tap / sum(taps) for tap in taps]
@@ -85,10 +85,6 @@ def _halved(plane: Tensor, axis: int, offset: float) -> Tensor:
         if taps[k]:
             reduced.add_(samples[k] + samples[-1 - k], alpha=weights[k])
     return reduced
-
-
-def _every_second(plane: Tensor, axis: int, start: int) -> Tensor:
-    return plane[start::2] if axis == 0 else plane[:, start::2]
 
 
 def _extended(plane: Tensor, axis: int, before: int, after: int) -> Tensor:

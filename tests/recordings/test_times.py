@@ -197,4 +197,4 @@ def clocked(own: Sequence[Fraction | None]) -> tuple[list[Fraction], FaultLog, R
         PresentationGuess(trusts_pts=True).settle(frame)
         frames.append(frame)
     clock = FrameClock(time_base=base, frame_rate=1 / SLOT, faults=faults, restarts=log)
-    return [pts * base for pts, _ in clock.timed(iter(frames))], faults, log
+    return [clock.time_of(frame.pts) * base for frame in clock.begun(iter(frames))], faults, log

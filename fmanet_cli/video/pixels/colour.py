@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -132,7 +131,7 @@ def luma_weights(matrix: int) -> tuple[float, float]:
     return _LUMA_WEIGHTS[matrix]
 
 
-@lru_cache(maxsize=32)
+@functools.cache
 def rgb_to_ycbcr_matrix(matrix: int) -> np.ndarray:
     """(3, 3) float64: R'G'B' in [0, 1] to Y' in [0, 1] and Cb, Cr in [-0.5, 0.5] (ITU-T H.273, 8.3)."""
     red, blue = luma_weights(matrix)
@@ -140,6 +139,12 @@ def rgb_to_ycbcr_matrix(matrix: int) -> np.ndarray:
     return np.stack([luma, ([0, 0, 1] - luma) / (2 * (1 - blue)), ([1, 0, 0] - luma) / (2 * (1 - red))])
 
 
+@functools.cache
+def _ycbcr_to_rgb_matrix(matrix: int) -> np.ndarray:
+    return np.linalg.inv(rgb_to_ycbcr_matrix(matrix)).astype(np.float32)
+
+
+@functools.cache
 def code_scale(bits: int, *, full_range: bool) -> tuple[float, float, float, float]:
     """Luma offset, luma span, chroma offset and chroma span of integer codes with ``bits`` bits."""
     if full_range:
@@ -162,12 +167,12 @@ def planes_to_rgb(planes: Sequence[np.ndarray], *, colour: Colour, bits: int) ->
     if len(planes) == 1:
         rgb[:] = luma[..., None]
         return np.clip(rgb, 0, 1, out=rgb)
+    horizontal, vertical = chroma_offsets(colour.chroma_location)
     chroma = []
     for plane in planes[1:]:
         centred = (plane.astype(np.float32) - np.float32(chroma_offset)) * np.float32(1 / chroma_span)
-        chroma.append(_enlarged_chroma(centred, height, width, colour.chroma_location))
-    inverse = np.linalg.inv(rgb_to_ycbcr_matrix(colour.matrix)).astype(np.float32)
-    for channel, (_, from_cb, from_cr) in enumerate(inverse):
+        chroma.append(_enlarged(_enlarged(centred, 0, height, vertical), 1, width, horizontal))
+    for channel, (_, from_cb, from_cr) in enumerate(_ycbcr_to_rgb_matrix(colour.matrix)):
         total = luma + from_cb * chroma[0] if abs(from_cb) > 1e-7 else luma.copy()
         if abs(from_cr) > 1e-7:
             total += from_cr * chroma[1]
@@ -230,6 +235,7 @@ def _codes(values: np.ndarray, offset: float, bits: int) -> np.ndarray:
     return values.astype(np.uint8 if bits == 8 else np.uint16)
 
 
+@functools.cache
 def chroma_offsets(location: str) -> tuple[float, float]:
     """Where a chroma sample lies inside its cell, as (horizontal, vertical) fractions: 0 first, 0.5 middle, 1 last."""
     horizontal = 0.5 if location in ("centre", "top", "bottom") else 0.0
@@ -242,33 +248,28 @@ def halving_taps(offset: float) -> tuple[int, ...]:
     return _HALVING_BETWEEN_TAPS if offset == 0.5 else _HALVING_CENTRE_TAPS
 
 
-def _enlarged_chroma(plane: np.ndarray, height: int, width: int, location: str) -> np.ndarray:
-    horizontal, vertical = chroma_offsets(location)
-    return _enlarged(_enlarged(plane, 0, height, vertical), 1, width, horizontal)
-
-
 def _enlarged(plane: np.ndarray, axis: int, length: int, offset: float) -> np.ndarray:
     """Cubic (Catmull-Rom) interpolation along one axis to ``length`` samples."""
-    factor = 1
-    while plane.shape[axis] * factor < length:
+    factor, count = 1, plane.shape[axis]
+    while count * factor < length:
         factor *= 2
     if factor == 1:
         return plane
-    count = plane.shape[axis]
     shape = list(plane.shape)
     shape[axis] = count * factor
     enlarged = np.empty(shape, np.float32)
-    padded = _extended(plane, axis, 2, 2)
+    # Views with the axis in front; nothing is moved.
+    samples, padded = enlarged.swapaxes(0, axis), _extended(plane, axis, 2, 2).swapaxes(0, axis)
     for phase in range(factor):
         position = (phase - offset * (factor - 1)) / factor
         first = int(np.floor(position)) + 1
         weights = _cubic_weights(float(position - np.floor(position)))
-        total = np.zeros_like(plane)
+        total = np.zeros_like(plane).swapaxes(0, axis)
         for k, weight in enumerate(weights):
             if weight:
-                total += weight * _along(padded, axis, slice(first + k, first + k + count))
-        _along(enlarged, axis, slice(phase, None, factor))[:] = total
-    return _along(enlarged, axis, slice(0, length))
+                total += weight * padded[first + k : first + k + count]
+        samples[phase::factor] = total
+    return samples[:length].swapaxes(0, axis)
 
 
 @functools.cache
@@ -292,8 +293,8 @@ def _reduced(plane: np.ndarray, axis: int, shift: int, offset: float) -> np.ndar
     after = 2 * count - plane.shape[axis] + 4
     padded = _extended(plane, axis, before, after)
     # Steps of 2 along a row are slow to read, so they are read once.
-    halves = [np.ascontiguousarray(_along(padded, axis, slice(start, None, 2))) for start in (0, 1)]
-    samples = [_along(halves[k % 2], axis, slice(k // 2, k // 2 + count)) for k in range(len(taps))]
+    halves = [np.ascontiguousarray(padded[start::2] if axis == 0 else padded[:, start::2]) for start in (0, 1)]
+    samples = [halves[k % 2].swapaxes(0, axis)[k // 2 : k // 2 + count].swapaxes(0, axis) for k in range(len(taps))]
     scaled = np.array(taps, np.float32) / np.float32(sum(taps))
     middle = len(taps) // 2
     reduced = samples[middle] * scaled[middle] if len(taps) % 2 else np.zeros_like(samples[0])
@@ -308,18 +309,17 @@ def _reduced(plane: np.ndarray, axis: int, shift: int, offset: float) -> np.ndar
 def _extended(plane: np.ndarray, axis: int, before: int, after: int) -> np.ndarray:
     """More samples at both ends of an axis that go on rising or falling, so that chroma does not bend at the border."""
     count = plane.shape[axis]
-    widths = [(before, after) if a == axis else (0, 0) for a in (0, 1)]
     if count <= max(before, after):
+        widths = [(0, 0), (0, 0)]
+        widths[axis] = before, after
         return np.pad(plane, widths, mode="reflect", reflect_type="odd")
-    shape = [size + sum(width) for size, width in zip(plane.shape, widths, strict=True)]
+    shape = list(plane.shape)
+    shape[axis] += before + after
     extended = np.empty(shape, np.float32)
-    _along(extended, axis, slice(before, before + count))[:] = plane
-    mirrored_start = _along(plane, axis, slice(before, 0, -1))
-    mirrored_end = _along(plane, axis, slice(count - 2, count - 2 - after if count - 2 >= after else None, -1))
-    _along(extended, axis, slice(0, before))[:] = 2 * _along(plane, axis, slice(0, 1)) - mirrored_start
-    _along(extended, axis, slice(before + count, None))[:] = 2 * _along(plane, axis, slice(-1, None)) - mirrored_end
+    # Views with the axis in front; nothing is moved.
+    samples, inner = extended.swapaxes(0, axis), plane.swapaxes(0, axis)
+    samples[before : before + count] = inner
+    samples[:before] = 2 * inner[:1] - inner[before:0:-1]
+    stop = count - 2 - after
+    samples[before + count :] = 2 * inner[-1:] - inner[count - 2 : stop if stop >= 0 else None : -1]
     return extended
-
-
-def _along(array: np.ndarray, axis: int, part: slice) -> np.ndarray:
-    return array[part] if axis == 0 else array[:, part]

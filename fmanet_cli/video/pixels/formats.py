@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import av
 import numpy as np
@@ -18,6 +19,7 @@ _GREY = re.compile(r"(gray|ya)(\d+)?(le|be)?$")
 _PLANAR_RGB = re.compile(r"gbra?p(\d+)?(le|be)?$")
 _PACKED_RGB = re.compile(r"([argb0]{3,4})(24|48|64)?(le|be)?$")
 _FLOATS = re.compile(r"f(16|32)(le|be)?$")
+_GREY_BITS = (8, 9, 10, 12, 14, 16)
 _SEMI_PLANAR = re.compile(r"(nv12|p010le)$")
 
 _CHROMA_SHIFTS = {"444": (0, 0), "422": (1, 0), "420": (1, 1), "440": (0, 1), "411": (2, 0), "410": (2, 2)}
@@ -40,6 +42,22 @@ class PixelLayout:
     """Whether there is an alpha component."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Storage:
+    """Where the wanted samples of a pixel format lie."""
+
+    kind: Literal["luma and chroma", "planar rgb", "packed rgb"]
+    bits: int
+    """Of each sample."""
+    dtype: np.dtype
+    """With the byte order."""
+    wanted: tuple[int, ...]
+    """Numbers of the planes in the order of use; of the components, where one plane has all."""
+    components: int = 1
+    """Samples of a pixel that lie beside each other in a plane."""
+
+
+@functools.cache
 def pixel_layout(format_name: str) -> PixelLayout:
     """Layout of one of FFmpeg's pixel formats; palettes count as RGB with alpha."""
     pixel_format = av.VideoFormat(format_name, 16, 16)
@@ -60,8 +78,14 @@ def pixel_layout(format_name: str) -> PixelLayout:
     )
 
 
+@functools.cache
+def holds_floats(format_name: str) -> bool:
+    """Whether a pixel format has floating-point numbers, as of EXR and PFM files."""
+    return _FLOATS.search(format_name) is not None
+
+
 def pixels_without_number(frame: av.VideoFrame) -> int:
-    """How many pixels of a frame of floating-point numbers, as of EXR and PFM files, are NaN or infinite."""
+    """How many pixels of a frame of floating-point numbers are NaN or infinite."""
     match = _FLOATS.search(frame.format.name)
     if match is None:
         return 0
@@ -80,25 +104,19 @@ def frame_to_rgb(frame: av.VideoFrame, colour: Colour) -> np.ndarray:
 
     Matrix, range and chroma location come from ``colour``, not from the frame; RGB frames ignore all three.
     """
-    frame = _with_readable_layout(frame)
-    name = frame.format.name
-    if match := _PLANAR_YUV.match(name):
-        bits = int(match[2] or 8)
-        return planes_to_rgb([_plane(frame, k, bits, match[3]) for k in range(3)], colour=colour, bits=bits)
-    if match := _GREY.match(name):
-        bits = int(match[2] or 8)
-        step = 2 if match[1] == "ya" else 1
-        grey = _plane(frame, 0, bits, match[3], components=step)[:, ::step]
-        return planes_to_rgb([grey], colour=colour, bits=bits)
-    if match := _PLANAR_RGB.match(name):
-        bits = int(match[1] or 8)
-        green, blue, red = (_plane(frame, k, bits, match[2]) for k in range(3))
-        return _scaled(np.stack([red, green, blue], axis=-1), bits)
-    match = _PACKED_RGB.match(name)
-    assert match is not None
-    bits = 16 if match[2] in ("48", "64") else 8
-    packed = _plane(frame, 0, bits, match[3], components=len(match[1])).reshape(frame.height, frame.width, -1)
-    return _scaled(packed[..., [match[1].index(letter) for letter in "rgb"]], bits)
+    storage, planes = _storage_of(frame.format.name), frame.planes
+    if storage is None or min([plane.line_size for plane in planes]) <= 0:
+        frame = _repacked(frame)
+        storage, planes = _storage_of(frame.format.name), frame.planes
+        assert storage is not None
+    bits, wanted, components = storage.bits, storage.wanted, storage.components
+    if storage.kind == "packed rgb":
+        packed = _samples(planes[0], storage.dtype, components).reshape(frame.height, frame.width, -1)
+        return _scaled(packed[..., list(wanted)], bits)
+    samples = [_samples(planes[number], storage.dtype, components)[:, ::components] for number in wanted]
+    if storage.kind == "planar rgb":
+        return _scaled(np.stack(samples, axis=-1), bits)
+    return planes_to_rgb(samples, colour=colour, bits=bits)
 
 
 def smallest_alpha(frame: av.VideoFrame) -> float:
@@ -193,29 +211,45 @@ def _scaled(codes: np.ndarray, bits: int) -> np.ndarray:
     return codes.astype(np.float32) * np.float32(1 / ((1 << bits) - 1))
 
 
-def _plane(frame: av.VideoFrame, number: int, bits: int, byte_order: str | None, components: int = 1) -> np.ndarray:
-    plane = frame.planes[number]
-    kind = np.dtype(np.uint8 if bits <= 8 else ">u2" if byte_order == "be" else "<u2")
-    rows = np.frombuffer(cast(Any, plane), kind).reshape(-1, plane.line_size // kind.itemsize)
+def _samples(plane: Any, dtype: np.dtype, components: int) -> np.ndarray:
+    """The samples of a plane without what fills up its lines."""
+    rows = np.frombuffer(plane, dtype).reshape(-1, plane.line_size // dtype.itemsize)
     return rows[: plane.height, : plane.width * components]
 
 
-def _with_readable_layout(frame: av.VideoFrame) -> av.VideoFrame:
-    """Repack rare layouts (palettes, interleaved or semi-planar chroma, floats); code values stay what they are."""
+@functools.cache
+def _storage_of(name: str) -> _Storage | None:
+    """How a pixel format is read; None where it has to be repacked."""
+    if match := _PLANAR_YUV.match(name):
+        bits = int(match[2] or 8)
+        return _Storage("luma and chroma", bits, _dtype(bits, match[3]), (0, 1, 2))
+    if (match := _GREY.match(name)) and (bits := int(match[2] or 8)) in _GREY_BITS:
+        return _Storage("luma and chroma", bits, _dtype(bits, match[3]), (0,), 2 if match[1] == "ya" else 1)
+    if match := _PLANAR_RGB.match(name):
+        bits = int(match[1] or 8)
+        return _Storage("planar rgb", bits, _dtype(bits, match[2]), (2, 0, 1))
+    if (match := _PACKED_RGB.match(name)) and {"r", "g", "b"} <= set(name):
+        bits, letters = 16 if match[2] in ("48", "64") else 8, match[1]
+        order = tuple(letters.index(letter) for letter in "rgb")
+        return _Storage("packed rgb", bits, _dtype(bits, match[3]), order, len(letters))
+    return None
+
+
+def _dtype(bits: int, byte_order: str | None) -> np.dtype:
+    return np.dtype(np.uint8 if bits <= 8 else ">u2" if byte_order == "be" else "<u2")
+
+
+def _repacked(frame: av.VideoFrame) -> av.VideoFrame:
+    """Rare layouts (palettes, interleaved or semi-planar chroma, floats) in a common one; code values stay as they are.
+
+    Raises ValueError where there is no other one.
+    """
     name = frame.format.name
-    upright = all(plane.line_size > 0 for plane in frame.planes)
-    readable = (
-        _is_common_grey(name)
-        or any(pattern.match(name) for pattern in (_PLANAR_YUV, _PLANAR_RGB))
-        or (_PACKED_RGB.match(name) is not None and {"r", "g", "b"} <= set(name))
-    )
-    if readable and upright:
-        return frame
     layout = pixel_layout(name)
     deep = layout.bits > 8
     if layout.is_rgb:
         target = "gbrp16le" if deep else "rgba"
-    elif frame.format.name.startswith(("gray", "mono")):
+    elif name.startswith(("gray", "mono")):
         target = "gray16le" if deep else "gray"
     else:
         shifts = layout.horizontal_shift, layout.vertical_shift
@@ -224,8 +258,3 @@ def _with_readable_layout(frame: av.VideoFrame) -> av.VideoFrame:
         raise ValueError(f"a {name} frame with its rows upside down cannot be read")
     # The thread pool of swscale has been seen to mix up rows of small frames.
     return frame.reformat(format=target, threads=1)
-
-
-def _is_common_grey(name: str) -> bool:
-    match = _GREY.match(name)
-    return match is not None and int(match[2] or 8) in (8, 9, 10, 12, 14, 16)

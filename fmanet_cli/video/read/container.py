@@ -62,7 +62,7 @@ class ContainerSource:
         self.path = path
         self.faults = faults
         self._reads_pipe = path == "-"
-        self._last_end: Fraction | None = None
+        self._last_end: int | None = None
         self._ends_repeated = False
         self._has_frames = self._is_described = False
         self._early_pts: set[int] | None = set()
@@ -168,6 +168,11 @@ class ContainerSource:
         )
 
     @property
+    def has_captions(self) -> bool:
+        """Whether a frame decoded so far, or the file by its own word, has closed captions."""
+        return self._marks.captions
+
+    @property
     def can_seek(self) -> bool:
         """Whether decoding can begin elsewhere than at the first frame."""
         return not self._reads_pipe and self.container.format.name in _SEEKABLE_CONTAINERS
@@ -190,17 +195,19 @@ class ContainerSource:
                 # Frames shown before the key frame may refer to others that were not decoded; so do those after a mere
                 # recovery point, from which the frame is refreshed strip by strip.
                 frames = dropwhile(lambda frame: not (frame.key_frame and frame.pict_type == PictureType.I), frames)
-        if self._deinterlace_method is not None:
-            frames = deinterlaced(
-                frames,
-                stream=self.stream,
-                time_base=self.info.time_base,
-                method=self._deinterlace_method,
-                every_frame=self._deinterlace_every_frame,
-            )
         self._peeked = []
+        return frames if self._deinterlace_method is None else self._deinterlaced(frames, self._deinterlace_method)
+
+    def _deinterlaced(self, frames: Iterator[av.VideoFrame], method: str) -> Iterator[av.VideoFrame]:
+        whole = deinterlaced(
+            frames,
+            stream=self.stream,
+            time_base=self.info.time_base,
+            method=method,
+            every_frame=self._deinterlace_every_frame,
+        )
         try:
-            yield from frames
+            yield from whole
         except av.error.FFmpegError as error:
             raise VideoReadError(f"{self.path} cannot be read on: {error.strerror}") from error
 
@@ -231,10 +238,11 @@ class ContainerSource:
 
         Records a fault when the last packet ended long before.
         """
-        declared = length.stream_end_seconds(self.stream)
-        if declared is None or self._last_end is None:
-            return self._last_end if self._ends_repeated else None
-        missing = declared - self._last_end
+        declared, base = length.stream_end_seconds(self.stream), to_fraction(self.stream.time_base)
+        last_end = None if self._last_end is None or base is None else self._last_end * base
+        if declared is None or last_end is None:
+            return last_end if self._ends_repeated else None
+        missing = declared - last_end
         if missing > max(_END_SLACK_SECONDS, 2 / self.info.frame_rate):
             self.faults.add(f"the video ends {float(missing):.2f} s before its declared end")
             return None
@@ -250,30 +258,51 @@ class ContainerSource:
         """Every frame that can be had; may_start_broken: damage before the first frame does not stop the run."""
         is_fatal = not may_start_broken
         guess = PresentationGuess(trusts_pts=not lacks_presentation_times(self.stream))
-        for packet in self._video_packets():
-            if packet.is_corrupt:
-                self.faults.add(self._corruption(packet), fatal=is_fatal)
-            if packet.size == 0 and packet.pts is not None:
-                # Theora repeats a frame with an empty packet; the one before is only shown longer.
-                self._ends_repeated = True
-                continue
-            try:
-                frames = packet.decode()
-            except av.error.EOFError:
-                return
-            except av.error.FFmpegError as error:
-                self.faults.add(f"a packet{_place(packet)} cannot be decoded: {error.strerror}", fatal=is_fatal)
-                continue
-            if packet.size:
-                self._ends_repeated = False
-            self._note_early(packet, frames, counts=may_start_broken)
-            for frame in frames:
-                is_fatal = True
-                self._follow_aspect(frame)
-                self._has_frames = True
-                self._note_late_marks(frame)
-                guess.settle(frame)
-                yield frame
+        context, aspect = self.stream.codec_context, None
+        try:
+            for packet in self.container.demux(*(self.container.streams if self._reads_pipe else [self.stream])):
+                if packet.stream.index != self.stream.index:
+                    if packet.size and (self._kept_streams is None or packet.stream.index in self._kept_streams):
+                        self._pending_packets.append(packet)
+                    continue
+                for frame in self._frames_of(packet, is_fatal=is_fatal):
+                    is_fatal = True
+                    if (found := context.sample_aspect_ratio) != aspect:
+                        aspect = found
+                        self._follow_aspect(frame)
+                    self._has_frames = True
+                    if self._is_described and len(frame.side_data):
+                        self._note_late_marks(frame)
+                    guess.settle(frame)
+                    yield frame
+        except av.error.EOFError:
+            return
+        except av.error.FFmpegError as error:
+            self.faults.add(f"reading stops early: {error.strerror}")
+
+    def _frames_of(self, packet: av.Packet, *, is_fatal: bool) -> list[av.VideoFrame]:
+        """What the decoder gives after a packet. Raises av.error.EOFError when it has ended before."""
+        if packet.pts is not None:
+            end = packet.pts + (packet.duration or 0)
+            self._last_end = end if self._last_end is None else max(end, self._last_end)
+        if packet.is_corrupt:
+            self.faults.add(self._corruption(packet), fatal=is_fatal)
+        if packet.size == 0 and packet.pts is not None:
+            # Theora repeats a frame with an empty packet; the one before is only shown longer.
+            self._ends_repeated = True
+            return []
+        try:
+            frames = packet.decode()
+        except av.error.EOFError:
+            raise
+        except av.error.FFmpegError as error:
+            self.faults.add(f"a packet{_place(packet)} cannot be decoded: {error.strerror}", fatal=is_fatal)
+            return []
+        if packet.size:
+            self._ends_repeated = False
+        if self._early_pts is not None:
+            self._note_early(self._early_pts, packet, frames, counts=not is_fatal)
+        return frames
 
     def _follow_aspect(self, frame: av.VideoFrame) -> None:
         """Take the pixel shape of the first frame, and warn once where it changes; containers without one follow it."""
@@ -292,8 +321,6 @@ class ContainerSource:
 
     def _note_late_marks(self, frame: av.VideoFrame) -> None:
         """Note marks that the first frames do not carry, once of each kind."""
-        if not self._is_described:
-            return
         found = with_frame_marks(self._marks, [frame])
         if found == self._marks:
             return
@@ -307,44 +334,19 @@ class ContainerSource:
             return f"MPEG-TS packets are missing{_place(packet, 'before')}: lost at the recording, or parts were joined"
         return f"a packet{_place(packet)} is damaged"
 
-    def _note_early(self, packet: av.Packet, frames: list[av.VideoFrame], *, counts: bool) -> None:
+    def _note_early(self, early: set[int], packet: av.Packet, frames: list[av.VideoFrame], *, counts: bool) -> None:
         """Say how many frames before the first one cannot be shown, where a recording begins in the middle."""
-        if self._early_pts is None:
-            return
         if packet.pts is not None and packet.size:
-            self._early_pts.add(packet.pts)
+            early.add(packet.pts)
         if not frames:
             return
         first = frames[0].pts
-        lost = sum(pts < first for pts in self._early_pts) if first is not None else 0
+        lost = sum(pts < first for pts in early) if first is not None else 0
         if lost and counts:
             self.faults.notes.add(
                 f"{lost} frames at the start cannot be decoded and are left out: the file begins in mid-shot"
             )
         self._early_pts = None
-
-    def _video_packets(self) -> Iterator[av.Packet]:
-        streams = self.container.streams if self._reads_pipe else [self.stream]
-        packets = self.container.demux(*streams)
-        while True:
-            try:
-                packet = next(packets)
-            except StopIteration:
-                return
-            except av.error.FFmpegError as error:
-                self.faults.add(f"reading stops early: {error.strerror}")
-                return
-            if packet.stream.index == self.stream.index:
-                self._note_end(packet)
-                yield packet
-            elif packet.size and (self._kept_streams is None or packet.stream.index in self._kept_streams):
-                self._pending_packets.append(packet)
-
-    def _note_end(self, packet: av.Packet) -> None:
-        base = to_fraction(packet.time_base)
-        if packet.pts is not None and base is not None:
-            end = (packet.pts + (packet.duration or 0)) * base
-            self._last_end = end if self._last_end is None else max(end, self._last_end)
 
 
 def _place(packet: av.Packet, word: str = "at") -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from fractions import Fraction
+from itertools import chain
 from typing import Any
 
 import av
@@ -68,57 +69,51 @@ class FrameClock:
     def __init__(self, *, time_base: Fraction, frame_rate: Fraction, faults: FaultLog, restarts: RestartLog):
         self._base = time_base
         self._step = max(1, round(1 / frame_rate / time_base))
+        # Most frames follow at such a distance, which never is a restart.
+        self._usual = 2 * self._step
+        if is_restart(0, self._usual, step=self._step, time_base=time_base):
+            self._usual = 0
         self._faults = faults
         self._log = restarts
-        self._shift = 0
+        self._shift = self._number = 0
         self._last: int | None = None
         self._last_own: int | None = None
         self._gap = self._step
 
-    def timed(self, frames: Iterator[av.VideoFrame]) -> Iterator[tuple[int, av.VideoFrame]]:
-        """Each frame with its timestamp in ticks."""
-        for number, frame in enumerate(self._begun(frames)):
-            pts = self._next(frame.pts, number)
-            if self._last is not None and pts - self._last <= 2 * self._step:
-                self._gap = pts - self._last
-            self._last = pts
-            yield pts, frame
-
-    def _begun(self, frames: Iterator[av.VideoFrame]) -> Iterator[av.VideoFrame]:
+    def begun(self, frames: Iterator[av.VideoFrame]) -> Iterator[av.VideoFrame]:
         """The same frames; those without a time at the beginning are counted back from the first that has one.
 
         A cut Matroska file has such frames, as it cannot say times before 0.
         """
-        untimed: list[av.VideoFrame] = []
+        first: list[av.VideoFrame] = []
         for frame in frames:
-            if frame.pts is None and len(untimed) < _MOST_UNTIMED:
-                untimed.append(frame)
-                continue
-            if frame.pts is not None:
-                for back, earlier in enumerate(reversed(untimed), 1):
-                    earlier.pts = frame.pts - back * self._step
-            yield from untimed
-            yield frame
-            break
-        else:
-            yield from untimed
-        yield from frames
+            first.append(frame)
+            if frame.pts is not None or len(first) > _MOST_UNTIMED:
+                break
+        if first and (time := first[-1].pts) is not None:
+            for back, earlier in enumerate(reversed(first)):
+                earlier.pts = time - back * self._step
+        return chain(_emptied(first), frames)
 
-    def _next(self, own: int | None, number: int) -> int:
+    def time_of(self, own: int | None) -> int:
+        """The time in ticks of the next frame, which has the time ``own``; None = none."""
+        number, before = self._number, self._last_own
+        self._number, self._last_own = number + 1, own
         if own is None or self._last is None:
-            self._last_own = own
-            return (0 if self._last is None else self._last + self._step) if own is None else own
-        if self._last_own is not None:
-            self._note_restart(self._last_own, own, number)
-        self._last_own = own
-        pts = own + self._shift
-        if pts > self._last:
-            return pts
-        behind = (self._last - pts) * self._base
-        self._faults.note(
-            f"frame {number} has a timestamp that goes back by {float(behind):.3f} s", kind="timestamp that goes back"
-        )
-        return self._last + max(1, self._step // 2)
+            pts = (0 if self._last is None else self._last + self._step) if own is None else own
+        else:
+            if before is not None and abs(own - before) > self._usual:
+                self._note_restart(before, own, number)
+            pts = own + self._shift
+            if pts <= self._last:
+                behind = (self._last - pts) * self._base
+                text = f"frame {number} has a timestamp that goes back by {float(behind):.3f} s"
+                self._faults.note(text, kind="timestamp that goes back")
+                pts = self._last + max(1, self._step // 2)
+        if self._last is not None and pts - self._last <= 2 * self._step:
+            self._gap = pts - self._last
+        self._last = pts
+        return pts
 
     def _note_restart(self, before: int, own: int, number: int) -> None:
         if self._is_return(before, own):
@@ -142,3 +137,9 @@ class FrameClock:
             return False
         back = round(self._log.restarts[-1].shift_seconds / self._base)
         return abs(own - before - back) <= 2 * self._step < abs(own - before)
+
+
+def _emptied(frames: list[av.VideoFrame]) -> Iterator[av.VideoFrame]:
+    """Each frame once; none is kept."""
+    while frames:
+        yield frames.pop(0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Generator, Iterator
 from dataclasses import replace
 from fractions import Fraction
@@ -14,7 +15,7 @@ from fmanet_cli.errors import OptionError, VideoReadError
 from fmanet_cli.notes import Notes
 from fmanet_cli.video.frames import Frame, VideoInfo
 from fmanet_cli.video.pixels.colour import parse_colour
-from fmanet_cli.video.pixels.formats import frame_to_rgb, pixels_without_number
+from fmanet_cli.video.pixels.formats import frame_to_rgb, holds_floats, pixels_without_number
 from fmanet_cli.video.read.container import ContainerSource, ReadChoices
 from fmanet_cli.video.read.deinterlace import METHODS
 from fmanet_cli.video.read.faults import FaultLog
@@ -139,12 +140,10 @@ class VideoReader:
         self.close()
 
     def __iter__(self) -> Iterator[Frame]:
-        return self
+        return self._frames
 
     def __next__(self) -> Frame:
-        frame = next(self._frames)
-        self.frames_read += 1
-        return frame
+        return next(self._frames)
 
     def close(self) -> None:
         """Close the input; the iterator is exhausted afterwards."""
@@ -158,27 +157,37 @@ class VideoReader:
         held: tuple[int, av.VideoFrame] | None = None
         end_seconds: Fraction | None = None
         step = max(1, round(1 / info.frame_rate / info.time_base))
+        start_pts, end_pts = self._pts_at(info.trim_start_seconds), self._pts_at(info.trim_end_seconds)
         clock = FrameClock(
             time_base=info.time_base, frame_rate=info.frame_rate, faults=self._faults, restarts=self.restarts
         )
-        for pts, decoded in clock.timed(self._decoded_frames()):
-            seconds = pts * info.time_base - info.start_seconds
-            if info.trim_start_seconds is not None and seconds < info.trim_start_seconds:
+        for decoded in clock.begun(self._decoded_frames()):
+            pts = clock.time_of(decoded.pts)
+            if start_pts is not None and pts < start_pts:
                 continue
             if held is not None:
                 step = pts - held[0]
-                yield self._as_frame(*held, duration=step)
+                frame = self._as_frame(*held, duration=step)
+                self.frames_read += 1
+                yield frame
             held = None
-            if info.trim_end_seconds is not None and seconds >= info.trim_end_seconds:
+            if end_pts is not None and pts >= end_pts:
                 break
-            self._check_decoded(decoded, float(seconds))
+            if decoded.is_corrupt or (decoded.height, decoded.width) != self._source.coded_size:
+                self._refuse(decoded, float(pts * info.time_base - info.start_seconds))
             held = pts, decoded
         else:
             end_seconds = self._source.end_seconds()
         if held is not None:
-            yield self._as_frame(*held, duration=self._last_duration(*held, end_seconds, step))
+            frame = self._as_frame(*held, duration=self._last_duration(*held, end_seconds, step))
+            self.frames_read += 1
+            yield frame
         elif not self.frames_read:
             raise VideoReadError(f"{self.path} has no frame between the asked start and end")
+
+    def _pts_at(self, seconds: Fraction | None) -> int | None:
+        """The first timestamp from a time on that is counted from the start of the file."""
+        return None if seconds is None else math.ceil((self.info.start_seconds + seconds) / self.info.time_base)
 
     def _decoded_frames(self) -> Iterator[av.VideoFrame]:
         if self._near_pts is not None and isinstance(self._source, ContainerSource):
@@ -191,7 +200,8 @@ class VideoReader:
             return left
         return decoded.duration or step
 
-    def _check_decoded(self, decoded: av.VideoFrame, seconds: float) -> None:
+    def _refuse(self, decoded: av.VideoFrame, seconds: float) -> None:
+        """Say what is wrong with a frame. Raises VideoReadError unless that may be passed over."""
         height, width = self._source.coded_size
         if (decoded.height, decoded.width) != (height, width):
             raise VideoReadError(
@@ -199,12 +209,11 @@ class VideoReader:
                 f"{decoded.width}x{decoded.height} at {seconds:.2f} s; "
                 "split it there and restore the parts"
             )
-        if decoded.is_corrupt:
-            self._faults.add(f"the frame at {seconds:.2f} s is damaged")
+        self._faults.add(f"the frame at {seconds:.2f} s is damaged")
 
     def _warn_of_no_numbers(self, decoded: av.VideoFrame) -> None:
         """Once: the pixels that have no value are black where it is not a number or below all, else white."""
-        if not self._has_broken_pixels and (count := pixels_without_number(decoded)):
+        if count := pixels_without_number(decoded):
             self._has_broken_pixels = True
             self._faults.notes.add(
                 f"frame {self.frames_read} has {count} pixels that are no finite numbers (NaN or infinite); "
@@ -212,20 +221,17 @@ class VideoReader:
             )
 
     def _as_frame(self, pts: int, decoded: av.VideoFrame, *, duration: int) -> Frame:
-        self._warn_of_no_numbers(decoded)
+        info, pixel_format = self.info, decoded.format.name
+        if holds_floats(pixel_format) and not self._has_broken_pixels:
+            self._warn_of_no_numbers(decoded)
         try:
-            image = frame_to_rgb(decoded, self.info.colour)
+            image = frame_to_rgb(decoded, info.colour)
         except (ValueError, LookupError, av.error.FFmpegError) as error:
-            raise VideoReadError(f"{self.path} has pictures of format {decoded.format.name}: {error}") from error
-        if crop := self.info.crop:
+            raise VideoReadError(f"{self.path} has pictures of format {pixel_format}: {error}") from error
+        if crop := info.crop:
             image = image[crop.top : image.shape[0] - crop.bottom, crop.left : image.shape[1] - crop.right].copy()
-        return Frame(
-            image,
-            pts=pts,
-            time_base=self.info.time_base,
-            duration=max(0, duration),
-            captioned=decoded if has_captions(decoded) else None,
-        )
+        captioned = decoded if self._source.has_captions and has_captions(decoded) else None
+        return Frame(image, pts, info.time_base, duration=max(0, duration), captioned=captioned)
 
 
 def _check_options(

@@ -97,6 +97,9 @@ def _single_number(path: Path) -> re.Match[str]:
 class ImageSource:
     """The images of a sequence in order, one decoded at a time; frame ``k`` is shown at ``k / frame_rate`` seconds."""
 
+    has_captions = False
+    """Images have none."""
+
     def __init__(self, pattern: str, *, faults: FaultLog, colour: str, frame_rate: Fraction | None):
         self._files = list_sequence(pattern)
         self.state = SourceState.of(self._files)
