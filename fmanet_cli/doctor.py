@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 LEAST_DISK_BYTES = 2 << 30
 """Below this much free disk a restored film may not fit: ten minutes of 720p at the default quality."""
 LEAST_MEMORY_BYTES = 1 << 30
-"""Below this much free memory even small pictures are restored in tiles."""
+"""Below this much free memory even small frames are restored in tiles."""
 
 ENCODERS = ("libx264", "libx265", "libsvtav1", "h264_nvenc", "hevc_nvenc", "av1_nvenc")
 """Encoders that are tried."""
@@ -111,7 +111,7 @@ def _devices(_: Path) -> Iterator[Finding]:
     free = free_memory(torch.device("cpu"))
     facts = {"name": machine.processor, "cores": machine.cores, "memory": machine.memory_bytes, "free": free}
     short = free is not None and free < LEAST_MEMORY_BYTES
-    remedy = "close other programs: pictures will be cut into tiles, slower" if short else ""
+    remedy = "close other programs: frames will be cut into tiles, slower" if short else ""
     cores = f"{machine.processor}, {machine.cores} cores"
     yield Finding("cpu", f"{cores}, {_gigabytes(free)} of {_gigabytes(machine.memory_bytes)} free", remedy, facts)
     for index in range(torch.cuda.device_count() if torch.cuda.is_available() else 0):

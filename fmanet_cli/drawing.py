@@ -1,4 +1,4 @@
-"""Labelled sheets of pictures: boxes side by side and one below the other, as one array."""
+"""Labelled sheets of images: boxes side by side and one below the other, as one array."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ def text_lines(lines: Sequence[str], width: int | None = None) -> np.ndarray:
 
 
 def labelled(image: np.ndarray, *lines: str) -> np.ndarray:
-    """An (H, W, 3) or (H, W) picture in [0, 1] with lines of text above it."""
-    picture = np.repeat(image[..., None], 3, axis=2) if image.ndim == 2 else image
-    return below([text_lines(lines, picture.shape[1]), picture], gap=2)
+    """An (H, W, 3) or (H, W) image in [0, 1] with lines of text above it."""
+    coloured = np.repeat(image[..., None], 3, axis=2) if image.ndim == 2 else image
+    return below([text_lines(lines, coloured.shape[1]), coloured], gap=2)
 
 
 def beside(boxes: Sequence[np.ndarray], *, gap: int = GAP) -> np.ndarray:
@@ -60,7 +60,7 @@ def framed(box: np.ndarray) -> np.ndarray:
 
 
 def at_width(image: np.ndarray, width: int, *, blocky: bool = False) -> np.ndarray:
-    """A picture scaled to a width, its shape kept; `blocky` shows every pixel as a square."""
+    """An image scaled to a width, its shape kept; `blocky` shows every pixel as a square."""
     height = max(1, round(image.shape[0] * width / image.shape[1]))
     smaller = cv2.INTER_AREA if width < image.shape[1] else cv2.INTER_CUBIC
     scaled = cv2.resize(

@@ -168,11 +168,11 @@ class _Run:
         self._model_name, self._pool, self._progress, self._quiet = model_name, pool, progress, quiet
 
     def over(self, items: list[BatchItem], whole: Whole | None) -> list[BatchResult]:
-        """Restores what is known."""
+        """Restore what is known."""
         return self._shown(items, len(items), whole)
 
     def watching(self, look: Callable[[], list[BatchItem]]) -> list[BatchResult]:
-        """Restores what arrives, until it is interrupted."""
+        """Restore what arrives, until it is interrupted."""
         from fmanet_cli.restore.watch import arrivals
 
         if not self._quiet and self._progress != "json":

@@ -51,7 +51,7 @@ def input_options(command: Command) -> Command:
 
 
 def take_search(options: dict[str, Any]) -> Search:
-    """Takes the values of `input_options` but the list out of `options`."""
+    """Take the values of `input_options` but the list out of `options`."""
     from fmanet_cli.restore.inputs import Search
 
     return Search(**{name: options.pop(name) for name in ("recursive", "include", "exclude", "suffix")})

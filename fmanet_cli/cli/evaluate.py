@@ -1,4 +1,4 @@
-"""``fmanet evaluate``: measures restored clips, or restores clips and measures them."""
+"""`fmanet evaluate`: measures restored clips, or restores clips and measures them."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ class _Job:
     help="Source frames for each degraded frame of a video.",
 )
 @click.option("--still", is_flag=True, help="Degrade without motion: the first frame over and over, not blurred.")
-@click.option("--photos", is_flag=True, help="Take every picture for a photograph, numbered or not.")
+@click.option("--photos", is_flag=True, help="Take every image for a photograph, numbered or not.")
 @click.option(
     "--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of the camera over photographs."
 )
@@ -123,7 +123,7 @@ def command(**options: Any) -> None:
     """Measure PSNR, SSIM and tOF against the truth, of restored clips or of clips restored here.
 
     A clip is a video or a folder of frames; the clips of a folder are matched by name. Means are over all frames of all
-    clips. Where the low-resolution frames are known, bicubic enlargement stands beside. With --degrade, pictures
+    clips. Where the low-resolution frames are known, bicubic enlargement stands beside. With --degrade, images
     whose names differ in more than a number are photographs, each filmed by a moving camera.
 
     \b

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 @click.option("-o", "--output", type=click.Path(path_type=Path), metavar="FILE.png", help="[default: beside VIDEO]")
 @click.option("--npz", type=click.Path(path_type=Path), metavar="FILE.npz", help="Write every array too.")
 @click.option("--point", "points", multiple=True, metavar="X,Y", help="Look at kernels here.  [default: strong edges]")
-@click.option("--crop", metavar="X,Y,W,H", help="Explain this part of the picture only.")
+@click.option("--crop", metavar="X,Y,W,H", help="Explain this part of the frame only.")
 @click.option("-n", "--model", metavar="NAME|PATH", help="Weights by name or file.  [default: the best embedded]")
 @click.option("-d", "--device", metavar="NAME", default="auto", help="auto, cpu, cuda, cuda:N or mps.")
 @click.option("-y", "--overwrite", is_flag=True, help="Replace existing files.")
@@ -36,7 +36,7 @@ def command(
     device: str,
     overwrite: bool,
 ) -> None:
-    """Show how the network restores one frame of VIDEO: flows, occlusion masks, kernels and attention, as a picture.
+    """Show how the network restores one frame of VIDEO: flows, occlusion masks, kernels and attention, as one image.
 
     Nothing is restored: the plain network runs once, in float32. Points and crops are in pixels of VIDEO.
 
@@ -74,7 +74,7 @@ def _check_targets(target: Path, npz: Path | None, *, overwrite: bool) -> None:
     from fmanet_cli.video.write.partial_files import check_target
 
     if target.suffix.lower() != ".png":
-        raise OptionError(f"the picture is written as .png, got {target.name!r}")
+        raise OptionError(f"the image is written as .png, got {target.name!r}")
     if npz is not None and npz.suffix.lower() != ".npz":
         raise OptionError(f"the arrays are written as .npz, got {npz.name!r}")
     for path in filter(None, (target, npz)):

@@ -86,6 +86,6 @@ def kept_text(target: Path | None) -> str:
 
 
 def _stop_at_once(_number: int, _frame: FrameType | None) -> None:
-    """Ends the process where it stands; what was not closed is removed by the next run."""
+    """End the process where it stands; what was not closed is removed by the next run."""
     os.write(2, b"\ninterrupted twice: stopped at once\n")
     os._exit(_BASE_EXIT_CODE + signal.SIGINT)

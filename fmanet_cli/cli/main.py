@@ -84,7 +84,7 @@ class FmanetGroup(click.Group):
         return self._prepared(importlib.import_module(f"fmanet_cli.cli.{cmd_name}").command, (cmd_name,))
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
-        """Lists the commands without importing them."""
+        """List the commands without importing them."""
         with formatter.section("Commands"):
             formatter.write_dl(list(COMMANDS.items()))
 
@@ -106,7 +106,7 @@ class FmanetGroup(click.Group):
         return super().resolve_command(ctx, args)
 
     def main(self, *args: Any, **kwargs: Any) -> Any:
-        """Runs the command line; whatever goes wrong becomes one line on standard error and an exit code."""
+        """Run the command line; whatever goes wrong becomes one line on standard error and an exit code."""
         kwargs["standalone_mode"] = False
         given = args[0] if args else kwargs.get("args")
         self.words = tuple(sys.argv[1:] if given is None else given)

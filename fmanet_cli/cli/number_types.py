@@ -17,7 +17,7 @@ class FiniteFloat(click.types.FloatParamType):
     """A floating-point number that is neither infinite nor none."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        """Fails for `nan` and `inf`, which Python reads as numbers, and for integers beyond every float."""
+        """Fail for `nan` and `inf`, which Python reads as numbers, and for integers beyond every float."""
         try:
             number: float = super().convert(value, param, ctx)
         except OverflowError:
@@ -37,7 +37,7 @@ class Seconds(FiniteFloat):
     name = "time"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        """Fails for negative times and for those beyond every video."""
+        """Fail for negative times and for those beyond every video."""
         if isinstance(value, str) and (found := _CLOCK.fullmatch(value.strip())):
             hours, minutes, seconds = int(found[1] or 0), int(found[2]), float(found[3])
             if seconds >= 60 or (found[1] and minutes >= 60):

@@ -49,7 +49,7 @@ def engine_options(command: Command) -> Command:
             help="Record the network as CUDA graphs; auto = where that saves time.",
         ),
         click.option(
-            "-t", "--tile", metavar="auto|0|N", default="auto", help="Tile side in input pixels; 0 = the whole picture."
+            "-t", "--tile", metavar="auto|0|N", default="auto", help="Tile side in input pixels; 0 = the whole frame."
         ),
         click.option(
             "--tile-overlap",
@@ -68,7 +68,7 @@ def strength_option(command: Command) -> Command:
         "--strength",
         type=FiniteRange(0, 1),
         default=1.0,
-        help="Share of the network's picture; the rest is the source, enlarged.",
+        help="Share of what the network restores; the rest is the source, enlarged.",
     )(command)
 
 
@@ -154,7 +154,7 @@ def writing_options(command: Command) -> Command:
 
 
 def build_settings(options: dict[str, Any]) -> RestoreSettings:
-    """Takes the values of `writing_options` out of `options`."""
+    """Take the values of `writing_options` out of `options`."""
     from fmanet_cli.restore.settings import SEGMENT_FRAMES, RestoreSettings
     from fmanet_cli.shots.detector import DEFAULT_THRESHOLD
     from fmanet_cli.video.write.codecs import EncoderOptions, find_codec
@@ -207,7 +207,7 @@ def build_settings(options: dict[str, Any]) -> RestoreSettings:
 
 
 def build_restorer(options: dict[str, Any]) -> tuple[Restorer, str]:
-    """Takes the values of `engine_options` out of `options`; the restorer and the name of its weights.
+    """Take the values of `engine_options` out of `options`; return the restorer and the name of its weights.
 
     Where several devices are asked for it is on the first; the names of all stay in `options` as `devices`.
     """

@@ -30,7 +30,7 @@ def run_part(
     quiet: bool,
     bars: bool,
 ) -> None:
-    """Restores one part, given as `K/N`, and says how to go on."""
+    """Restore one part, given as `K/N`, and say how to go on."""
     from fmanet_cli.restore.part_job import PartJob
     from fmanet_cli.restore.parts import Part
 
@@ -60,7 +60,7 @@ def run_part(
 
 
 def run_join(item: BatchItem, job: JoinJob, *, quiet: bool) -> None:
-    """Joins the parts and prints the summary."""
+    """Join the parts and print the summary."""
     show_batch(_events(item, job), quiet=quiet, count=1)
     assert job.report is not None
     if not quiet:

@@ -114,13 +114,13 @@ def _rows(plan: FilmPlan, model_name: str) -> Iterator[tuple[str, str]]:
         f"{bytes_text(estimate.disk_bytes)}, {bytes_text(estimate.disk_free)} free"
         + (": too little" if estimate.lacks_disk else ""),
     )
-    yield "memory", f"{bytes_text(estimate.memory_bytes)} for whole pictures, {bytes_text(estimate.memory_free)} free"
+    yield "memory", f"{bytes_text(estimate.memory_bytes)} for whole frames, {bytes_text(estimate.memory_free)} free"
     yield "network", f"{model_name} on {plan.device} in {plan.precision}"
     for loss in estimate.losses or ("nothing",):
         yield "not kept", loss
     if (meters := plan.meters) is not None:
         yield (
-            "pictures",
+            "images",
             f"edges {meters.blur:.1f} px wide ({meters.blur_across:.1f} across), noise {meters.noise:.1f} of 255, "
             f"blocks {meters.blockiness:.2f}; {plan.looked_at} frames looked at",
         )

@@ -12,7 +12,7 @@ from click.core import ParameterSource
 from fmanet_cli.cli.number_types import SECONDS
 from fmanet_cli.cli.options import strength_option
 from fmanet_cli.cli.terminal import echo, make_bar
-from fmanet_cli.cli.terminal_picture import draw
+from fmanet_cli.cli.terminal_image import draw
 from fmanet_cli.errors import OptionError
 from fmanet_cli.files import sibling
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 @click.option("-d", "--device", metavar="NAME", default="auto", help="auto, cpu, cuda, cuda:N or mps.")
 @click.option("--precision", type=click.Choice(["auto", "fp32", "fp16", "bf16"]), default="auto")
 @strength_option
-@click.option("--open", "opens", is_flag=True, help="Show the picture in the usual program.")
+@click.option("--open", "opens", is_flag=True, help="Show the image in the usual program.")
 @click.option("-y", "--overwrite", is_flag=True, help="Replace an existing file.")
 def command(
     video: Path,

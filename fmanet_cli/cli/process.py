@@ -19,7 +19,7 @@ _LIBRARY_VARIABLES = {
 }
 
 _GROWING_BLOCKS = "expandable_segments:True"
-"""Lets CUDA's memory be cut anew for another size of picture; for Linux, and not for ROCm."""
+"""Lets CUDA's memory be cut anew for another size of frame; for Linux, and not for ROCm."""
 
 
 _NICEST = 19

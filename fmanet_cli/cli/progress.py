@@ -28,7 +28,7 @@ def show_batch(
     bars: bool = True,
     whole: Whole | None = None,
 ) -> list[BatchResult]:
-    """Runs a batch and shows each video as it is restored; the results in order.
+    """Run a batch and show each video as it is restored; return the results in order.
 
     Args:
         events: of the batch.

@@ -39,7 +39,7 @@ def say_warning(text: str, *, as_json: bool) -> None:
 
 @contextlib.contextmanager
 def errors_as_lines(*, active: bool) -> Iterator[None]:
-    """Turns an error or an interruption into a line and its exit code, where that is asked for."""
+    """Turn an error or an interruption into a line and its exit code, where that is asked for."""
     try:
         yield
     except (click.ClickException, click.exceptions.Exit, click.Abort):
@@ -59,7 +59,7 @@ def errors_as_lines(*, active: bool) -> Iterator[None]:
 
 
 def stream_batch(events: Generator[BatchEvent, None, None]) -> list[BatchResult]:
-    """Runs a batch and says what happens: `start`, `progress` (at most ten a second) and `end` of every video."""
+    """Run a batch and say what happens: `start`, `progress` (at most ten a second) and `end` of every video."""
     results: list[BatchResult] = []
     current: BatchItem | None = None
     began = said = 0.0

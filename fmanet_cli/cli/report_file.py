@@ -26,7 +26,7 @@ class ReportFile:
     """A path to write a text to when the work is done.
 
     A regular file is replaced in one step, and only where it is a report of the same kind. What is no regular file (a
-    device, a pipe, ``-`` for standard output) is written into.
+    device, a pipe, `-` for standard output) is written into.
     """
 
     def __init__(self, path: str | Path, *, is_own: IsOwn, used: Mapping[str, Iterable[str | Path | None]]):
@@ -46,7 +46,7 @@ class ReportFile:
             self._check_regular(is_own)
 
     def write(self, text: str) -> None:
-        """Raises FileWriteError where that fails; an older report is then still there."""
+        """Raise FileWriteError where that fails; an older report is then still there."""
         if self.is_standard_output:
             echo(text, nl=False)
             return
@@ -103,7 +103,7 @@ def _text_of(path: Path) -> str:
 
 
 def json_with(*keys: str) -> IsOwn:
-    """Recognises a JSON object by its keys."""
+    """Recognise a JSON object by its keys."""
 
     def is_own(text: str) -> bool:
         try:
@@ -116,7 +116,7 @@ def json_with(*keys: str) -> IsOwn:
 
 
 def csv_with(heading: str) -> IsOwn:
-    """Recognises a table by the beginning of its first line."""
+    """Recognise a table by the beginning of its first line."""
     return lambda text: text.startswith(heading)
 
 

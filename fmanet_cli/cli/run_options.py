@@ -39,7 +39,7 @@ def run_options(command: Command) -> Command:
 
 
 def obey_priority(options: dict[str, Any]) -> None:
-    """Takes the value of --low-priority out of `options`, before the libraries below begin their threads."""
+    """Take the value of --low-priority out of `options`, before the libraries below begin their threads."""
     if options.pop("low_priority"):
         take_low_priority()
 

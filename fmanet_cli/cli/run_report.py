@@ -32,7 +32,7 @@ class ReportWriter:
     def __init__(
         self, path: Path, options: dict[str, Any], items: list[BatchItem], *, read: Iterable[str | Path | None]
     ):
-        """Takes the options as they were parsed; read: files besides the sources that the run reads.
+        """Take the options as they were parsed; read: files besides the sources that the run reads.
 
         Raises:
             OptionError: the report would go over a file of the run, or into a folder that does not exist.
@@ -47,7 +47,7 @@ class ReportWriter:
         self._options = {key: value for key, value in options.items() if key not in _NOT_REPEATED}
 
     def begin(self, items: list[BatchItem], model_name: str) -> None:
-        """Hashes the sources and the weights before anything can change them."""
+        """Hash the sources and the weights before anything can change them."""
         from fmanet_cli.restore.report import describe_weights, source_digest
 
         self._weights = describe_weights(model_name)
@@ -55,7 +55,7 @@ class ReportWriter:
         self._digests = {str(item.source): source_digest(str(item.source)) for item in items}
 
     def end(self, results: list[BatchResult], restorer: Restorer) -> None:
-        """Writes the file."""
+        """Write the file."""
         from fmanet_cli.restore.report import report_run
 
         report = report_run(
@@ -92,7 +92,7 @@ def load_report(path: Path, options: dict[str, Any], *, output: str | None) -> l
 
 
 def take_options(path: Path, options: dict[str, Any]) -> None:
-    """Puts what a report says of some options in their place, but for those that are given otherwise.
+    """Put what a report says of some options in their place, but for those that are given otherwise.
 
     Raises:
         OptionError: the report cannot be read, or an option never has the reported value.

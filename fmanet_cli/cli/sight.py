@@ -168,7 +168,7 @@ def progress_line(name: str, progress: RestoreProgress, first: int, seconds: flo
 
 
 def clock_text(seconds: float) -> str:
-    """``1:02:03``, or ``2:03`` below an hour."""
+    """`1:02:03`, or `2:03` below an hour."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

@@ -28,7 +28,7 @@ READER_GONE_EXIT_CODE = 141
 
 
 def printable(text: str) -> str:
-    """The text with every character that could steer a terminal as an escape, such as ``\\x1b``."""
+    """The text with every character that could steer a terminal as an escape, such as `\\x1b`."""
     return _STEERING.sub(_escape, text)
 
 
@@ -60,7 +60,7 @@ def echo(text: str = "", *, err: bool = False, nl: bool = True) -> None:
 
 @contextlib.contextmanager
 def writing(*, err: bool) -> Iterator[None]:
-    """Turns what a stream answers within the block into an own error, or, for standard error, into nothing.
+    """Turn what a stream answers within the block into an own error, or, for standard error, into nothing.
 
     Raises:
         VideoWriteError: standard output is closed or full.

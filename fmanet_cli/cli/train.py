@@ -1,4 +1,4 @@
-"""``fmanet train``: train a network from photographs, clips or REDS."""
+"""`fmanet train`: train a network from photographs, clips or REDS."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _STAGES = {"1": (1,), "2": (2,), "both": (1, 2)}
     help="What cameras do, such as clean=25,camera=75.  [default: all]",
 )
 @click.option("--fonts", type=_FOLDER, help="Folder of fonts: text before a part of the photographs.")
-@click.option("-o", "--output", type=_FOLDER, required=True, help="Folder for weights, state, logs and pictures.")
+@click.option("-o", "--output", type=_FOLDER, required=True, help="Folder for weights, state, logs and images.")
 @click.option("--validate", type=click.Path(path_type=Path), help="Folder or zip of photographs to validate on.")
 @click.option("--init", metavar="NAME|FILE", help="Weights to start from; base widens lite's.  [default: random]")
 @click.option("--resume", is_flag=True, help="Go on with the run in the output folder.")
@@ -174,7 +174,7 @@ def _given(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def _read_weights(texts: tuple[str, ...], weights: LossWeights) -> dict[str, float]:
-    """``NAME=WEIGHT`` texts to weights by name."""
+    """`NAME=WEIGHT` texts to weights by name."""
     names = [field.name for field in dataclasses.fields(weights)]
     read = {}
     for text in texts:

@@ -27,7 +27,7 @@ from fmanet_cli.restore.spans import span_tasks
 from fmanet_cli.restore.stage_clock import StageClock
 from fmanet_cli.shots.detector import ShotMarker
 from fmanet_cli.verify.compare import RunFacts, prove
-from fmanet_cli.verify.pictures import Originals
+from fmanet_cli.verify.likeness import Originals
 from fmanet_cli.verify.result import VerificationResult, summary
 from fmanet_cli.video.frames import Frame
 from fmanet_cli.video.read.reader import VideoReader

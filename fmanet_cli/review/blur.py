@@ -14,7 +14,7 @@ class KernelBlur:
     length: float
     """In the kernel's pixels; 0 = equally wide in every direction."""
     angle: float
-    """Of its long axis in degrees, [0, 180): 0 = horizontal, counted against the clock as the picture is seen."""
+    """Of its long axis in degrees, [0, 180): 0 = horizontal, counted against the clock as the frame is seen."""
 
 
 def blur_of_kernel(kernel: np.ndarray) -> KernelBlur:

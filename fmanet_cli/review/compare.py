@@ -13,7 +13,7 @@ from fmanet_cli.drawing import at_width, below, beside, framed, labelled, text_l
 from fmanet_cli.errors import OptionError
 from fmanet_cli.restore.resize import resize_image
 from fmanet_cli.review.crops import most_changed_area
-from fmanet_cli.verify.pictures import psnr
+from fmanet_cli.verify.likeness import psnr
 from fmanet_cli.video.frames import VideoInfo
 from fmanet_cli.video.read.reader import VideoReader
 from fmanet_cli.video.read.sampled import sampled_images
@@ -90,7 +90,7 @@ class FilmPair:
             )
 
     def pairs(self, numbers: list[int]) -> Iterator[FramePair]:
-        """Yield both pictures of some frames, in order."""
+        """Yield some frames of both films, in order."""
         before = _shown_images(self.source, numbers)
         after = _shown_images(self.output, numbers)
         for (number, small), (_, large) in zip(before, after, strict=True):

@@ -35,7 +35,7 @@ def write_comparison_film(films: FilmPair, target: str | Path, *, layout: str = 
     Args:
         films: what is compared; where there is a truth, it comes third.
         target: the file, whose suffix says the container.
-        layout: `side` = whole pictures beside each other; `wipe` = one picture, in which a line that moves parts the
+        layout: `side` = whole frames beside each other; `wipe` = one frame, in which a line that moves parts the
             two.
         overwrite: replace an existing file.
 
@@ -56,19 +56,19 @@ def write_comparison_film(films: FilmPair, target: str | Path, *, layout: str = 
     like = replace(films.output, display_matrix=None, height=height, width=width * columns)
     size = (like.height, like.width)
     with VideoWriter(target, like=like, size=size, encoder=EncoderOptions(), overwrite=overwrite) as writer:
-        for seconds, pictures in zip(films.seconds, _pictures(films), strict=True):
-            first, second = (frame.image for frame in pictures[:2])
+        for seconds, frames in zip(films.seconds, _pairs(films), strict=True):
+            first, second = (frame.image for frame in frames[:2])
             image = (
                 wiped(first, second, seconds)
                 if layout == "wipe"
-                else np.concatenate([frame.image for frame in pictures], axis=1)
+                else np.concatenate([frame.image for frame in frames], axis=1)
             )
-            writer.write(replace(pictures[1], image=image))
+            writer.write(replace(frames[1], image=image))
         return writer.frames_written
 
 
 def wiped(left: np.ndarray, right: np.ndarray, seconds: float) -> np.ndarray:
-    """Two (H, W, 3) pictures in [0, 1] on the two sides of a white line, which swings about the middle over time."""
+    """Two (H, W, 3) images in [0, 1] on the two sides of a white line, which swings about the middle over time."""
     width = left.shape[1]
     place = round(width * (0.5 + _WIPE_REACH * math.sin(2 * math.pi * seconds / WIPE_SECONDS)))
     image = np.concatenate((left[:, :place], right[:, place:]), axis=1)
@@ -78,7 +78,7 @@ def wiped(left: np.ndarray, right: np.ndarray, seconds: float) -> np.ndarray:
     return image
 
 
-def _pictures(films: FilmPair) -> Iterator[tuple[Frame, ...]]:
+def _pairs(films: FilmPair) -> Iterator[tuple[Frame, ...]]:
     """Frames of the enlarged source, of the output and of the truth where there is one."""
     with ExitStack() as stack:
         infos = [info for info in (films.source, films.output, films.truth) if info is not None]

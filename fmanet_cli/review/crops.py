@@ -1,4 +1,4 @@
-"""Where pictures of one size differ most."""
+"""Where images of one size differ most."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ def most_changed_area(before: np.ndarray, after: Sequence[np.ndarray], size: tup
 
     Args:
         before: (H, W, 3).
-        after: pictures of the same size; their differences are added up.
-        size: height and width of the rectangle in pixels, less where the picture is smaller.
+        after: images of the same size; their differences are added up.
+        size: height and width of the rectangle in pixels, less where the image is smaller.
 
     Returns:
         Rows and columns.
     """
-    change = sum(np.abs(picture - before).mean(axis=2) for picture in after)
+    change = sum(np.abs(image - before).mean(axis=2) for image in after)
     assert isinstance(change, np.ndarray)
     height, width = (min(wanted, side) for wanted, side in zip(size, change.shape, strict=True))
     sums = cv2.boxFilter(change, -1, (width, height), anchor=(0, 0), normalize=False, borderType=cv2.BORDER_CONSTANT)
@@ -28,10 +28,10 @@ def most_changed_area(before: np.ndarray, after: Sequence[np.ndarray], size: tup
     return slice(int(top), int(top) + height), slice(int(left), int(left) + width)
 
 
-def marked(picture: np.ndarray, area: tuple[slice, slice], *, thickness: int) -> np.ndarray:
-    """A copy of an (H, W, 3) picture in [0, 1] with a frame around an area, white inside black."""
+def marked(image: np.ndarray, area: tuple[slice, slice], *, thickness: int) -> np.ndarray:
+    """A copy of an (H, W, 3) image in [0, 1] with a border around an area, white inside black."""
     rows, columns = area
-    copy = np.ascontiguousarray(picture, dtype=np.float32).copy()
+    copy = np.ascontiguousarray(image, dtype=np.float32).copy()
     corners = (columns.start, rows.start), (columns.stop - 1, rows.stop - 1)
     cv2.rectangle(copy, *corners, (0.0, 0.0, 0.0), 2 * thickness)
     cv2.rectangle(copy, *corners, (1.0, 1.0, 1.0), thickness)

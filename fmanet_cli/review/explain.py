@@ -23,7 +23,7 @@ from fmanet_cli.restore.resize import resize_image
 from fmanet_cli.review.blur import KernelBlur, blur_of_kernel
 
 POINT_COLUMNS, POINT_ROWS = 3, 2
-"""Points that are looked at unless others are named: the one of the strongest edges in each part of the picture."""
+"""Points that are looked at unless others are named: the one of the strongest edges in each part of the frame."""
 
 AROUND = 2
 """Pixels on each side of a point whose degradation kernels are averaged."""
@@ -31,7 +31,7 @@ AROUND = 2
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Explanation:
-    """How the network restored the centre frame of one window; arrays are float32, pictures RGB.
+    """How the network restored the centre frame of one window; arrays are float32, images RGB.
 
     T frames of the window, n multi-flow-mask pairs, C channels, s = 4, P points. Flows are in source pixels, (x, y),
     and point from a pixel of the centre frame to where the neighbour shows the same thing. Masks are 0 where the
@@ -63,7 +63,7 @@ class Explanation:
     points: np.ndarray
     """(P, 2) int64: where kernels were looked at, (x, y) in source pixels."""
     degradation_kernels: np.ndarray
-    """(P, T, k_d, k_d): K^D in pixels of the restored picture, not negative, sum 1 over T and taps; the mean over the
+    """(P, T, k_d, k_d): K^D in pixels of the restored frame, not negative, sum 1 over T and taps; the mean over the
     5x5 pixels around the point, since single kernels are noisy."""
     restoration_kernels: np.ndarray
     """(P, T, s, s, k_r, k_r): K^R for each restored pixel of the point, in source pixels, sum 1 over T and taps."""
@@ -75,7 +75,7 @@ class Explanation:
 
     @property
     def blurs(self) -> tuple[KernelBlur, ...]:
-        """Of each point, in pixels of the restored picture: its degradation kernels, which are aligned, added up.
+        """Of each point, in pixels of the restored frame: its degradation kernels, which are aligned, added up.
 
         They tell directions and which blur is longer, not its full length: `lite`, whose kernels are 12 pixels wide,
         saw camera motion of 0, 4, 8, 12, 16 and 24 pixels as 1.9, 2.4, 4.8, 6.1, 6.4 and 7.5 (median of 25 points of a
@@ -85,10 +85,10 @@ class Explanation:
 
     @property
     def shares(self) -> tuple[float, float]:
-        """Of filtering and of the residual branch in what the restored picture has over bicubic enlargement; sum 1.
+        """Of filtering and of the residual branch in what the restored frame has over bicubic enlargement; sum 1.
 
         Each part is measured along the whole difference (not clipped), so a share is negative where a part works
-        against the other. (0, 0) where the picture is the bicubic one.
+        against the other. (0, 0) where the restored frame is the bicubic one.
         """
         bicubic = resize_image(self.window[len(self.window) // 2], *self.filtered.shape[:2])
         by_filtering = (self.filtered - bicubic).astype(np.float64)
@@ -142,7 +142,7 @@ def explain(
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise
-    raise DeviceError(f"{chosen} ran out of memory over {width}x{height} pixels: explain a part of the picture")
+    raise DeviceError(f"{chosen} ran out of memory over {width}x{height} pixels: explain a part of the frame")
 
 
 def _explained(network: FMANet, tensor: Tensor, window: np.ndarray, places: np.ndarray) -> Explanation:
@@ -207,7 +207,7 @@ def _at(kernels: Tensor, places: np.ndarray) -> Tensor:
 
 @contextmanager
 def _keeping(kept: dict[str, Any], name: str, module: nn.Module, *, of_input: bool = False) -> Iterator[None]:
-    """Keeps what goes into a module or comes out of it."""
+    """Keep what goes into a module or comes out of it."""
 
     def hook(_: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
         kept[name] = inputs[0] if of_input else output
@@ -244,12 +244,12 @@ def _checked_points(points: Sequence[tuple[int, int]] | None, centre: np.ndarray
         return _strongest_edges(centre)
     for x, y in points:
         if not (0 <= x < width and 0 <= y < height):
-            raise OptionError(f"the point {x},{y} lies outside the picture of {width}x{height} pixels")
+            raise OptionError(f"the point {x},{y} lies outside the frame of {width}x{height} pixels")
     return np.array(points, dtype=np.int64).reshape(-1, 2)
 
 
 def _strongest_edges(centre: np.ndarray) -> np.ndarray:
-    """(P, 2): in each part of the picture the pixel around which neighbours differ most."""
+    """(P, 2): in each part of the frame the pixel around which neighbours differ most."""
     grey = np.pad(centre.mean(axis=2), 1, mode="edge")
     energy = np.abs(grey[1:-1, 2:] - grey[1:-1, :-2]) + np.abs(grey[2:, 1:-1] - grey[:-2, 1:-1])
     places = []
@@ -263,12 +263,12 @@ def _strongest_edges(centre: np.ndarray) -> np.ndarray:
 
 
 def _check_memory(height: int, width: int, config: FMANetConfig, device: torch.device) -> None:
-    """Refuses before the system has to: kernels of every pixel in several copies are most of the plain network."""
+    """Refuse before the system has to: kernels of every pixel in several copies are most of the plain network."""
     kernels = 2 * config.degradation_taps + 4 * config.scale**2 * config.restoration_taps
     needed = 4 * config.num_frames * (kernels + 20 * config.dim) * height * width
     free = free_memory(device)
     if free is not None and needed > USABLE_SHARE * free:
         raise DeviceError(
             f"{width}x{height} pixels need about {needed / 1e9:.1f} GB of memory in the plain network and "
-            f"{free / 1e9:.1f} GB are free on {device}: explain a part of the picture"
+            f"{free / 1e9:.1f} GB are free on {device}: explain a part of the frame"
         )

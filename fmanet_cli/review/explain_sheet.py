@@ -1,4 +1,4 @@
-"""An explanation as one picture."""
+"""An explanation as one image."""
 
 from __future__ import annotations
 
@@ -98,11 +98,11 @@ def _kernels(explanation: Explanation) -> np.ndarray:
         colour = np.full((6, 2 * _KERNEL, 3), _POINT_COLOURS[number % len(_POINT_COLOURS)], dtype=np.float32) / 255
         x, y = explanation.points[number]
         words = [f"{number + 1}: ({x}, {y})", f"blur {blur.length / scale:.1f} source px", f"at {blur.angle:.0f} deg"]
-        pictures = [
+        images = [
             at_width(np.repeat((degradation / degradation.max())[..., None], 3, 2), 2 * _KERNEL, blocky=True),
             beside([_signed(kernel, np.abs(restoration).max()) for kernel in restoration], gap=2),
         ]
-        columns.append(below([colour, text_lines(words), *pictures], gap=3))
+        columns.append(below([colour, text_lines(words), *images], gap=3))
     title = "degradation kernel K^D (above) and restoration kernels K^R of each frame (below; red adds, blue subtracts)"
     return below([text_lines([title]), beside(columns)], gap=2)
 
@@ -145,11 +145,11 @@ def _as_colours(features: np.ndarray, axes: tuple[np.ndarray, np.ndarray, np.nda
     return np.clip(0.5 + values.T.reshape(*features.shape[1:], 3) / 4, 0, 1)
 
 
-def _with_points(picture: np.ndarray, explanation: Explanation) -> np.ndarray:
-    """The picture with a numbered square at each point."""
-    marked = np.ascontiguousarray(np.rint(picture * 255).astype(np.uint8))
+def _with_points(image: np.ndarray, explanation: Explanation) -> np.ndarray:
+    """The image with a numbered square at each point."""
+    marked = np.ascontiguousarray(np.rint(image * 255).astype(np.uint8))
     scale = explanation.restoration_kernels.shape[2]
-    size = max(6, picture.shape[1] // 60)
+    size = max(6, image.shape[1] // 60)
     for number, (x, y) in enumerate(explanation.points):
         colour = _POINT_COLOURS[number % len(_POINT_COLOURS)]
         centre = (int(x) * scale + scale // 2, int(y) * scale + scale // 2)

@@ -1,4 +1,4 @@
-"""How blurred, noisy and blocky a picture is, told from the picture alone.
+"""How blurred, noisy and blocky an image is, told from the image alone.
 
 `tests/support/draw_meters.py` draws what the meters read on known cases: lines of blur, noise, and x264 at rising crf.
 """
@@ -12,7 +12,7 @@ import numpy as np
 
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 _STEPS = {0: (1, 0), 45: (1, -1), 90: (0, 1), 135: (1, 1)}
-"""Direction in degrees, against the clock as the picture is seen, and its step of one pixel in x and y."""
+"""Direction in degrees, against the clock as the image is seen, and its step of one pixel in x and y."""
 
 _FAR = 16
 """Pixels between two points that a blur of usual length no longer ties together."""
@@ -29,21 +29,21 @@ _CALMEST_SHARE = 0.866
 
 _GRID = 8
 _STRONGEST_STEP = 60
-"""8-bit steps; what is stronger is an edge of the picture."""
+"""8-bit steps; what is stronger is an edge in the image."""
 
 _CERTAIN_GRID = 0.03
 """Extra step across the grid from which on empty cells are believed to be a coder's."""
 
 LEAST_SIDE = 32
-"""Of pictures that can be measured."""
+"""Of images that can be measured."""
 
 LEAST_CONTRAST = 4.0
-"""8-bit steps below which a picture (black, a fade) says nothing of its blur."""
+"""8-bit steps below which an image (black, a fade) says nothing of its blur."""
 
 
 @dataclass(frozen=True, slots=True)
-class PictureMeters:
-    """What one picture says of itself."""
+class ImageMeters:
+    """What one image says of itself."""
 
     blur: float
     """Width of its edges in pixels, in the direction in which they are widest: the length of a line of blur; about 1
@@ -51,9 +51,9 @@ class PictureMeters:
     blur_across: float
     """The same in the direction in which they are narrowest; as large as `blur` where a lens was out of focus."""
     angle: int
-    """Direction of `blur` in degrees, 0, 45, 90 or 135, against the clock as the picture is seen."""
+    """Direction of `blur` in degrees, 0, 45, 90 or 135, against the clock as the image is seen."""
     noise: float
-    """Standard deviation of the luma noise in 8-bit steps; texture that fills the picture counts too."""
+    """Standard deviation of the luma noise in 8-bit steps; texture that fills the image counts too."""
     blockiness: float
     """Marks of a block coder, 0 = none: larger steps across the grid of 8 pixels, and cells in it left empty. Frames
     that are predicted from both sides hide them, and beyond crf 40 x264 smooths them away: then `blur` rises."""
@@ -62,19 +62,19 @@ class PictureMeters:
 
     @property
     def tells_blur(self) -> bool:
-        """Whether there is enough in the picture for `blur` to mean something."""
+        """Whether there is enough in the image for `blur` to mean something."""
         return self.contrast >= LEAST_CONTRAST
 
 
-def measure_picture(image: np.ndarray) -> PictureMeters | None:
-    """Read all meters on an (H, W, 3) RGB picture, float32 in [0, 1]; None where a side is below `LEAST_SIDE`."""
+def measure_image(image: np.ndarray) -> ImageMeters | None:
+    """Read all meters on an (H, W, 3) RGB image, float32 in [0, 1]; None where a side is below `LEAST_SIDE`."""
     if min(image.shape[:2]) < LEAST_SIDE:
         return None
     luma = 255 * (image @ _LUMA)
     noise = _noise(luma)
     widths = _edge_widths(luma, noise)
     angle = max(widths, key=lambda name: widths[name])
-    return PictureMeters(
+    return ImageMeters(
         blur=widths[angle],
         blur_across=min(widths.values()),
         angle=angle,

@@ -26,7 +26,7 @@ class FilmPlan:
     shots: int | None
     """Shots; None where the film is so long that it was looked at in places only."""
     looked_at: int
-    """Frames whose pictures were measured."""
+    """Frames that were measured."""
     meters: FilmMeters | None
     """What they say; None where they are too small or too dark."""
     verdict: Verdict

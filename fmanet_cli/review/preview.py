@@ -17,7 +17,7 @@ from fmanet_cli.video.frames import DisplayMatrix, Frame
 from fmanet_cli.video.write.orientation import upright
 
 COLUMN = 480
-"""Width of each picture on the sheet in pixels."""
+"""Width of each image on the sheet in pixels."""
 
 CROP_HEIGHT = 320
 """Of what is shown at 100 %."""
@@ -50,7 +50,7 @@ def preview_rows(
         moments: when the windows are.
         windows: frames of one size and an odd number each, as many as the networks take (see `moments.window_at`).
         restorers: the networks, ready to run.
-        strength: share of the networks' pictures in [0, 1].
+        strength: share of what the networks restore in a frame, in [0, 1].
         matrix: how players turn the film; the rows are turned so, too.
         done: called after each restored frame.
     """
@@ -66,17 +66,17 @@ def preview_rows(
 
 
 def preview_sheet(rows: Iterator[PreviewRow], names: Sequence[str], title: str) -> np.ndarray:
-    """(H, W, 3) in [0, 1]: a row for each moment, whole pictures above, below them the largest change at 100 %."""
+    """(H, W, 3) in [0, 1]: a row for each moment, whole frames above, below them the largest change at 100 %."""
     boxes = [text_lines([title])]
     for row in rows:
-        pictures = (row.before, *row.after)
+        images = (row.before, *row.after)
         width = min(COLUMN, row.before.shape[1])
         area = most_changed_area(row.before, row.after, (CROP_HEIGHT, width))
         thickness = max(1, round(row.before.shape[1] / width))
         heads = [[moment_text(row.moment), "source, bicubic"], *(["", name] for name in names)]
-        whole = [at_width(marked(picture, area, thickness=thickness), width) for picture in pictures]
-        boxes.append(beside([labelled(picture, *head) for picture, head in zip(whole, heads, strict=True)]))
-        boxes.append(beside([labelled(picture[area], "at 100 %") for picture in pictures]))
+        whole = [at_width(marked(image, area, thickness=thickness), width) for image in images]
+        boxes.append(beside([labelled(image, *head) for image, head in zip(whole, heads, strict=True)]))
+        boxes.append(beside([labelled(image[area], "at 100 %") for image in images]))
     return framed(below(boxes))
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fmanet_cli.errors import OptionError, VideoReadError
-from fmanet_cli.review.meters import PictureMeters, measure_picture
+from fmanet_cli.review.meters import ImageMeters, measure_image
 from fmanet_cli.shots.detector import detect_cuts
 from fmanet_cli.video.frames import Frame, VideoInfo
 from fmanet_cli.video.read.reader import VideoReader
@@ -35,8 +35,8 @@ class SeenFrame:
     """When it is shown, from the start of the film."""
     shot: int
     """Frames with the same number belong to one shot."""
-    meters: PictureMeters
-    """What its picture says."""
+    meters: ImageMeters
+    """What its image says."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ class Survey:
     info: VideoInfo
     """Facts of the film."""
     frames: tuple[SeenFrame, ...]
-    """Those that were measured, in order; none where pictures are too small to be measured."""
+    """Those that were measured, in order; none where frames are too small to be measured."""
     frame_count: int | None
     """Frames of the film where all were decoded; None = the film was looked at in places."""
     shots: int | None
@@ -126,7 +126,7 @@ class _Counter:
 
 def _measured(frames: Iterator[tuple[int, int, Frame]], info: VideoInfo, *, step: int = 1) -> Iterator[SeenFrame]:
     for number, shot, frame in frames:
-        if number % step == 0 and (meters := measure_picture(frame.image)) is not None:
+        if number % step == 0 and (meters := measure_image(frame.image)) is not None:
             yield SeenFrame(frame.seconds - float(info.start_seconds), shot, meters)
 
 

@@ -1,4 +1,4 @@
-"""Whether restoring a film will help, in one sentence, from what its pictures say.
+"""Whether restoring a film will help, in one sentence, from what its frames say.
 
 The bounds were measured with `lite` on 2026-11-27: nine photographs, filmed by a moving camera with 38 kinds and
 amounts of motion blur, defocus, noise, x264 and sharpening, at a quarter of their size; gain in PSNR over bicubic.
@@ -23,7 +23,7 @@ from statistics import median
 
 import numpy as np
 
-from fmanet_cli.review.meters import PictureMeters
+from fmanet_cli.review.meters import ImageMeters
 
 LARGE_SIDE = 1080
 """Shorter side in pixels from which four times the size is more than any screen shows."""
@@ -32,7 +32,7 @@ BLOCKY, SOME_BLOCKS = 0.1, 0.03
 """`blockiness` of the median frame: x264 at crf 35 and more, and from crf 28 on."""
 
 UNFOCUSED = 2.6
-"""`blur_across` from which pictures are soft in every direction, unless `blur` is twice as long."""
+"""`blur_across` from which frames are soft in every direction, unless `blur` is twice as long."""
 
 LONG_BLUR, SOME_BLUR = 7.0, 2.0
 """`blur` in pixels that is too long for the network's kernels, and from which it shows."""
@@ -52,15 +52,15 @@ class FilmMeters:
     """What the frames of a film say together."""
 
     blur: float
-    """Median of `PictureMeters.blur`."""
+    """Median of `ImageMeters.blur`."""
     blur_across: float
-    """Median of `PictureMeters.blur_across`."""
+    """Median of `ImageMeters.blur_across`."""
     most_blur: float
-    """90th percentile of `PictureMeters.blur`."""
+    """90th percentile of `ImageMeters.blur`."""
     noise: float
-    """Median of `PictureMeters.noise`."""
+    """Median of `ImageMeters.noise`."""
     blockiness: float
-    """Median of `PictureMeters.blockiness`: as the bounds were measured, on frames that are no key frames."""
+    """Median of `ImageMeters.blockiness`: as the bounds were measured, on frames that are no key frames."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,17 +90,17 @@ _VERDICTS = (
 _BY_KIND = {verdict.kind: verdict for verdict in _VERDICTS}
 
 
-def film_meters(pictures: Sequence[PictureMeters]) -> FilmMeters | None:
+def film_meters(measured: Sequence[ImageMeters]) -> FilmMeters | None:
     """Put the meters of a film's frames together; None where none of them says anything."""
-    telling = [picture for picture in pictures if picture.tells_blur]
+    telling = [meters for meters in measured if meters.tells_blur]
     if not telling:
         return None
     return FilmMeters(
-        blur=median(picture.blur for picture in telling),
-        blur_across=median(picture.blur_across for picture in telling),
-        most_blur=float(np.percentile([picture.blur for picture in telling], 90)),
-        noise=median(picture.noise for picture in telling),
-        blockiness=median(picture.blockiness for picture in telling),
+        blur=median(meters.blur for meters in telling),
+        blur_across=median(meters.blur_across for meters in telling),
+        most_blur=float(np.percentile([meters.blur for meters in telling], 90)),
+        noise=median(meters.noise for meters in telling),
+        blockiness=median(meters.blockiness for meters in telling),
     )
 
 

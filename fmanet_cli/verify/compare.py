@@ -9,9 +9,9 @@ from fractions import Fraction
 from pathlib import Path
 
 from fmanet_cli.errors import OptionError, VideoReadError
+from fmanet_cli.verify.likeness import FrameComparison, Originals
 from fmanet_cli.verify.main_video import VideoPair, video_rows
 from fmanet_cli.verify.other_streams import StreamsPair, stream_rows
-from fmanet_cli.verify.pictures import Originals, PictureComparison
 from fmanet_cli.verify.result import Verdict, VerificationResult, VerificationRow
 from fmanet_cli.verify.tags import chapter_rows, tag_rows
 from fmanet_cli.verify.times import start_row, timeline_rows
@@ -189,10 +189,10 @@ def _inspect_source(plan: OutputPlan, run: RunFacts | None) -> _Side:
 def _inspect_output(
     reader: SamplingReader, originals: Originals, *, decodes: bool
 ) -> tuple[_Side, VerificationRow | None]:
-    """What is known of the output, and how its pictures are; it is decoded once, unless packets suffice."""
+    """What is known of the output, and whether it shows the source; it is decoded once, unless packets suffice."""
     info = reader.info
     if info.container == "image2" or decodes:
-        comparison = PictureComparison(originals)
+        comparison = FrameComparison(originals)
         reader.wanted = comparison.places
         times: Timeline | None = reader.timeline(comparison.look)
         row = comparison.row() if times is not None and len(times.pts) == originals.count else None
@@ -246,10 +246,10 @@ class _Comparison:
     """Two inspected files, and what was to become of the one."""
 
     def __init__(
-        self, source: _Side, output: _Side, plan: OutputPlan, run: RunFacts | None, pictures: VerificationRow | None
+        self, source: _Side, output: _Side, plan: OutputPlan, run: RunFacts | None, likeness: VerificationRow | None
     ):
         self.source, self.output = source, output
-        self._plan, self._run, self._pictures = plan, run, pictures
+        self._plan, self._run, self._likeness = plan, run, likeness
 
     def result(self, source: str, output: str, began: float) -> VerificationResult:
         """Everything compared; `began`: when that was begun, by `time.perf_counter`."""
@@ -278,8 +278,8 @@ class _Comparison:
         promised = self._plan.marks if self._run is not None else NO_MARKS
         pair = VideoPair(output=output.info, plan=self._plan, container=output.container, promised=promised)
         rows.extend(video_rows(pair))
-        if self._pictures is not None:
-            rows.append(self._pictures)
+        if self._likeness is not None:
+            rows.append(self._likeness)
         if source.video is not None and output.video is not None:
             rows.extend(stream_rows(self._streams_pair(shift)))
         elif source.tracks:
@@ -314,7 +314,7 @@ class _Comparison:
         if source.info.trim_start_seconds is not None:
             return "only a part was restored"
         if any(planned.how == "audio" for planned in self._plan.streams.streams) or self._earliest() < 0:
-            return "the sound or the pictures start before 0"
+            return "the sound or the video starts before 0"
         return ""
 
     def _earliest(self) -> Fraction:

@@ -31,7 +31,7 @@ _TERMINOLOGY_CODES = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StreamsPair:
-    """Everything beside the pictures of two files that are compared."""
+    """Everything beside the video streams of two files that are compared."""
 
     source: tuple[Track, ...]
     """Streams of the source but its main video."""
@@ -116,7 +116,7 @@ def _likeness(before: Track, after: Track, planned: PlannedStream | None) -> int
 
 
 def _kind(track: Track) -> str:
-    """Matroska shows attached pictures as cover art."""
+    """Matroska shows attached images as cover art."""
     return "attachment" if track.kind == "cover" else track.kind
 
 
@@ -198,7 +198,7 @@ def _span_text(packets: StreamPackets) -> str:
 
 
 def _converted_row(before: Track, after: Track, planned: PlannedStream, pair: StreamsPair) -> VerificationRow:
-    """Converted sound has to start with the pictures and last as long; converted text has to be there."""
+    """Converted sound has to start with the video and last as long; converted text has to be there."""
     old, new = before.packets, after.packets
     if old is None or new is None or not old.pts:
         return VerificationRow(str(before), before.codec, after.codec, Verdict.CONVERTED)

@@ -1,4 +1,4 @@
-"""``fmanet evaluate`` from the command line."""
+"""`fmanet evaluate` from the command line."""
 
 from __future__ import annotations
 

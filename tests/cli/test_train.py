@@ -1,4 +1,4 @@
-"""``fmanet train`` from the command line."""
+"""`fmanet train` from the command line."""
 
 from __future__ import annotations
 

@@ -46,8 +46,8 @@ def write(path: Path, scale: int, *, blur: float, count: int = COUNT) -> Path:
     with VideoWriter(path, like=like, scale=1) as writer:
         for index in range(count):
             view = large[index * scale : (index + HEIGHT) * scale, 2 * index * scale : (2 * index + WIDTH) * scale]
-            picture = cv2.GaussianBlur(view, (0, 0), blur) if blur else np.ascontiguousarray(view)
-            writer.write(Frame(picture, pts=index, time_base=Fraction(1, 24), duration=1))
+            image = cv2.GaussianBlur(view, (0, 0), blur) if blur else np.ascontiguousarray(view)
+            writer.write(Frame(image, pts=index, time_base=Fraction(1, 24), duration=1))
     return path
 
 

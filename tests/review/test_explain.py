@@ -107,7 +107,7 @@ def test_the_arrays_are_the_networks_own(order: str, tiny_model: FMANet) -> None
     assert not any(module._forward_hooks for module in model.modules())
 
 
-def test_the_restoration_kernels_rebuild_the_filtered_picture(tiny_model: FMANet) -> None:
+def test_the_restoration_kernels_rebuild_the_filtered_image(tiny_model: FMANet) -> None:
     found = explain(FRAMES, tiny_model, points=[(5, 7)], device="cpu")
     patches = found.masked[:, 6:9, 4:7]
     rebuilt = np.einsum("tyxc,tabyx->abc", patches, found.restoration_kernels[0])
@@ -118,10 +118,10 @@ def test_what_cannot_be_explained(tiny_model: FMANet, monkeypatch: pytest.Monkey
     for frames in (FRAMES[:2], FRAMES[0], FRAMES.transpose(0, 3, 1, 2), FRAMES * 255):
         with pytest.raises(OptionError):
             explain(frames, tiny_model, device="cpu")
-    with pytest.raises(OptionError, match="18,0 lies outside the picture of 18x14"):
+    with pytest.raises(OptionError, match="18,0 lies outside the frame of 18x14"):
         explain(FRAMES, tiny_model, points=[(18, 0)], device="cpu")
     monkeypatch.setattr(explain_module, "free_memory", lambda _: 1000)
-    with pytest.raises(DeviceError, match="explain a part of the picture"):
+    with pytest.raises(DeviceError, match="explain a part of the frame"):
         explain(FRAMES, tiny_model, device="cpu")
 
 
@@ -133,7 +133,7 @@ def test_colours_of_flow() -> None:
     assert colour_wheel(21)[10, 20].argmax() == 0
 
 
-def test_sheets_of_small_pictures_and_one_frame(tiny_model: FMANet) -> None:
+def test_sheets_of_small_images_and_one_frame(tiny_model: FMANet) -> None:
     sheet = explanation_sheet(explain(FRAMES, tiny_model, device="cpu"), "a title – with letters the font lacks")
     assert np.isfinite(sheet).all()
     assert 0 <= sheet.min() < sheet.max() <= 1
@@ -143,7 +143,7 @@ def fmanet(*words: object) -> Result:
     return CliRunner().invoke(main, [str(word) for word in words])
 
 
-def test_the_command_writes_picture_and_arrays(make_clip, tmp_path: Path) -> None:
+def test_the_command_writes_image_and_arrays(make_clip, tmp_path: Path) -> None:
     clip = make_clip()
     result = fmanet("explain", clip, "--at", 0.1, "--npz", tmp_path / "a.npz", "--point", "3,4", "--crop", "2,2,20,16")
     assert result.exit_code == 0, result.output

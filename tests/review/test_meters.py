@@ -13,34 +13,24 @@ import numpy as np
 import pytest
 
 from fmanet_cli.dataset.imaging.coding import Coding
-from fmanet_cli.review.meters import PictureMeters, measure_picture
+from fmanet_cli.review.meters import measure_image
 from fmanet_cli.video.read.images import read_image
 from support.dead_leaves import dead_leaves, grained, line_of_blur
+from support.draw_meters import meters_of, noisy
 
 
 @pytest.fixture(params=[1, 2])
-def picture(request: pytest.FixtureRequest) -> np.ndarray:
+def sharp(request: pytest.FixtureRequest) -> np.ndarray:
     return dead_leaves(192, 320, seed=request.param)
-
-
-def read(image: np.ndarray) -> PictureMeters:
-    meters = measure_picture(np.rint(image.clip(0, 1) * 255).astype(np.float32) / np.float32(255))
-    assert meters is not None
-    return meters
 
 
 def rises(values: list[float]) -> bool:
     return all(later > earlier for earlier, later in pairwise(values))
 
 
-def noisy(image: np.ndarray, sigma: float, seed: int = 0) -> np.ndarray:
-    noise = np.random.default_rng(seed).standard_normal(image.shape[:2])[..., None]
-    return (image + sigma / 255 * noise).astype(np.float32)
-
-
 @pytest.mark.parametrize("degrees", [0, 90, 45])
-def test_blur_tells_the_length_and_direction_of_a_line(picture: np.ndarray, degrees: int) -> None:
-    meters = [read(line_of_blur(picture, length, degrees)) for length in (0, 2, 4, 8, 16)]
+def test_blur_tells_the_length_and_direction_of_a_line(sharp: np.ndarray, degrees: int) -> None:
+    meters = [meters_of(line_of_blur(sharp, length, degrees)) for length in (0, 2, 4, 8, 16)]
     assert rises([found.blur for found in meters])
     assert meters[0].blur < 2.2
     for found, length in zip(meters[2:], (4, 8, 16), strict=True):
@@ -49,27 +39,27 @@ def test_blur_tells_the_length_and_direction_of_a_line(picture: np.ndarray, degr
         assert found.blur > 1.4 * found.blur_across
 
 
-def test_out_of_focus_is_as_wide_across(picture: np.ndarray) -> None:
-    meters = [read(cv2.GaussianBlur(picture, (0, 0), sigma)) for sigma in (0.7, 1, 1.5, 2, 3)]
+def test_out_of_focus_is_as_wide_across(sharp: np.ndarray) -> None:
+    meters = [meters_of(cv2.GaussianBlur(sharp, (0, 0), sigma)) for sigma in (0.7, 1, 1.5, 2, 3)]
     assert rises([found.blur for found in meters])
     assert all(found.blur < 1.35 * found.blur_across for found in meters)
 
 
-def test_noise_is_told_and_does_not_pass_for_sharpness(picture: np.ndarray) -> None:
+def test_noise_is_told_and_does_not_pass_for_sharpness(sharp: np.ndarray) -> None:
     levels = (0, 2, 4, 8, 16)
-    for image in (picture, line_of_blur(picture, 8, 0)):
-        meters = [read(noisy(image, sigma)) for sigma in levels]
+    for image in (sharp, line_of_blur(sharp, 8, 0)):
+        meters = [meters_of(noisy(image, sigma)) for sigma in levels]
         assert rises([found.noise for found in meters])
         assert [found.noise for found in meters[3:]] == pytest.approx(levels[3:], rel=0.3)
         assert [found.blur for found in meters[:3]] == pytest.approx([meters[0].blur] * 3, rel=0.15)
 
 
-def test_blockiness_rises_with_crf(picture: np.ndarray) -> None:
-    picture = grained(picture)
-    frames = [np.ascontiguousarray(picture[step : step + 176, 2 * step : 2 * step + 304]) for step in range(5)]
-    plain = [read(image).blockiness for image in (frames[4], line_of_blur(frames[4], 8, 0))]
+def test_blockiness_rises_with_crf(sharp: np.ndarray) -> None:
+    film = grained(sharp)
+    frames = [np.ascontiguousarray(film[step : step + 176, 2 * step : 2 * step + 304]) for step in range(5)]
+    plain = [meters_of(image).blockiness for image in (frames[4], line_of_blur(frames[4], 8, 0))]
     # The last is predicted from one side: it keeps the grid.
-    coded = [read(Coding(quality=crf).code(frames)[4]).blockiness for crf in (18, 23, 28, 33)]
+    coded = [meters_of(Coding(quality=crf).code(frames)[4]).blockiness for crf in (18, 23, 28, 33)]
     assert rises([max(plain), *coded])
     assert max(plain) < 0.02
     assert coded[-1] > 0.1
@@ -79,15 +69,15 @@ def test_smooth_drawings_are_not_blocky() -> None:
     drawing = np.full((160, 240, 3), 0.9, np.float32)
     cv2.circle(drawing, (90, 70), 50, (0.2, 0.4, 0.8), -1, cv2.LINE_AA)
     cv2.line(drawing, (0, 150), (239, 11), (0.1, 0.1, 0.1), 3, cv2.LINE_AA)
-    assert read(drawing).blockiness < 0.02
+    assert meters_of(drawing).blockiness < 0.02
 
 
 def test_what_says_nothing() -> None:
-    assert measure_picture(np.zeros((31, 64, 3), np.float32)) is None
-    black = read(np.zeros((64, 64, 3), np.float32))
+    assert measure_image(np.zeros((31, 64, 3), np.float32)) is None
+    black = meters_of(np.zeros((64, 64, 3), np.float32))
     assert not black.tells_blur
     assert np.isfinite([black.blur, black.noise, black.blockiness]).all()
-    assert read(dead_leaves(64, 64)).tells_blur
+    assert meters_of(dead_leaves(64, 64)).tells_blur
 
 
 def test_the_curves_can_be_drawn(tmp_path: Path) -> None:

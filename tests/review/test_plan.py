@@ -10,7 +10,7 @@ from click.testing import CliRunner, Result
 
 from fmanet_cli.cli import plan as plan_command
 from fmanet_cli.cli.main import main
-from fmanet_cli.review.meters import PictureMeters
+from fmanet_cli.review.meters import ImageMeters
 from fmanet_cli.review.verdict import FilmMeters, film_meters, judge
 
 
@@ -47,9 +47,9 @@ def test_what_helps_and_what_does_not(found: FilmMeters | None, kind: str, helps
 
 
 def test_frames_that_say_nothing_are_not_counted() -> None:
-    black = PictureMeters(blur=60, blur_across=60, angle=0, noise=0, blockiness=0, contrast=1)
+    black = ImageMeters(blur=60, blur_across=60, angle=0, noise=0, blockiness=0, contrast=1)
     seen = [
-        PictureMeters(blur=blur, blur_across=1, angle=0, noise=2, blockiness=blocks, contrast=50)
+        ImageMeters(blur=blur, blur_across=1, angle=0, noise=2, blockiness=blocks, contrast=50)
         for blur, blocks in ((2, 0.1), (3, 0.2), (4, 0))
     ]
     found = film_meters([black, *seen, black])

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
-from fmanet_cli.cli import terminal_picture
+from fmanet_cli.cli import terminal_image
 from fmanet_cli.cli.main import main
 from fmanet_cli.engine.restorer import Restorer
 from fmanet_cli.errors import OptionError
@@ -33,7 +33,7 @@ from support.dead_leaves import dead_leaves, line_of_blur
 BLURRED, CUT, COUNT = 13, 10, 20
 
 
-def pictures() -> Iterator[np.ndarray]:
+def images() -> Iterator[np.ndarray]:
     """Two shots; one frame is far more blurred than all others."""
     scenes = [dead_leaves(60, 110, seed=seed) for seed in (1, 2)]
     for number in range(COUNT):
@@ -53,7 +53,7 @@ def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
         colour=Colour(matrix=1, full_range=False),
     )
     with VideoWriter(path, like=like, scale=1) as writer:
-        for number, image in enumerate(pictures()):
+        for number, image in enumerate(images()):
             writer.write(Frame(image, pts=number, time_base=Fraction(1, 10), duration=1))
     return path
 
@@ -168,7 +168,7 @@ def test_a_pipe_is_read_only_once() -> None:
 def test_only_terminals_with_graphics_draw(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    class Picture:
+    class TerminalImage:
         def __init__(self, path: Path, **_: object) -> None:
             self.path = path
 
@@ -176,12 +176,12 @@ def test_only_terminals_with_graphics_draw(
             return f"drawn {self.path.name}"
 
     module = ModuleType("textual_image.renderable")
-    classes = {name: type(name, (Picture,), {}) for name in ("SixelImage", "TGPImage", "HalfcellImage")}
+    classes = {name: type(name, (TerminalImage,), {}) for name in ("SixelImage", "TGPImage", "HalfcellImage")}
     vars(module).update(classes, Image=classes[kind])
     monkeypatch.setitem(sys.modules, "textual_image", ModuleType("textual_image"))
     monkeypatch.setitem(sys.modules, "textual_image.renderable", module)
-    assert not terminal_picture.draw(tmp_path / "a.png")
+    assert not terminal_image.draw(tmp_path / "a.png")
     for stream in (sys.stdin, sys.stdout):
         monkeypatch.setattr(stream, "isatty", lambda: True, raising=False)
-    assert terminal_picture.draw(tmp_path / "a.png") == (kind == "SixelImage")
+    assert terminal_image.draw(tmp_path / "a.png") == (kind == "SixelImage")
     assert ("drawn a.png" in capsys.readouterr().out) == (kind == "SixelImage")

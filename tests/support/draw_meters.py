@@ -14,7 +14,7 @@ import numpy as np
 
 from fmanet_cli.dataset.imaging.coding import Coding
 from fmanet_cli.drawing import INK, PAPER, below, beside, framed, text_lines
-from fmanet_cli.review.meters import PictureMeters, measure_picture
+from fmanet_cli.review.meters import ImageMeters, measure_image
 from fmanet_cli.video.read.images import read_image, write_image
 
 SIDE = 480
@@ -61,18 +61,18 @@ def coded(image: np.ndarray, crf: float) -> np.ndarray:
     return Coding(quality=crf).code(frames)[4]
 
 
-def read(image: np.ndarray) -> PictureMeters:
-    """The meters of a picture of 8 bits."""
-    meters = measure_picture(np.rint(image.clip(0, 1) * 255).astype(np.float32) / np.float32(255))
+def meters_of(image: np.ndarray) -> ImageMeters:
+    """The meters of an (H, W, 3) float32 RGB image in [0, 1], rounded to 8 bits."""
+    meters = measure_image(np.rint(image.clip(0, 1) * 255).astype(np.float32) / np.float32(255))
     assert meters is not None
     return meters
 
 
 def curves(
-    pictures: Sequence[np.ndarray], change: Callable[[np.ndarray, float], np.ndarray], levels: Sequence[float]
+    images: Sequence[np.ndarray], change: Callable[[np.ndarray, float], np.ndarray], levels: Sequence[float]
 ) -> dict[str, list[float]]:
     """Name of each meter to its median at each level."""
-    found = [[read(change(picture, level)) for picture in pictures] for level in levels]
+    found = [[meters_of(change(image, level)) for image in images] for level in levels]
     names = {"blur": "blur", "blur_across": "across", "noise": "noise", "blockiness": "blocks"}
     return {
         shown: [median(getattr(meters, name) for meters in at_level) for at_level in found]
@@ -108,10 +108,10 @@ def chart(
 
 
 def main(target: str, *photographs: str) -> None:
-    """Measures and draws."""
-    pictures = [reduced(path) for path in photographs]
-    lines, focus = curves(pictures, line, LINES), curves(pictures, defocused, SIGMAS)
-    noise, codec = curves(pictures, noisy, NOISES), curves(pictures, coded, CRFS)
+    """Measure and draw."""
+    images = [reduced(path) for path in photographs]
+    lines, focus = curves(images, line, LINES), curves(images, defocused, SIGMAS)
+    noise, codec = curves(images, noisy, NOISES), curves(images, coded, CRFS)
     sharpness = ("blur", "across")
     charts = [
         [

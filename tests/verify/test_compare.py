@@ -259,7 +259,7 @@ def test_a_packet_with_a_wrong_time_stands_where_its_frame_is_shown(tmp_path: Pa
     assert list(wrong(verify(source, tmp_path / "b.mp4", expectation=DOUBLE))) == ["timestamps"]
 
 
-def test_damaged_pictures_of_the_output_are_found_by_decoding(tmp_path: Path) -> None:
+def test_damaged_frames_of_the_output_are_found_by_decoding(tmp_path: Path) -> None:
     source, good, bad = (tmp_path / name for name in ("a.mp4", "b.mkv", "c.mkv"))
     make_clip(source, count=40)
     enlarged_copy(source, good)

@@ -1,7 +1,7 @@
-"""Whether the pictures of an output, scaled back, show what the pictures of its source show.
+"""Whether the frames of an output, scaled back, show what the frames of its source show.
 
 The bounds stand between two measured groups (six photographs filmed by a moving camera, blur of 0 to 12 source pixels):
-perfect restorations (the sharp truth itself, beside sources with and without noise) and those of `lite`, and pictures
+perfect restorations (the sharp truth itself, beside sources with and without noise) and those of `lite`, and frames
 that were made green or black, tiled, pixelated, moved by 2 to 8 pixels, or taken from the next frame.
 """
 
@@ -24,28 +24,28 @@ SAMPLES = 12
 """Most places of the film, beside its end, that are looked at, each with the frames before and after."""
 
 PSNR_FLOOR = 20.0
-"""Least PSNR in dB of the coarse pictures. Measured: perfect restorations 21.8 and more, those of `lite` 32.0."""
+"""Least PSNR in dB of the coarse images. Measured: perfect restorations 21.8 and more, those of `lite` 32.0."""
 
 COARSE_SIGMA = 2.0
 """Of the blur, in source pixels, under which restored and source are alike: restoring takes blur and noise away."""
 
 MOVED_DB = 1.0
-"""By how much a moved picture has to fit better to count. Measured: good ones at most 0.5, moved ones 1.6 and more."""
+"""By how much a moved frame has to fit better to count. Measured: good ones at most 0.5, moved ones 1.6 and more."""
 
 OTHER_FRAME_DB = 4.0
-"""The same for another frame. Measured: good pictures at most 0.4, swapped ones 8.4 and more."""
+"""The same for another frame. Measured: good frames at most 0.4, swapped ones 8.4 and more."""
 
 ALIKE_DB = 38.0
-"""From here on coarse pictures are alike, and in flat ones chance decides what fits still better."""
+"""From here on coarse images are alike, and in flat ones chance decides what fits still better."""
 
 SHIFT_REACH = 4
 """Source pixels to each side at which a better fit is looked for."""
 
 LEAST_SIDE = 48
-"""Of pictures in which moves and detail can be told from what happens at the edges."""
+"""Of images in which moves and detail can be told from what happens at the edges."""
 
 DETAIL_FLOOR = 0.8
-"""Least share of the source's structure that is kept. Measured: good pictures 0.98 and more, pixelated ones to 0.67."""
+"""Least share of the source's structure that is kept. Measured: good frames 0.98 and more, pixelated ones to 0.67."""
 
 LEAST_DETAIL = 0.03
 """Structure of the source, as a standard deviation, below which it may all be noise and is not asked for."""
@@ -62,7 +62,7 @@ class Likeness:
     number: int
     """Of the frame, from 0."""
     psnr: float
-    """Of the coarse pictures in dB, at most 99."""
+    """Of the coarse images in dB, at most 99."""
     detail: float
     """Share of the source's structure that is kept, 1 where it has too little to tell."""
     fits_better: str
@@ -152,7 +152,7 @@ def _step_of(count: int) -> int:
     return step
 
 
-class PictureComparison:
+class FrameComparison:
     """Looks at frames of an output as they are decoded."""
 
     def __init__(self, originals: Originals) -> None:
@@ -182,10 +182,10 @@ class PictureComparison:
 
 
 def likeness(number: int, output: np.ndarray, originals: dict[int, np.ndarray]) -> Likeness:
-    """Hold a picture against the source's of its number, those of its neighbours, and moved ones; all of one size."""
+    """Hold an image against the source's of its number, those of its neighbours, and moved ones; all of one size."""
     found, own = _coarse(output), _coarse(originals[number])
     same = psnr(found, own)
-    # Of a picture smaller than the blur one colour is left, which coding moves more than the film does.
+    # Of an image smaller than the blur one colour is left, which coding moves more than the film does.
     neighbours = {near: image for near, image in originals.items() if near != number and min(own.shape[:2]) > _BLURRED}
     others = {f"frame {near}": psnr(found, _coarse(image)) for near, image in neighbours.items()}
     # What is above 0 is more than chance.
@@ -229,4 +229,4 @@ def _gains_by_moving(output: np.ndarray, source: np.ndarray) -> Iterator[tuple[s
         for x in range(-reach, reach + 1, 2):
             if x or y:
                 moved = output[reach + y : height - reach + y, reach + x : width - reach + x]
-                yield f"the picture moved by {x},{y} pixels", psnr(moved, source[inner]) - same
+                yield f"the frame moved by {x},{y} pixels", psnr(moved, source[inner]) - same

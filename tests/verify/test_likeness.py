@@ -1,4 +1,4 @@
-"""The content of an output: good pictures pass, however much was restored; broken ones do not."""
+"""The content of an output: good frames pass, however much was restored; broken ones do not."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from click.testing import CliRunner
 
 from fmanet_cli.cli.main import main
 from fmanet_cli.verify.compare import Expectation, verify
-from fmanet_cli.verify.pictures import PSNR_FLOOR, SAMPLES, Originals, likeness
+from fmanet_cli.verify.likeness import PSNR_FLOOR, SAMPLES, Originals, likeness
 from fmanet_cli.verify.result import Verdict
 from fmanet_cli.video.frames import Frame, VideoInfo
 from fmanet_cli.video.pixels.colour import Colour
@@ -92,19 +92,19 @@ BAD = {
 
 
 @pytest.mark.parametrize("change", GOOD.values(), ids=GOOD)
-def test_good_pictures_pass(change: Callable, clip: Path) -> None:
+def test_good_frames_pass(change: Callable, clip: Path) -> None:
     found, said = verdict(clip, change)
     assert found is Verdict.SAME, said
 
 
 @pytest.mark.parametrize("change", BAD.values(), ids=BAD)
-def test_broken_pictures_do_not(change: Callable, clip: Path) -> None:
+def test_broken_frames_do_not(change: Callable, clip: Path) -> None:
     found, said = verdict(clip, change)
     assert found is Verdict.DIFFERS, said
     assert "frame" in said
 
 
-def test_chance_does_not_decide_in_flat_pictures() -> None:
+def test_chance_does_not_decide_in_flat_images() -> None:
     rng = np.random.default_rng(3)
     flat = np.full((64, 64, 3), 0.5, np.float32)
     flat[:5] += 0.02
@@ -166,7 +166,7 @@ def test_sampled_images_are_the_readers(clip: Path) -> None:
 
 
 @pytest.mark.parametrize(("side", "fault"), [(2, ""), (32, "frame 0")])
-def test_a_picture_of_one_colour_under_the_blur_is_not_told_from_its_neighbours(side: int, fault: str) -> None:
+def test_an_image_of_one_colour_under_the_blur_is_not_told_from_its_neighbours(side: int, fault: str) -> None:
     """Of 2x2 pixels a coder moves the only colour by more than one frame moves it."""
     originals = {number: np.full((side, side, 3), 0.5 + 0.1 * number, np.float32) for number in range(2)}
     found = likeness(1, np.full((side, side, 3), 0.53, np.float32), originals)

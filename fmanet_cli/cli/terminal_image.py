@@ -1,4 +1,4 @@
-"""A picture drawn in a terminal that can."""
+"""An image drawn in a terminal that can."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def draw(path: Path) -> bool:
-    """Draw a picture file on standard output, as wide as the terminal; whether that was possible.
+    """Draw an image file on standard output, as wide as the terminal; whether that was possible.
 
     It is where the terminal knows sixel (iTerm2, foot, WezTerm, Konsole, Windows Terminal ...) or kitty's protocol, and
     the extra `terminal` is installed. Nothing is said or drawn elsewhere.
