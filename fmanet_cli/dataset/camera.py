@@ -44,7 +44,7 @@ class CameraPath:
     """Oscillations of the hand shake a frame along x and y."""
 
     def positions(self, frame_count: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return times (N,) in frames, from -1/2 to ``frame_count`` - 1/2, and the view's centres (N, 2) then.
+        """Return times (N,) in frames, from -1/2 to `frame_count` - 1/2, and the view's centres (N, 2) then.
 
         Centres are x, y in pixels from the middle of the box around them all.
         """
@@ -58,7 +58,7 @@ class CameraPath:
         return times, centres - (centres.min(axis=0) + centres.max(axis=0)) / 2
 
     def rotation(self, since_middle: float) -> np.ndarray:
-        """Return the (2, 2) matrix from view to photograph, ``since_middle`` frames after the middle of the clip."""
+        """Return the (2, 2) matrix from view to photograph, `since_middle` frames after the middle of the clip."""
         magnification, angle = math.exp(self.zoom * since_middle), self.roll * since_middle
         cosine, sine = math.cos(angle) / magnification, math.sin(angle) / magnification
         return np.array([[cosine, -sine], [sine, cosine]])
@@ -88,7 +88,7 @@ def film_photograph(
 ) -> Iterator[tuple[ByteImage, ByteImage]]:
     """Yield pairs of a blurred frame and the sharp frame at the middle of its exposure.
 
-    ``view_size`` is the frames' height and width, ``exposure`` in [0, 1] the share of the frame interval during which
+    `view_size` is the frames' height and width, `exposure` in [0, 1] the share of the frame interval during which
     the shutter is open. Where the path leaves the photograph, the photograph is mirrored.
     """
     times, centres = path.positions(frame_count)
@@ -105,7 +105,7 @@ def film_photograph(
 
 
 def view_size(photograph: ByteImage, *, limit: int | None = None) -> tuple[int, int]:
-    """Return height and width of the view of a photograph: 0.6 of its sides, at most ``limit``, multiples of 4."""
+    """Return height and width of the view of a photograph: 0.6 of its sides, at most `limit`, multiples of 4."""
     height, width = (int(min(VIEW_SHARE * side, limit or side)) // 4 * 4 for side in photograph.shape[:2])
     return height, width
 

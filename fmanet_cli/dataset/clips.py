@@ -19,12 +19,12 @@ from fmanet_cli.video.read.reader import VideoReader
 
 @dataclass(frozen=True, slots=True)
 class Clip:
-    """A sequence of frames on disk: one video, or pictures in order."""
+    """A sequence of frames on disk: one video, or image files in order."""
 
     name: str
     """What the report calls it."""
     files: tuple[Path, ...]
-    """The video alone, or one picture a frame."""
+    """The video alone, or one image file for each frame."""
     is_video: bool
     """Whether the one file is a video."""
 
@@ -35,7 +35,7 @@ class Clip:
 
     @property
     def is_photograph(self) -> bool:
-        """Whether the clip is one picture."""
+        """Whether the clip is one image."""
         return not self.is_video and len(self.files) == 1
 
     def frames(self) -> Iterator[ByteImage]:
@@ -78,14 +78,14 @@ class MatchedClip:
 
 
 def find_clips(path: Path) -> list[Clip]:
-    """Return the clips at ``path``, sorted by name.
+    """Return the clips at `path`, sorted by name.
 
-    A video is one clip, a folder of pictures is one clip with the pictures in natural order, and a folder of videos or
-    of such folders is one clip each. Raises EvaluationError if there are none or the folder mixes pictures and videos.
+    A video is one clip, a folder of images is one clip with the images in natural order, and a folder of videos or
+    of such folders is one clip each. Raises EvaluationError if there are none or the folder mixes images and videos.
     """
     images, videos, folders = _look(path)
     if images and videos:
-        raise EvaluationError(f"{path} holds pictures and videos: give a folder of one kind")
+        raise EvaluationError(f"{path} holds images and videos: give a folder of one kind")
     if images:
         return [Clip(_name_of(path), tuple(images), is_video=False)]
     clips = [Clip(video.stem, (video,), is_video=True) for video in videos]
@@ -96,10 +96,10 @@ def find_clips(path: Path) -> list[Clip]:
 
 
 def find_sharp_clips(paths: Iterable[Path], *, photographs: bool = False) -> list[Clip]:
-    """Return the clips at ``paths`` as ``find_clips`` does, with photographs as clips of one picture each.
+    """Return the clips at `paths` as `find_clips` does, with photographs as clips of one image each.
 
-    Pictures of one folder are frames of a clip if their names differ only in a number at the end, otherwise
-    photographs; ``photographs=True`` takes all for photographs. They may lie beside videos.
+    Images of one folder are frames of a clip if their names differ only in a number at the end, otherwise
+    photographs; `photographs=True` takes all for photographs. They may lie beside videos.
     """
     clips: list[Clip] = []
     for path in paths:
@@ -139,7 +139,7 @@ def name_apart(clips: Sequence[MatchedClip]) -> list[MatchedClip]:
 
 
 def _partners(clips: Sequence[Clip], others: Sequence[Clip]) -> list[Clip]:
-    """Return for each of ``clips`` the one of ``others`` that belongs to it."""
+    """Return for each of `clips` the one of `others` that belongs to it."""
     if len(clips) == len(others) == 1:
         partners = list(others)
     else:
@@ -159,12 +159,12 @@ def _partners(clips: Sequence[Clip], others: Sequence[Clip]) -> list[Clip]:
 
 
 def _natural_order(path: Path) -> list[tuple[int, str]]:
-    """Return a key that sorts ``frame10`` after ``frame9``."""
+    """Return a key that sorts `frame10` after `frame9`."""
     return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", path.name)]
 
 
 def _look(path: Path) -> tuple[list[Path], list[Path], list[Path]]:
-    """Return the pictures, videos and folders at ``path``, each in natural order."""
+    """Return the images, videos and folders at `path`, each in natural order."""
     if os.path.isfile(path):
         is_image = path.suffix.lower() in IMAGE_SUFFIXES
         return ([path], [], []) if is_image else ([], [path], [])
@@ -178,7 +178,7 @@ def _look(path: Path) -> tuple[list[Path], list[Path], list[Path]]:
 
 def _refuse_none(path: Path, clips: Sequence[Clip]) -> None:
     if not clips:
-        raise EvaluationError(f"no pictures or videos in {path}: give a video, a folder of frames or a folder of clips")
+        raise EvaluationError(f"no images or videos in {path}: give a video, a folder of frames or a folder of clips")
 
 
 def _refuse_same_names(clips: Sequence[Clip] | Sequence[MatchedClip]) -> None:

@@ -74,7 +74,7 @@ class DegradedFrame:
 
 
 def expected_count(clip: Clip, degradation: Degradation) -> int | None:
-    """Return how many frames ``degrade_clip`` will make, for a progress bar; None where only decoding can tell."""
+    """Return how many frames `degrade_clip` will make, for a progress bar; None where only decoding can tell."""
     if degradation.still:
         return degradation.frame_limit or STILL_FRAMES
     return degradation.frame_limit or (PHOTOGRAPH_FRAMES if clip.is_photograph else None)

@@ -49,7 +49,7 @@ class FrameGap:
         return float(np.percentile(np.hypot(x, y), 95))
 
     def at(self, fraction: float) -> ByteImage:
-        """Return the frame at ``fraction`` in [0, 1] of the way from the first to the second."""
+        """Return the frame at `fraction` in [0, 1] of the way from the first to the second."""
         if fraction in (0, 1):
             return self._after if fraction else self._before
         before, after = self._before, self._after
@@ -66,7 +66,7 @@ def blur_clip(
 ) -> Iterator[tuple[ByteImage, ByteImage]]:
     """Yield pairs of a blurred frame and the sharp frame at the middle of its exposure.
 
-    Every ``stride``-th frame with enough neighbours is such a middle; ``exposure`` in [0, 1] is the share of the time
+    Every `stride`-th frame with enough neighbours is such a middle; `exposure` in [0, 1] is the share of the time
     between two of them during which the shutter is open. Holds the frames of one exposure in memory.
     """
     half_frames = stride * exposure / 2
@@ -95,7 +95,7 @@ def average_in_linear_light(images: Iterable[ByteImage]) -> ByteImage:
 
 
 def sub_frame_offsets(half_length: float, *, motion_pixels: float) -> np.ndarray:
-    """Return an odd number of times from ``-half_length`` to ``half_length``, the more the larger the motion."""
+    """Return an odd number of times from `-half_length` to `half_length`, the more the larger the motion."""
     wanted = math.ceil(motion_pixels / SUB_FRAME_STEP_PIXELS) + 1
     count = min(max(wanted, LEAST_SUB_FRAMES), MOST_SUB_FRAMES) | 1
     return np.linspace(-half_length, half_length, count)
@@ -112,7 +112,7 @@ def _expose(gaps: Sequence[FrameGap], half_frames: float) -> ByteImage:
 
 
 def _warp(image: ByteImage, flow: np.ndarray) -> ByteImage:
-    """Return the image whose pixel (x, y) is taken from ``image`` at (x, y) + flow."""
+    """Return the image whose pixel (x, y) is taken from `image` at (x, y) + flow."""
     height, width = flow.shape[:2]
     columns, rows = np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32))
     return cv2.remap(

@@ -41,7 +41,7 @@ def enlarge_batch(images: Tensor) -> Tensor:
 
 
 def crop_centre(image: ByteImage, *, limit: int | None = None) -> ByteImage:
-    """Return the centre of an image, its sides multiples of 4 and at most ``limit`` pixels."""
+    """Return the centre of an image, its sides multiples of 4 and at most `limit` pixels."""
     spans = []
     for length in image.shape[:2]:
         kept = min(length, limit or length) // SCALE * SCALE

@@ -49,7 +49,7 @@ COMPARED_OVERLAP_PIXELS = 16
 
 
 class FrameRestorer(Protocol):
-    """What restores frames: ``engine.restorer.Restorer`` or a stand-in."""
+    """What restores frames: `engine.restorer.Restorer` or a stand-in."""
 
     def restore(self, frames: Iterable[Frame]) -> Iterator[Frame]:
         """Yield one restored frame of 4 times the size for each frame, in order."""
@@ -91,9 +91,9 @@ def restore_and_compare(
 ) -> Iterator[ScoredFrame]:
     """Yield the scores of low-resolution clips after restoring them, frame by frame, with bicubic beside.
 
-    ``frame_limit`` bounds the frames taken of each clip. ``skip_ends`` leaves a clip's first and last frame out of the
-    scores, not out of the network's sight (the paper's protocol). ``tiled_restorer`` restores the same frames for
-    ``tile_psnr``. Raises EvaluationError where numbers or sizes of frames do not match.
+    `frame_limit` bounds the frames taken of each clip. `skip_ends` leaves a clip's first and last frame out of the
+    scores, not out of the network's sight (the paper's protocol). `tiled_restorer` restores the same frames for
+    `tile_psnr`. Raises EvaluationError where numbers or sizes of frames do not match.
     """
     for clip in clips:
         pairs = (DegradedFrame(*images) for images in _in_step(clip.name, [clip.candidate, clip.truth]))

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from fmanet_cli.evaluation.vmaf import VideoMetric
 
 PerceptualMetric = Callable[[ByteImage, ByteImage], float]
-"""A distance of two RGB images of code values, such as ``perceptual.PerceptualDistance``."""
+"""A distance of two RGB images of code values, such as `perceptual.PerceptualDistance`."""
 
 
 @dataclass(frozen=True, slots=True)

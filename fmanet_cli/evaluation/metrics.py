@@ -54,7 +54,7 @@ class FrameScores:
     text: TextRead | None = None
     """Characters read right; None where it was not asked for."""
     overshoot: float | None = None
-    """Share of values outside the truth's range around them; see ``overshoot_share``."""
+    """Share of values outside the truth's range around them; see `overshoot_share`."""
     flicker: float | None = None
     """Change along the truth's flow since the frame before, minus that of the truth, in code values; None for a clip's
     first frame."""
@@ -63,7 +63,7 @@ class FrameScores:
 def psnr(restored: np.ndarray, truth: np.ndarray, *, border: int = BORDER_PIXELS, peak: float = PEAK) -> float:
     """Return the peak signal-to-noise ratio in dB of two (H, W, C) images; infinite if they are equal.
 
-    The squared error is averaged over all channels together, ``border`` pixels at each side left out (paper section 4).
+    The squared error is averaged over all channels together, `border` pixels at each side left out (paper section 4).
     Raises EvaluationError if the shapes differ or nothing is left inside the border.
     """
     a, b = _inner(restored, truth, border=border, least=1)
@@ -76,7 +76,7 @@ def ssim(restored: np.ndarray, truth: np.ndarray, *, border: int = BORDER_PIXELS
     """Return the mean structural similarity of two (H, W, C) images of code values in [0, 255].
 
     Gaussian window of 11 x 11 and sigma 1.5, only where it lies wholly inside the image; per channel, then averaged;
-    ``border`` pixels at each side left out (paper section 4). Raises EvaluationError if the shapes differ or the image
+    `border` pixels at each side left out (paper section 4). Raises EvaluationError if the shapes differ or the image
     is smaller than the window and its border.
     """
     a, b = (image.astype(np.float64) for image in _inner(restored, truth, border=border, least=SSIM_WINDOW_PIXELS))
@@ -91,7 +91,7 @@ def ssim(restored: np.ndarray, truth: np.ndarray, *, border: int = BORDER_PIXELS
 
 
 def colour_shift(restored: ByteImage, truth: ByteImage) -> tuple[float, float, float]:
-    """Return the mean of ``restored - truth`` of the red, green and blue channel, in code values."""
+    """Return the mean of `restored - truth` of the red, green and blue channel, in code values."""
     red, green, blue = (
         restored.mean(axis=(0, 1), dtype=np.float64) - truth.mean(axis=(0, 1), dtype=np.float64)
     ).tolist()
@@ -130,7 +130,7 @@ def overshoot_share(image: ByteImage, truth: ByteImage) -> float:
 
 
 def flow_warped_change(before: ByteImage, after: ByteImage, flow: np.ndarray) -> float:
-    """Return the RMS change of luma along a (H, W, 2) flow from ``before`` to ``after``, in code values."""
+    """Return the RMS change of luma along a (H, W, 2) flow from `before` to `after`, in code values."""
     height, width = flow.shape[:2]
     columns, rows = np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32))
     earlier, later = (cv2.cvtColor(image, cv2.COLOR_RGB2GRAY).astype(np.float32) for image in (before, after))

@@ -34,7 +34,7 @@ RVRT*        27.80 0.8025 2.40  26.84 0.7764 0.38  27.76 0.7903 2.95  30.66 0.86
 FMA-Net_s    28.46 0.8212 2.08  27.08 0.7852 0.33  28.73 0.8164 2.46  30.98 0.8745 2.42  27.03 0.8089 3.10
 FMA-Net      28.83 0.8315 1.92  27.19 0.7904 0.32  29.38 0.8308 2.19  31.36 0.8814 2.37  27.51 0.8232 2.79
 """
-"""PSNR in dB, SSIM and tOF in pixels: of all four clips together, then of each in the order of ``REDS4_CLIPS``."""
+"""PSNR in dB, SSIM and tOF in pixels: of all four clips together, then of each in the order of `REDS4_CLIPS`."""
 
 
 def _read_row(line: str) -> PublishedRow:
@@ -52,7 +52,7 @@ The paper's own clips of FMA-Net average 28.86 dB, not the printed 28.83 dB.
 
 
 def find_reds4(root: Path) -> list[MatchedClip]:
-    """Return the four clips below ``root``, blurry against sharp. Raises EvaluationError if a folder is missing."""
+    """Return the four clips below `root`, blurry against sharp. Raises EvaluationError if a folder is missing."""
     return [
         MatchedClip(name, _clip(root / BLURRY_FOLDER / name), _clip(root / SHARP_FOLDER / name)) for name in REDS4_CLIPS
     ]

@@ -80,12 +80,12 @@ class Evaluation:
     def to_json(self) -> dict[str, Any]:
         """Return the report as plain data.
 
-        ``clips`` holds for each clip its means and its ``frames``, ``mean`` the means over all frames of all clips
+        `clips` holds for each clip its means and its `frames`, `mean` the means over all frames of all clips
         (tOF: over all pairs of neighbouring frames; paper section 4). Where a low-resolution input is known,
-        ``bicubic`` holds the same two for its bicubic enlargement, ``gain`` the difference of the mean PSNR in dB,
-        ``colour_shift`` the mean of restored minus truth per channel, ``summary`` the figures of ``Summary`` over all
+        `bicubic` holds the same two for its bicubic enlargement, `gain` the difference of the mean PSNR in dB,
+        `colour_shift` the mean of restored minus truth per channel, `summary` the figures of `Summary` over all
         frames and over each condition of recorded clips, whose low-resolution frames have their SHA-256 in
-        ``input_digests``, and ``settings`` how the frames were made.
+        `input_digests`, and `settings` how the frames were made.
         A figure that is not defined or not finite is null.
         """
         report = _scores_to_json({name: [f.restored for f in frames] for name, frames in self.clips.items()})
@@ -107,7 +107,7 @@ class Evaluation:
         return report
 
     def summaries(self) -> dict[str, Summary]:
-        """Return what harm is done over all frames (``all``) and in each condition of recorded clips."""
+        """Return what harm is done over all frames (`all`) and in each condition of recorded clips."""
         return summaries(self.frames)
 
     def colour_shift(self) -> ColourShift:
@@ -124,7 +124,7 @@ class Evaluation:
         return known_mean(frame.tile_psnr for frame in self.frames)
 
     def to_csv(self) -> str:
-        """Return the report as a table with one row a frame, then one a clip and one for all (``frame`` is "mean")."""
+        """Return the report as a table with one row a frame, then one a clip and one for all (`frame` is "mean")."""
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
         names = ["psnr", "ssim", "tof"]

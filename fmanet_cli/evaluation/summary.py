@@ -88,7 +88,7 @@ def summarise(frames: Sequence[ScoredFrame]) -> Summary:
 
 
 def summaries(frames: Sequence[ScoredFrame]) -> dict[str, Summary]:
-    """Return the summary of each condition of recorded clips, and of all frames under ``all``."""
+    """Return the summary of each condition of recorded clips, and of all frames under `all`."""
     conditions = list(dict.fromkeys(frame.condition for frame in frames if frame.condition))
     parts = {name: summarise([frame for frame in frames if frame.condition == name]) for name in conditions}
     return {"all": summarise(frames)} | parts

@@ -73,7 +73,7 @@ class TextReader:
         return [line for line in lines if len(line.text) >= LEAST_CHARACTERS]
 
     def read(self, image: ByteImage, lines: list[TextLine]) -> TextRead:
-        """Read the places of ``lines`` in an (H, W, 3) RGB image and compare with what they say."""
+        """Read the places of `lines` in an (H, W, 3) RGB image and compare with what they say."""
         right = 0
         for line in lines:
             found = self._engine(_cut(_bgr(image), line.corners), use_det=False, use_cls=False, use_rec=True)
@@ -83,7 +83,7 @@ class TextReader:
 
 
 def edit_distance(a: str, b: str) -> int:
-    """Return the least number of insertions, deletions and replacements of a character that make ``a`` to ``b``."""
+    """Return the least number of insertions, deletions and replacements of a character that make `a` to `b`."""
     row = list(range(len(b) + 1))
     for i, left in enumerate(a, 1):
         before, row[0] = row[0], i
@@ -97,7 +97,7 @@ def _bgr(image: ByteImage) -> ByteImage:
 
 
 def _cut(image: ByteImage, corners: np.ndarray) -> ByteImage:
-    """Return what lies between four corners as an upright picture."""
+    """Return what lies between four corners as an upright image."""
     width, height = (
         max(1, round(float(max(np.linalg.norm(corners[a] - corners[b]), np.linalg.norm(corners[c] - corners[d])))))
         for a, b, c, d in ((0, 1, 3, 2), (0, 3, 1, 2))

@@ -138,7 +138,7 @@ class VideoClip:
 
 
 def _graph(width: int, height: int, count: int) -> str:
-    """The filters: each picture cut out of the stack, each pair measured by both."""
+    """The filters: each frame cut out of the stack, each pair measured by both."""
     parts = [f"[0]split={count + 1}" + "".join(f"[raw{side}]" for side in range(count + 1))]
     copies = "".join(f"[true{index}]" for index in range(2 * count))
     parts.append(f"[raw0]crop={width}:{height}:0:0,{_TO_VIDEO},split={2 * count}{copies}")

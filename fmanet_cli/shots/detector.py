@@ -21,7 +21,7 @@ from fmanet_cli.shots.thumbnails import Thumbnail, plain_difference, thumbnail, 
 from fmanet_cli.video.frames import Frame
 
 DEFAULT_THRESHOLD = 0.25
-"""Share of a picture's contrast that the frame before must leave unexplained at a cut."""
+"""Share of a frame's contrast that the frame before must leave unexplained at a cut."""
 
 LOOK_AHEAD = 2
 """Frames after a cut that are seen before it is called one."""
@@ -30,7 +30,7 @@ _LOOK_BACK = 3
 """Steps before a cut that it is held against."""
 
 _NOISE = 4.0
-"""Least unexplained difference of a cut: pictures without contrast differ by noise alone."""
+"""Least unexplained difference of a cut: frames without contrast differ by noise alone."""
 
 _OVER_NEIGHBOURS = 2.75
 """Unexplained difference at a cut over the mean of the steps around it."""
@@ -39,7 +39,7 @@ _OVER_EACH_SIDE = 1.5
 """The same over the steps before or after it alone: a fade from black begins with a step out of stillness."""
 
 _STAYS_AWAY = 0.5
-"""What must remain of the difference between pictures further apart: after a flash the old picture is back."""
+"""What must remain of the difference between frames further apart: after a flash the old scene is back."""
 
 
 class ShotMarker:
@@ -57,7 +57,7 @@ class ShotMarker:
         self._frames = self._marks = 0
 
     def mark(self, frames: Iterable[Frame]) -> Iterator[Frame]:
-        """Yields every frame, the first of each new shot with `starts_shot` set."""
+        """Yield every frame, the first of each new shot with `starts_shot` set."""
         if self._scene_detect == "auto":
             frames = detect_cuts(frames, threshold=self._threshold)
         elif self._scene_detect != "off":
@@ -87,7 +87,7 @@ def is_cut_list(scene_detect: str) -> bool:
 
 
 def detect_cuts(frames: Iterable[Frame], *, threshold: float = DEFAULT_THRESHOLD) -> Iterator[Frame]:
-    """Yields every frame, the first of each new shot with `starts_shot` set.
+    """Yield every frame, the first of each new shot with `starts_shot` set.
 
     Flashes of one or two frames, fades, pans and captions are no cuts. Holds `LOOK_AHEAD` frames back; what it finds
     depends on the `_LOOK_BACK + 1` frames before a cut and the `LOOK_AHEAD` after it alone.
@@ -107,7 +107,7 @@ def detect_cuts(frames: Iterable[Frame], *, threshold: float = DEFAULT_THRESHOLD
 
 
 def mark_cuts(frames: Iterable[Frame], cuts: Collection[int]) -> Iterator[Frame]:
-    """Yields every frame, those whose number is in `cuts` with `starts_shot` set; the first frame is never a cut."""
+    """Yield every frame, those whose number is in `cuts` with `starts_shot` set; the first frame is never a cut."""
     for number, frame in enumerate(frames):
         yield replace(frame, starts_shot=number > 0 and number in cuts)
 
@@ -137,7 +137,7 @@ def read_cuts(path: str | Path) -> frozenset[int]:
 
 
 def check_threshold(threshold: float) -> None:
-    """Raises OptionError unless `threshold` is a positive number."""
+    """Raise OptionError unless `threshold` is a positive number."""
     if not (threshold > 0 and math.isfinite(threshold)):
         raise OptionError(f"the scene threshold must be a positive number such as {DEFAULT_THRESHOLD}, got {threshold}")
 
@@ -145,8 +145,8 @@ def check_threshold(threshold: float) -> None:
 class CutFinder:
     """Decides for one frame after the other whether it begins a shot.
 
-    At a cut, the frame before leaves much of the picture unexplained, more than happens between the frames around,
-    and the pictures stay apart: after a flash they come back together, in a fade every step is alike.
+    At a cut, the frame before leaves much of the new one unexplained, more than happens between the frames around,
+    and the frames stay apart: after a flash they come back together, in a fade every step is alike.
     """
 
     def __init__(self, threshold: float) -> None:
@@ -156,9 +156,9 @@ class CutFinder:
         self._differences: dict[tuple[int, int], float] = {}
         self._added = self._asked = 0
 
-    def add(self, picture: Thumbnail) -> None:
-        """Takes the next frame."""
-        self._thumbnails[self._added] = picture
+    def add(self, thumbnail: Thumbnail) -> None:
+        """Take the next frame."""
+        self._thumbnails[self._added] = thumbnail
         self._added += 1
 
     def next_is_cut(self) -> bool:
@@ -187,7 +187,7 @@ class CutFinder:
         after = self._steps(range(index + 1, index + 1 + LOOK_AHEAD))
         if step < _OVER_NEIGHBOURS * _mean(before + after) or step < _OVER_EACH_SIDE * max(_mean(before), _mean(after)):
             return False
-        # After a flash the old picture is back a frame or two later.
+        # After a flash the old scene is back a frame or two later.
         across = [(index + ahead, index - 1) for ahead in range(1, LOOK_AHEAD + 1)]
         across += [(index, index - 1 - back) for back in range(1, LOOK_AHEAD + 1)]
         return all(self._difference(*pair) >= _STAYS_AWAY * step for pair in across if self._known(*pair))

@@ -1,4 +1,4 @@
-"""Small copies of pictures, and how much of one its neighbour does not explain."""
+"""Small copies of frames, and how much of one its neighbour does not explain."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _COUNTED_SHARE = 0.75
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Thumbnail:
-    """A picture in a few thousand cells."""
+    """A frame in a few thousand cells."""
 
     cells: np.ndarray
     """(rows, columns, 3) uint8: luma, Cb, Cr; area averages."""
@@ -26,7 +26,7 @@ class Thumbnail:
 
 
 def thumbnail(image: np.ndarray) -> Thumbnail:
-    """The small copy of an (H, W, 3) float32 RGB picture in [0, 1]; less than one cell is cut off right and below."""
+    """The small copy of an (H, W, 3) float32 RGB image in [0, 1]; less than one cell is cut off right and below."""
     height, width = image.shape[:2]
     side = max(1, min(round(max(height, width) / CELLS), height, width))
     rows, columns = height // side, width // side
@@ -46,7 +46,7 @@ def plain_difference(newer: Thumbnail, older: Thumbnail) -> float:
 
 
 def unexplained_difference(newer: Thumbnail, older: Thumbnail) -> float:
-    """What is left of the plain difference when blocks of the older picture may move.
+    """What is left of the plain difference when blocks of the older frame may move.
 
     Each block is compared at every shift up to a tenth of the width and a twelfth of the height, and the best counts;
     so a pan costs little. The quarter of the blocks that fits worst is left out: captions, objects that pass close by.

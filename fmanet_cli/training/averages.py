@@ -24,13 +24,13 @@ class Averages:
         self._decays = [decay ** (batch_windows / BASE_WINDOWS) for decay in decays]
 
     def shares(self, step: int) -> list[float]:
-        """What step number ``step`` (from 0) gives to each average."""
+        """What step number `step` (from 0) gives to each average."""
         # Young averages follow quickly, or the untrained start would weigh on them for thousands of steps.
         return [1.0 - min(decay, (1.0 + step) / (10.0 + step)) for decay in self._decays]
 
     @torch.no_grad()
     def update(self, shares: Tensor) -> None:
-        """``shares``: (number of averages,) on the weights' device."""
+        """`shares`: (number of averages,) on the weights' device."""
         theirs: list[Tensor] = list(self._model.parameters())
         for model, share in zip(self.models, shares, strict=True):
             mine: list[Tensor] = list(model.parameters())

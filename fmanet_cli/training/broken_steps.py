@@ -9,7 +9,7 @@ from fmanet_cli.errors import TrainingError
 
 WATCHED_STEPS = 100
 BROKEN_STEPS_ALLOWED = 5
-"""Steps of the last ``WATCHED_STEPS`` that may be left out. A fault that strikes only some kinds of steps never breaks
+"""Steps of the last `WATCHED_STEPS` that may be left out. A fault that strikes only some kinds of steps never breaks
 many in a row, so it is their share that counts."""
 
 _NAMES_SHOWN = 4
@@ -22,9 +22,9 @@ class BrokenSteps:
         self._last: deque[tuple[int, bool]] = deque(maxlen=WATCHED_STEPS)
 
     def count(self, step: int, *, broken: bool, unsound_parameters: Callable[[], Sequence[str]]) -> None:
-        """Note step number ``step`` (from 1). ``unsound_parameters`` names those whose gradient was not finite.
+        """Note step number `step` (from 1). `unsound_parameters` names those whose gradient was not finite.
 
-        Raises ``TrainingError`` when more than ``BROKEN_STEPS_ALLOWED`` of the last ``WATCHED_STEPS`` were broken.
+        Raises `TrainingError` when more than `BROKEN_STEPS_ALLOWED` of the last `WATCHED_STEPS` were broken.
         """
         self._last.append((step, broken))
         left_out = [number for number, was_broken in self._last if was_broken]

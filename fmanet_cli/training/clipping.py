@@ -24,7 +24,7 @@ class RunningClip:
         """(WATCHED_NORMS,) the last finite norms, the newest at the end; not a number where there were fewer."""
 
     def judge(self, norm: Tensor) -> tuple[Tensor, Tensor]:
-        """Takes the newest norm, a scalar tensor.
+        """Take the newest norm, a scalar tensor.
 
         Returns:
             The factor for the gradients and whether they are to be left out (1.0 or 0.0), both scalar tensors. Norms

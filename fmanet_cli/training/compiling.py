@@ -83,7 +83,7 @@ class CheckedStep:
         parameters: Mapping[str, nn.Parameter],
         compiled: Callable[[WindowBatch, bool], Loss] | None = None,
     ) -> None:
-        """``compiled``: instead of ``torch.compile`` of ``plain``; both take a batch and whether to rebuild."""
+        """`compiled`: instead of `torch.compile` of `plain`; both take a batch and whether to rebuild."""
         self._plain = plain
         self._parameters = parameters
         self._compiled = compiled or torch.compile(plain, dynamic=False)
@@ -141,7 +141,7 @@ def _with_gradients(compute: Callable[[WindowBatch, bool], Loss], batch: WindowB
 
 
 def _differences(plain: Mapping[str, Tensor | None], other: Mapping[str, Tensor | None]) -> dict[str, float]:
-    """By name, the relative differences above ``LARGEST_DIFFERENCE``; infinite where only one has a gradient."""
+    """By name, the relative differences above `LARGEST_DIFFERENCE`; infinite where only one has a gradient."""
     wrong = {}
     # A gradient that vanishes beside all others is rounding.
     known = [gradient for gradient in plain.values() if gradient is not None]

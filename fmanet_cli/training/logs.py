@@ -10,7 +10,7 @@ from typing import Any
 
 from fmanet_cli.errors import TrainingError
 from fmanet_cli.files import naming_failures
-from fmanet_cli.training.picture_losses import PICTURE_TERMS
+from fmanet_cli.training.image_losses import IMAGE_TERMS
 from fmanet_cli.training.step_report import StepReport
 
 STEPS_NAME = "steps.csv"
@@ -31,7 +31,7 @@ _STEP_COLUMNS = (
     "warped_sharp",
     "flow",
     "anchor_degradation",
-    *PICTURE_TERMS,
+    *IMAGE_TERMS,
 )
 _VALIDATION_COLUMNS = ("stage", "step", "seconds", "psnr", "bicubic_psnr", "gain", "gains")
 
@@ -53,7 +53,7 @@ class RunLog:
     """Appends steps and validations to CSV files in the run's folder, and to TensorBoard if asked."""
 
     def __init__(self, folder: Path, *, tensorboard: bool = False) -> None:
-        """Open the logs. Raises ``TrainingError`` when TensorBoard is asked for and not installed."""
+        """Open the logs. Raises `TrainingError` when TensorBoard is asked for and not installed."""
         self._writer = check_tensorboard()(str(folder / "tensorboard")) if tensorboard else None
         self._steps = _Table(folder / STEPS_NAME, _STEP_COLUMNS)
         self._validations = _Table(folder / VALIDATION_NAME, _VALIDATION_COLUMNS)
@@ -68,7 +68,7 @@ class RunLog:
             self._writer.close()
 
     def write(self, report: StepReport) -> None:
-        """Log one step and its validation. Raises ``FileWriteError`` where the disk takes no more."""
+        """Log one step and its validation. Raises `FileWriteError` where the disk takes no more."""
         values = step_values(report)
         self._steps.append(values)
         tag = f"stage{report.stage}"
@@ -115,7 +115,7 @@ class _Table:
 
 
 def check_tensorboard() -> Any:
-    """The TensorBoard writer class. Raises ``TrainingError`` when TensorBoard is not installed."""
+    """The TensorBoard writer class. Raises `TrainingError` when TensorBoard is not installed."""
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError as error:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from fmanet_cli.model.degradation import DegradationOutputs
 from fmanet_cli.model.fmanet import TrainingOutputs
-from fmanet_cli.training.picture_losses import PICTURE_TERMS, restored_loss
+from fmanet_cli.training.image_losses import IMAGE_TERMS, restored_loss
 from fmanet_cli.training.windows import WindowBatch, downscale_window
 
 
@@ -34,11 +34,11 @@ class LossWeights:
     charbonnier: float = 0.0
     """Softens the restored frame's absolute difference d to sqrt(d^2 + charbonnier^2); 0 leaves it."""
     fourier: float = 0.0
-    """Of ``fourier_loss`` of the restored frame."""
+    """Of `fourier_loss` of the restored frame."""
     block_means: float = 0.0
-    """Of ``block_mean_loss`` of the restored frame."""
+    """Of `block_mean_loss` of the restored frame."""
     overshoot: float = 0.0
-    """Of ``overshoot_loss`` of the restored frame."""
+    """Of `overshoot_loss` of the restored frame."""
 
     def __post_init__(self) -> None:
         for field in fields(self):
@@ -74,7 +74,7 @@ class RestorationLoss:
     warped_window: Tensor
     anchor: Tensor
     degradation: DegradationLoss
-    of_picture: Mapping[str, Tensor]
+    of_image: Mapping[str, Tensor]
     """Those further terms of the restored frame that have a weight, by the names of their weights."""
 
     def figures(self) -> dict[str, Tensor]:
@@ -84,7 +84,7 @@ class RestorationLoss:
             "restored": self.restored,
             "warped_window": self.warped_window,
             "anchor_restoration": self.anchor,
-            **self.of_picture,
+            **self.of_image,
         }
         return {**self.degradation.figures(), **{name: value.detach() for name, value in named.items()}}
 
@@ -94,7 +94,7 @@ def degradation_loss(
 ) -> DegradationLoss:
     """Stage 1, paper Eq. 8. The sum over frames is a mean, as in the authors' code.
 
-    ``anchor`` is Net^D's temporal anchor, (B, 3, T, H, W). Terms whose prediction was not computed are 0.
+    `anchor` is Net^D's temporal anchor, (B, 3, T, H, W). Terms whose prediction was not computed are 0.
     """
     middle = batch.sharp.shape[2] // 2
     reconstruction = warped_sharp = batch.blurry.new_zeros(())
@@ -120,24 +120,24 @@ def degradation_loss(
 def restoration_loss(predictions: TrainingOutputs, batch: WindowBatch, weights: LossWeights) -> RestorationLoss:
     """Stage 2, paper Eq. 9."""
     middle = batch.sharp.shape[2] // 2
-    picture, truth = predictions.restored.float(), batch.sharp[:, :, middle]
-    restored = restored_loss(picture, truth, weights.charbonnier)
+    image, truth = predictions.restored.float(), batch.sharp[:, :, middle]
+    restored = restored_loss(image, truth, weights.charbonnier)
     centre = batch.blurry[:, :, middle : middle + 1].expand_as(batch.blurry)
     warped_window = F.l1_loss(predictions.warped_window.float(), centre)
     anchor = F.l1_loss(predictions.anchor_restoration.float(), downscale_window(batch.sharp))
     degradation = degradation_loss(predictions, predictions.anchor_degradation, batch, weights)
-    of_picture = {name: term(picture, truth, batch) for name, term in PICTURE_TERMS.items() if getattr(weights, name)}
+    of_image = {name: term(image, truth, batch) for name, term in IMAGE_TERMS.items() if getattr(weights, name)}
     total = (
         restored
-        + sum(getattr(weights, name) * value for name, value in of_picture.items())
+        + sum(getattr(weights, name) * value for name, value in of_image.items())
         + weights.warped_window * warped_window
         + weights.anchor_restoration * anchor
         + weights.degradation * degradation.total
     )
-    return RestorationLoss(total, restored, warped_window, anchor, degradation, of_picture)
+    return RestorationLoss(total, restored, warped_window, anchor, degradation, of_image)
 
 
 def flow_loss(predicted: Tensor, flow: Tensor, valid: Tensor) -> Tensor:
-    """Mean absolute difference of two (B, 2, T, H, W) flows where ``valid`` (B, 1, T, H, W) is 1, else 0."""
+    """Mean absolute difference of two (B, 2, T, H, W) flows where `valid` (B, 1, T, H, W) is 1, else 0."""
     difference = (predicted - flow).abs() * valid
     return difference.sum() / (2.0 * valid.sum()).clamp(min=torch.finfo(torch.float32).tiny)

@@ -66,7 +66,7 @@ class Motions:
 def draw_paths(
     count: int, motion: MotionRange, generator: torch.Generator, *, follow: Motions | None = None
 ) -> Motions:
-    """Draw ``count`` motions on the CPU; half of them add to a share of the motion ``follow``, as parallax does."""
+    """Draw `count` motions on the CPU; half of them add to a share of the motion `follow`, as parallax does."""
 
     def uniform(*shape: int) -> Tensor:
         return torch.rand(count, *shape, generator=generator)

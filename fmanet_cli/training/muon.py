@@ -74,7 +74,7 @@ class Muon(torch.optim.Optimizer):
         torch._foreach_sub_(parameters, shaped)
 
     def round_momenta(self) -> None:
-        """Rounds the momenta to bfloat16, in which they are kept on disk: half the size, and no worse a direction."""
+        """Round the momenta to bfloat16, in which they are kept on disk: half the size, and no worse a direction."""
         for state in self.state.values():
             state["momentum"].copy_(state["momentum"].bfloat16())
 

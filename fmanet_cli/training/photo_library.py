@@ -40,7 +40,7 @@ class PhotoLibrary:
         return len(self.photos)
 
     def draw(self, size: int, scales: tuple[float, float], generator: torch.Generator) -> np.ndarray:
-        """A random (size, size, 3) float32 piece in [0, 1] around a detailed place, at a scale from ``scales``."""
+        """A random (size, size, 3) float32 piece in [0, 1] around a detailed place, at a scale from `scales`."""
         draws = torch.rand(5, generator=generator).tolist()
         number = min(int(draws[0] * len(self.photos)), len(self.photos) - 1)
         photo, places = self.photos[number], self._places[number]
@@ -60,9 +60,9 @@ class PhotoLibrary:
 
 
 def load_photos(source: str | Path, *, smallest_side: int) -> PhotoLibrary:
-    """Read the photographs of a folder or zip file, leaving out those smaller than ``smallest_side`` pixels.
+    """Read the photographs of a folder or zip file, leaving out those smaller than `smallest_side` pixels.
 
-    Raises ``TrainingError`` when there are no photographs, when one cannot be read, and when all of them are too small
+    Raises `TrainingError` when there are no photographs, when one cannot be read, and when all of them are too small
     or flat.
     """
     folder = Path(source)
@@ -84,7 +84,7 @@ def load_photos(source: str | Path, *, smallest_side: int) -> PhotoLibrary:
 def photo_files(source: Path) -> Iterator[tuple[str, bytes]]:
     """Names and contents of the photographs of a folder or zip file, sorted by name.
 
-    Raises ``TrainingError`` when there are none and when one cannot be read.
+    Raises `TrainingError` when there are none and when one cannot be read.
     """
     found = 0
     try:

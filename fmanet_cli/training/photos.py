@@ -89,7 +89,7 @@ class _Filming:
 
 
 class PhotoWindows:
-    """A ``WindowSource``: a moving background and moving shapes cut from other photographs, filmed by a camera."""
+    """A `WindowSource`: a moving background and moving shapes cut from other photographs, filmed by a camera."""
 
     def __init__(
         self, library: PhotoLibrary, options: PhotoOptions, *, seed: int, texts: TextPlanes | None = None
@@ -100,7 +100,7 @@ class PhotoWindows:
         self.texts = texts
 
     def batch(self, index: int) -> WindowBatch:
-        """Batch ``index``, on the CPU."""
+        """Batch `index`, on the CPU."""
         generator = batch_generator(self.seed, index)
         return join_batches([self._window(generator) for _ in range(self.options.batch_windows)])
 

@@ -26,10 +26,10 @@ _NICENESS = 5
 
 
 class Reused:
-    """A ``WindowSource`` that shows every window of another several times, mirrored, turned or reversed in time.
+    """A `WindowSource` that shows every window of another several times, mirrored, turned or reversed in time.
 
     Making a window costs as much as half a training step on a CPU; a window seen again after many others, in another
-    orientation, teaches nearly as much as a new one. A batch takes an equal part from ``times`` batches of the source.
+    orientation, teaches nearly as much as a new one. A batch takes an equal part from `times` batches of the source.
     """
 
     def __init__(self, source: WindowSource, *, times: int, spacing: int = 8, seed: int = 0) -> None:
@@ -40,7 +40,7 @@ class Reused:
         self._kept: dict[int, WindowBatch] = {}
 
     def batch(self, index: int) -> WindowBatch:
-        """Batch ``index``; the source's batch size must be divisible by ``times``."""
+        """Batch `index`; the source's batch size must be divisible by `times`."""
         newest, turn = divmod(index, self.times)
         parts = []
         for age in range(self.times):
@@ -61,21 +61,21 @@ class Reused:
 
 
 class EveryNth:
-    """The batches of one of ``count`` processes that share the batches of ``source``; no two make the same windows."""
+    """The batches of one of `count` processes that share the batches of `source`; no two make the same windows."""
 
     def __init__(self, source: WindowSource, number: int, count: int) -> None:
         self.source, self.number, self.count = source, number, count
 
     def batch(self, index: int) -> WindowBatch:
-        """Batch ``index`` of this process."""
+        """Batch `index` of this process."""
         place = index * self.count + self.number
         return self.source.batch(spread(place, getattr(self.source, "times", 1), self.count))
 
 
 def prefetch(source: WindowSource, *, start: int, ahead: int = 4, workers: int = 1) -> Iterator[WindowBatch]:
-    """Yield batch after batch from number ``start`` on, made by background processes (``ahead`` = 0: in this one).
+    """Yield batch after batch from number `start` on, made by background processes (`ahead` = 0: in this one).
 
-    Several ``workers`` change the order, see ``spread``; each makes ``ahead`` batches.
+    Several `workers` change the order, see `spread`; each makes `ahead` batches.
     """
     if ahead == 0:
         # Without end.
@@ -103,10 +103,10 @@ class _Numbered(Dataset[tuple[Tensor | None, ...]]):
 
 
 def spread(index: int, times: int, workers: int) -> int:
-    """The number of the batch that is shown as number ``index``: each once, and no two workers make the same windows.
+    """The number of the batch that is shown as number `index`: each once, and no two workers make the same windows.
 
-    A ``Reused`` source makes its n-th windows for the batches n ``times`` to (n + 1) ``times`` - 1, and needs older
-    ones a multiple of its spacing away. So a worker gets all batches of every n that leaves one rest by ``workers``,
+    A `Reused` source makes its n-th windows for the batches n `times` to (n + 1) `times` - 1, and needs older
+    ones a multiple of its spacing away. So a worker gets all batches of every n that leaves one rest by `workers`,
     which the spacing has to be a multiple of.
     """
     block, place = divmod(index, times * workers)

@@ -27,11 +27,11 @@ class Stage:
     learning_rate: float
     """Highest learning rate."""
     schedule: Schedule
-    """``halving`` at 70, 85 and 95 % of the stage, ``cosine`` down to a hundredth, or ``constant``."""
+    """`halving` at 70, 85 and 95 % of the stage, `cosine` down to a hundredth, or `constant`."""
     warm_up_steps: int = 0
     """Steps of linear growth from zero to the highest learning rate."""
     decay_from: float = 1.0
-    """Share of the stage from which a ``constant`` rate falls to zero, as 1 - sqrt of the share of the rest."""
+    """Share of the stage from which a `constant` rate falls to zero, as 1 - sqrt of the share of the rest."""
 
     def __post_init__(self) -> None:
         if self.steps < 1 or self.warm_up_steps < 0 or not self.learning_rate > 0:
@@ -42,7 +42,7 @@ class Stage:
             raise ValueError(f"decay_from must be a share of the stage, 0 to 1, got {self.decay_from}")
 
     def learning_rate_at(self, step: int, progress: float) -> float:
-        """The learning rate of ``step`` (from 0) at ``progress`` (0 to 1) through the stage."""
+        """The learning rate of `step` (from 0) at `progress` (0 to 1) through the stage."""
         warm = min((step + 1) / self.warm_up_steps, 1.0) if self.warm_up_steps else 1.0
         if self.schedule == "halving":
             return warm * self.learning_rate * 0.5 ** sum(progress >= share for share in HALVED_AT)
@@ -67,7 +67,7 @@ class Recipe:
     weights: LossWeights = field(default_factory=LossWeights)
     """Factors of the losses."""
     optimizer: Optimizer = "adam"
-    """``muon`` steps through the matrices by Muon and through the rest by Adam."""
+    """`muon` steps through the matrices by Muon and through the rest by Adam."""
     reconstruction_every: int = 1
     """Stage 2 rebuilds the blurry frame and warps the sharp ones, the dearest terms of Eq. 8, in every n-th step."""
     window_uses: int = 1
@@ -130,7 +130,7 @@ RECIPES = {recipe.name: recipe for recipe in (PAPER_RECIPE, LITE_RECIPE, BASE_RE
 
 
 def find_recipe(name: str) -> Recipe:
-    """The recipe of that name. Raises ``OptionError`` for another name."""
+    """The recipe of that name. Raises `OptionError` for another name."""
     if name not in RECIPES:
         raise OptionError(f"there is no recipe {name!r}; choose from {', '.join(RECIPES)}")
     return RECIPES[name]

@@ -40,22 +40,22 @@ class _Clip:
 
 
 class RedsWindows:
-    """Random crops of REDS windows, mirrored and turned upside down at random (a ``WindowSource``).
+    """Random crops of REDS windows, mirrored and turned upside down at random (a `WindowSource`).
 
-    Expects ``train_sharp/CLIP/FRAME.png``, ``train_blur_bicubic/X4/CLIP/FRAME.png`` and
-    ``train_flow_bicubic/X4/CLIP/CENTRE_NEIGHBOUR.npy``, (H, W, 2) flows in low-resolution pixels. The clips of REDS4
+    Expects `train_sharp/CLIP/FRAME.png`, `train_blur_bicubic/X4/CLIP/FRAME.png` and
+    `train_flow_bicubic/X4/CLIP/CENTRE_NEIGHBOUR.npy`, (H, W, 2) flows in low-resolution pixels. The clips of REDS4
     are left out.
     """
 
     def __init__(self, folder: str | Path, options: RedsOptions, *, seed: int) -> None:
-        """List the clips. Raises ``TrainingError`` when a folder or a frame is missing."""
+        """List the clips. Raises `TrainingError` when a folder or a frame is missing."""
         self.folder = Path(folder)
         self.options = options
         self.seed = seed
         self._clips = _list_clips(self.folder, options.frames)
 
     def batch(self, index: int) -> WindowBatch:
-        """Batch ``index``, on the CPU. Raises ``TrainingError`` when a file is missing, unreadable or too small."""
+        """Batch `index`, on the CPU. Raises `TrainingError` when a file is missing, unreadable or too small."""
         generator = batch_generator(self.seed, index)
         windows = [self._window(generator) for _ in range(self.options.batch_windows)]
         blurry, sharp, flow = (torch.stack(parts) for parts in zip(*windows, strict=True))

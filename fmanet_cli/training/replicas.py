@@ -23,9 +23,9 @@ _T = TypeVar("_T")
 
 @contextlib.contextmanager
 def joined(count: int, work: Callable[[_T], None], argument: _T) -> Iterator[None]:
-    """Make this process the first of ``count`` that train together; the others run ``work(argument)`` meanwhile.
+    """Make this process the first of `count` that train together; the others run `work(argument)` meanwhile.
 
-    Raises ``TrainingError`` when one of the others fails.
+    Raises `TrainingError` when one of the others fails.
     """
     if count == 1:
         yield
@@ -72,7 +72,7 @@ def replica() -> tuple[int, int]:
 
 
 def average_gradients(parameters: Sequence[Tensor], seconds: float) -> float:
-    """Replace the gradients by their mean over all processes; returns the first process's ``seconds`` on every one.
+    """Replace the gradients by their mean over all processes; returns the first process's `seconds` on every one.
 
     The clocks have to agree, because schedules may follow them. Parameters without a gradient keep none.
     """
@@ -91,7 +91,7 @@ def average_gradients(parameters: Sequence[Tensor], seconds: float) -> float:
 
 
 def value_of_first(value: float) -> float:
-    """The first process's ``value`` on every one; all of them have to ask."""
+    """The first process's `value` on every one; all of them have to ask."""
     number, count = replica()
     if count == 1:
         return value

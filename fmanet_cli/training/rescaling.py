@@ -66,7 +66,7 @@ def branch_activations(model: FMANet, window: Tensor) -> dict[str, float]:
 
 @torch.no_grad()
 def rescale(models: Sequence[FMANet], optimizers: Sequence[torch.optim.Optimizer], scale: float) -> None:
-    """Multiplies the branch of all networks by a power of two; what optimisers remember of its gradients follows."""
+    """Multiply the branch of all networks by a power of two; what optimisers remember of its gradients follows."""
     for model in models:
         for parameter in scaled_parameters(model):
             parameter.mul_(scale)

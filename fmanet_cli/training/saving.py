@@ -25,7 +25,7 @@ def save_run(
 ) -> None:
     """Bring the degradation branch into range and write everything. Every process calls it, the first one writes.
 
-    ``released``: number of the average that becomes ``weights.safetensors``; ``window``: (B, 3, T, H, W), where the
+    `released`: number of the average that becomes `weights.safetensors`; `window`: (B, 3, T, H, W), where the
     branch's activations are measured.
     """
     models = [model, *averages.models]

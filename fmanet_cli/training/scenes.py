@@ -29,13 +29,13 @@ class Layer:
     """Of one window."""
 
     def maps(self, times: Sequence[float]) -> np.ndarray:
-        """(S, 2, 3) maps at ``times`` from window to layer, both measured from their centres."""
+        """(S, 2, 3) maps at `times` from window to layer, both measured from their centres."""
         return self.path.affine(torch.tensor([times], dtype=torch.float32))[0].double().numpy()
 
     def show(self, affine: np.ndarray, size: int, offset: tuple[int, int], *, exact: bool) -> np.ndarray:
         """(size, size, 3 or 4) float32: the layer under one of its maps; an opaque one is mirrored at its border.
 
-        ``offset`` (x, y) is the middle of what is shown from the middle of the window. ``exact`` interpolates by cubics
+        `offset` (x, y) is the middle of what is shown from the middle of the window. `exact` interpolates by cubics
         instead of lines.
         """
         middle = (size - 1) / 2
@@ -62,7 +62,7 @@ class Scene:
     def light(
         self, times: Sequence[float], size: int, offset: tuple[int, int] = (0, 0), *, exact: bool = True
     ) -> Iterator[np.ndarray]:
-        """Yield (size, size, 3) float32: the light at each of ``times`` (frames from the middle one)."""
+        """Yield (size, size, 3) float32: the light at each of `times` (frames from the middle one)."""
         for affines in zip(*(layer.maps(times) for layer in self.layers), strict=True):
             image = self.layers[0].show(affines[0], size, offset, exact=exact)
             for layer, affine in zip(self.layers[1:], affines[1:], strict=True):
@@ -73,7 +73,7 @@ class Scene:
             yield image
 
     def exposed(self, time: float, exposure: float, size: int, offset: tuple[int, int]) -> np.ndarray:
-        """(size, size, 3) float32: the mean light while the shutter is open, ``exposure`` frames around ``time``."""
+        """(size, size, 3) float32: the mean light while the shutter is open, `exposure` frames around `time`."""
         way = self._way(time, exposure, size)
         # One moment is exact in place; interpolation by lines softens, which many moments hide.
         count = 1 if way < 0.1 else max(3, min(math.ceil(way / _STEP_PIXELS) | 1, _MOST_MOMENTS))

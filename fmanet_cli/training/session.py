@@ -1,4 +1,4 @@
-"""A whole training run from settings: network, windows, processes, logs and pictures."""
+"""A whole training run from settings: network, windows, processes, logs and images."""
 
 from __future__ import annotations
 
@@ -22,7 +22,6 @@ from fmanet_cli.model.fmanet import FMANet, random_model
 from fmanet_cli.training.logs import RunLog, check_tensorboard
 from fmanet_cli.training.photo_library import load_photos
 from fmanet_cli.training.photos import PhotoOptions, PhotoWindows
-from fmanet_cli.training.pictures import draw_step, save_picture
 from fmanet_cli.training.prefetch import Reused
 from fmanet_cli.training.recipes import Recipe
 from fmanet_cli.training.reds import RedsOptions, RedsWindows
@@ -30,6 +29,7 @@ from fmanet_cli.training.replicas import joined, replica
 from fmanet_cli.training.run_options import RunOptions
 from fmanet_cli.training.state import STATE_NAME
 from fmanet_cli.training.step_report import StepReport
+from fmanet_cli.training.step_sheet import draw_step, save_image
 from fmanet_cli.training.text import TextPlanes
 from fmanet_cli.training.trainer import Trainer
 from fmanet_cli.training.video import VideoOptions, VideoWindows, load_spans
@@ -67,13 +67,13 @@ class Session:
     branch: Path | None = None
     """Folder of another run to start from, with its optimisers and averages; it stays as it is."""
     device: str = "auto"
-    """As in ``choose_device``."""
+    """As in `choose_device`."""
     processes: int = 1
     """Processes that share the batch; more than one only on a CPU, where it beats as many threads."""
     tensorboard: bool = False
     """Also log for TensorBoard."""
     picture_every: int = 1000
-    """Steps between two pictures; 0 draws none."""
+    """Steps between two images; 0 draws none."""
 
     def __post_init__(self) -> None:
         if self.processes < 1 or self.recipe.batch_windows % self.processes:
@@ -89,7 +89,7 @@ class Session:
 
 
 def train(session: Session) -> Generator[StepReport, None, None]:
-    """Run a session and yield a report after each step. Raises children of ``FmanetError``."""
+    """Run a session and yield a report after each step. Raises children of `FmanetError`."""
     device = choose_device(session.device)
     if session.processes > 1 and device.type != "cpu":
         raise OptionError(f"several processes train on the CPU only, got {device}; ask for one", remedy="processes")
@@ -121,7 +121,7 @@ def _train_logged(session: Session, device: torch.device) -> Generator[StepRepor
             log.write(report)
             if session.picture_every and report.stage == 2 and report.step % session.picture_every == 0:
                 assert trainer.last_batch is not None
-                save_picture(folder / f"step{report.step:06d}.png", draw_step(trainer.averaged, trainer.last_batch))
+                save_image(folder / f"step{report.step:06d}.png", draw_step(trainer.averaged, trainer.last_batch))
             yield report
 
 
@@ -189,7 +189,7 @@ def build_validation(session: Session, device: torch.device) -> list[WindowBatch
 
 
 def load_start(session: Session) -> FMANet:
-    """The network of ``session.init``, widened where the recipe's is a widening of it."""
+    """The network of `session.init`, widened where the recipe's is a widening of it."""
     assert session.init is not None
     model = load_model(session.init)
     if is_widening(model.config, session.recipe.config):

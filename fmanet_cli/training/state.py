@@ -56,8 +56,8 @@ class RunState:
 def save_state(folder: Path, state: RunState) -> None:
     """Write the state in several files, none much larger than the weights, so that each can be carried alone.
 
-    The files of the weights have new names, and ``state.pt``, written last, names them: whenever a run dies, what
-    ``state.pt`` names is whole and of one step. Raises ``FileWriteError`` where one cannot be written.
+    The files of the weights have new names, and `state.pt`, written last, names them: whenever a run dies, what
+    `state.pt` names is whole and of one step. Raises `FileWriteError` where one cannot be written.
     """
     parts = {"raw": state.model, **{f"averaged{number}": weights for number, weights in enumerate(state.averaged)}}
     names = {part: f"state-{part}-{state.position.batch}.pt" for part in parts}
@@ -75,7 +75,7 @@ def save_state(folder: Path, state: RunState) -> None:
 
 
 def load_state(folder: Path) -> RunState:
-    """Read the state of the run in ``folder``. Raises ``TrainingError`` where there is none or it is damaged."""
+    """Read the state of the run in `folder`. Raises `TrainingError` where there is none or it is damaged."""
     path = folder / STATE_NAME
     if not os.path.isfile(path):
         raise TrainingError(f"no run to resume in {folder}: {STATE_NAME} is missing; start a new one", remedy="resume")

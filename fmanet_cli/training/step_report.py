@@ -23,11 +23,11 @@ class StepReport:
     gradient_norm: float
     """Before clipping."""
     figures: Mapping[str, float]
-    """The total loss, as ``total``, and each of its terms that was computed, before its factor."""
+    """The total loss, as `total`, and each of its terms that was computed, before its factor."""
     skipped: bool
     """Whether the step was left out because its gradient was not finite or far too long."""
     validations: tuple[ValidationResult, ...] = ()
-    """Results of the averaged weights, in the order of the recipe's ``ema_decays``, in the steps that validate."""
+    """Results of the averaged weights, in the order of the recipe's `ema_decays`, in the steps that validate."""
     notes: tuple[str, ...] = ()
     """What should be told, one line each."""
 

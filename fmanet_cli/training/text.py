@@ -89,7 +89,7 @@ class TextPlanes:
         ]
 
     def draw(self, size: int, window: int, rng: np.random.Generator) -> TextPlane:
-        """Draw 1 to 3 lines near the middle of a plane of ``size`` pixels, seen through a ``window`` of pixels.
+        """Draw 1 to 3 lines near the middle of a plane of `size` pixels, seen through a `window` of pixels.
 
         Letters are 16 to 96 pixels high (capitals; evenly on a logarithmic scale), of either polarity, with a contrast
         from 0.15 to 1, turned in space by up to 20 degrees.

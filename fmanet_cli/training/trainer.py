@@ -49,7 +49,7 @@ class _Unread:
 
 
 class Trainer:
-    """Trains a network by a recipe. ``for report in trainer.run()`` is the whole of a run."""
+    """Trains a network by a recipe. `for report in trainer.run()` is the whole of a run."""
 
     def __init__(
         self,
@@ -85,7 +85,7 @@ class Trainer:
         return self.averages.models[self._released]
 
     def resume(self) -> RunPosition:
-        """Go on from the state in the run's folder. Raises ``TrainingError`` where it does not belong to this run."""
+        """Go on from the state in the run's folder. Raises `TrainingError` where it does not belong to this run."""
         state = load_state(self.options.folder)
         position = state.position
         if (position.recipe, position.seed) != (self.recipe.name, self.options.seed):
@@ -97,8 +97,8 @@ class Trainer:
         return position
 
     def branch_off(self, folder: Path) -> RunPosition:
-        """Start from where the run in ``folder`` stands, which stays as it is: its stage begins anew, with all that
-        optimisers and averages hold. Raises ``TrainingError`` where that run trains another network.
+        """Start from where the run in `folder` stands, which stays as it is: its stage begins anew, with all that
+        optimisers and averages hold. Raises `TrainingError` where that run trains another network.
         """
         state = load_state(folder)
         position = dataclasses.replace(state.position, step=0, seconds=0.0)
@@ -117,7 +117,7 @@ class Trainer:
     def run(self) -> Generator[StepReport, None, None]:
         """Train stage after stage. Checkpoints are written on the way and at the end.
 
-        Raises ``TrainingError`` when too many gradients are not finite; the last good checkpoint stays.
+        Raises `TrainingError` when too many gradients are not finite; the last good checkpoint stays.
         """
         torch.set_flush_denormal(True)
         # The sizes of windows never change.

@@ -23,7 +23,7 @@ class TrainingStep:
     """Gradients of a batch, shared with other processes, and the update by them."""
 
     def __init__(self, gradients: Gradients, update: Update, share: Callable[[], None] = lambda: None) -> None:
-        """``share`` is called between the gradients and the update."""
+        """`share` is called between the gradients and the update."""
         self._gradients, self._update, self._share = gradients, update, share
         self.names: dict[bool, list[str]] = {}
         """Names of the figures, by the kind of step."""
@@ -46,7 +46,7 @@ class Recording(Protocol):
     """What the last replay computed, overwritten by the next one."""
 
     def replay(self) -> None:
-        """Computes again, from what its inputs hold now."""
+        """Compute again, from what its inputs hold now."""
 
 
 class CudaRecording:
@@ -58,7 +58,7 @@ class CudaRecording:
             self.output = compute()
 
     def replay(self) -> None:
-        """Starts the graph on the current stream."""
+        """Start the graph on the current stream."""
         self._graph.replay()
 
 
@@ -76,7 +76,7 @@ class RecordedStep:
         return self._step.names
 
     def __call__(self, batch: WindowBatch, rebuild: bool) -> Tensor:
-        """As ``TrainingStep``; the figures are the caller's to keep."""
+        """As `TrainingStep`; the figures are the caller's to keep."""
         done = self._plain_steps.get(rebuild, 0)
         if done < PLAIN_STEPS:
             self._plain_steps[rebuild] = done + 1

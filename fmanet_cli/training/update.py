@@ -42,12 +42,12 @@ class Update:
         return optimizers
 
     def control(self, rate: float, step: int) -> None:
-        """Sets the learning rate and the number of the coming step, from 0."""
+        """Set the learning rate and the number of the coming step, from 0."""
         self._controls.copy_(torch.tensor([rate, *self._averages.shares(step)]), non_blocking=True)
 
     @torch.no_grad()
     def __call__(self) -> tuple[Tensor, Tensor]:
-        """Steps from the gradients in the parameters.
+        """Step from the gradients in the parameters.
 
         Returns:
             The gradient's norm and whether the step was left out (1.0 or 0.0), scalar tensors.
@@ -80,7 +80,7 @@ class Update:
         return {"optimizers": saved, "norms": self._clip.norms}
 
     def load_state(self, saved: dict[str, Any]) -> None:
-        """Goes on from a ``state()``."""
+        """Go on from a `state()`."""
         for optimizer, theirs in zip(self.optimizers, saved["optimizers"], strict=True):
             optimizer.load_state_dict(theirs)
             for group in optimizer.param_groups:

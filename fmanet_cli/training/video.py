@@ -78,7 +78,7 @@ class VideoOptions:
 
 
 class VideoWindows:
-    """Windows from spans of sharp frames (a ``WindowSource``). Optical flow is estimated on the sharp frames."""
+    """Windows from spans of sharp frames (a `WindowSource`). Optical flow is estimated on the sharp frames."""
 
     def __init__(self, spans: Sequence[np.ndarray], options: VideoOptions, *, seed: int) -> None:
         """Take spans of (N, H, W, 3) uint8 RGB frames."""
@@ -87,7 +87,7 @@ class VideoWindows:
         self.seed = seed
 
     def batch(self, index: int) -> WindowBatch:
-        """Batch ``index``, on the CPU."""
+        """Batch `index`, on the CPU."""
         generator = batch_generator(self.seed, index)
         windows = [self._window(generator) for _ in range(self.options.batch_windows)]
         return join_batches(windows)
@@ -144,7 +144,7 @@ class VideoWindows:
 def load_spans(folder: str | Path, *, smallest_side: int, spans_per_clip: int = 4, seed: int = 0) -> list[np.ndarray]:
     """Read the clips of a folder and keep some spans of 16 frames of each: (16, H, W, 3) uint8 RGB.
 
-    Raises ``TrainingError`` when the folder has no clips, when one cannot be read, and when all are too short or small.
+    Raises `TrainingError` when the folder has no clips, when one cannot be read, and when all are too short or small.
     """
     folder = Path(folder)
     if not os.path.isdir(folder):

@@ -11,13 +11,13 @@ from fmanet_cli.model.config import FLOW_MASK_CHANNELS, IMAGE_CHANNELS, FMANetCo
 FRESH = -1
 
 Channels = list[int]
-"""For each channel of the wide network the one of the narrow network that it copies, or ``FRESH``."""
+"""For each channel of the wide network the one of the narrow network that it copies, or `FRESH`."""
 
 _MAY_GROW = ("dim", "growth", "num_rdbs", "num_flows", "residual_dim")
 
 _PARAMETERS: dict[str, tuple[str, str]] = {
-    r"degradation_learning_network\.feature_extractor\.0": ("dim", "picture"),
-    r"restoration_network\.feature_extractor\.0": ("dim", "picture dim"),
+    r"degradation_learning_network\.feature_extractor\.0": ("dim", "image"),
+    r"restoration_network\.feature_extractor\.0": ("dim", "image dim"),
     r"feature_extractor\.2\.conv\.0": ("dim", "chain"),
     r"feature_extractor\.2\.conv\.1": ("dim", "dim"),
     r"(RDBs\.\d+|rdb|rdb_KD)\.layer\.\d+\.conv": ("growth", "dense"),
@@ -28,8 +28,8 @@ _PARAMETERS: dict[str, tuple[str, str]] = {
     r"degradation_learning_network\.FRMA_blocks\.0\.conv_f\.0": ("flow", "dim dim"),
     r"FRMA_blocks\.\d+\.conv_f\.0": ("flow", "dim flow dim"),
     r"conv_f\.2|f_conv1\.\d|f_conv\.0|f_conv2\.0": ("flow", "flow"),
-    r"f_conv3\.0": ("flow", "flow picture picture"),
-    r"f_conv\d?\.2": ("picture", "flow"),
+    r"f_conv3\.0": ("flow", "flow image image"),
+    r"f_conv\d?\.2": ("image", "flow"),
     r"norm\d\.body": ("dim", ""),
     r"temperature": ("head", "one"),
     r"(co|da)_attn\.(q|project_out)|a_conv\.0|res_conv1": ("dim", "dim"),
@@ -39,7 +39,7 @@ _PARAMETERS: dict[str, tuple[str, str]] = {
     r"ffn\d\.project_in": ("hidden hidden", "dim"),
     r"ffn\d\.dwconv": ("hidden hidden", "one"),
     r"ffn\d\.project_out": ("dim", "hidden"),
-    r"a_conv\.2": ("picture", "dim"),
+    r"a_conv\.2": ("image", "dim"),
     r"restoration_network\.d_conv\.0": ("dim", "degradation"),
     r"restoration_network\.d_conv\.2": ("dim", "dim"),
     r"degradation_learning_network\.d_conv\.0|r_conv\.0": ("dim", "frame"),
@@ -48,7 +48,7 @@ _PARAMETERS: dict[str, tuple[str, str]] = {
     r"upsample\.conv1": ("shuffled", "dim"),
     r"upsample\.conv2": ("shuffled", "residual"),
     r"upsample\.conv3": ("residual", "residual"),
-    r"res_conv2": ("picture", "residual"),
+    r"res_conv2": ("image", "residual"),
 }
 """By the ends of parameter names, the first that fits: the kinds of a weight's rows and of its columns, in order."""
 
@@ -57,7 +57,7 @@ class WideChannels:
     """The channels of two networks, of which the second is the wider one."""
 
     def __init__(self, old: FMANetConfig, new: FMANetConfig) -> None:
-        """Raises ``OptionError`` where ``new`` is no widening of ``old``."""
+        """Raise `OptionError` where `new` is no widening of `old`."""
         self._old, self._new = old, new
         self._check()
         group, copies = old.dim // old.num_flows, new.dim // old.dim
@@ -66,7 +66,7 @@ class WideChannels:
         self._kinds: dict[str, tuple[Channels, int]] = {
             "one": _same(1),
             "head": _same(new.num_heads),
-            "picture": _same(IMAGE_CHANNELS),
+            "image": _same(IMAGE_CHANNELS),
             "degradation": _same(new.degradation_taps),
             "restoration": _same(new.scale**2 * new.restoration_taps),
             "dim": (dim, old.dim),

@@ -27,9 +27,9 @@ _ADDED_BLOCK_ENDS = re.compile(r"\.RDBs\.\d+\.conv\.(weight|bias)$")
 
 
 def widen(model: FMANet, config: FMANetConfig, *, seed: int = 0) -> FMANet:
-    """A network of ``config`` that computes what ``model`` does, up to rounding.
+    """A network of `config` that computes what `model` does, up to rounding.
 
-    Raises ``OptionError`` where ``config`` is no widening of the model's.
+    Raises `OptionError` where `config` is no widening of the model's.
     """
     channels = WideChannels(model.config, config)
     wide = random_model(config, seed=seed).to(next(model.parameters()).dtype)
@@ -47,7 +47,7 @@ def widen(model: FMANet, config: FMANetConfig, *, seed: int = 0) -> FMANet:
 
 
 def is_widening(old: FMANetConfig, new: FMANetConfig) -> bool:
-    """Whether ``widen`` can make a network of ``new`` from one of ``old``."""
+    """Whether `widen` can make a network of `new` from one of `old`."""
     try:
         WideChannels(old, new)
     except OptionError:

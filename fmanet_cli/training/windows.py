@@ -31,10 +31,10 @@ class WindowBatch:
     flow: Tensor
     """(B, 2, T, H, W) float, low-resolution pixels, channels (x, y): from the middle frame to frame t."""
     flow_valid: Tensor
-    """(B, 1, T, H, W) float, 1 where ``flow`` is known and the pixel is visible in frame t, else 0."""
+    """(B, 1, T, H, W) float, 1 where `flow` is known and the pixel is visible in frame t, else 0."""
     blurry_clean: Tensor | None = None
-    """(B, 3, T, H, W) float: ``blurry`` before noise, sharpening and codec, what Eq. 8 rebuilds: positive kernels of
-    sum 1 can draw no halo. None: ``blurry`` itself."""
+    """(B, 3, T, H, W) float: `blurry` before noise, sharpening and codec, what Eq. 8 rebuilds: positive kernels of
+    sum 1 can draw no halo. None: `blurry` itself."""
 
     def __post_init__(self) -> None:
         batch, _, frames, height, width = self.blurry.shape
@@ -51,12 +51,12 @@ class WindowBatch:
                 raise ValueError(f"{name} must have shape {shape}, got {tuple(getattr(self, name).shape)}")
 
     def to(self, device: torch.device) -> WindowBatch:
-        """The same batch on ``device``."""
+        """The same batch on `device`."""
         return map_batch(self, lambda tensor: tensor.to(device, non_blocking=True))
 
 
 def map_batch(batch: WindowBatch, change: Callable[[Tensor], Tensor]) -> WindowBatch:
-    """The batch with ``change`` applied to every tensor that it has."""
+    """The batch with `change` applied to every tensor that it has."""
     return WindowBatch(*(None if tensor is None else change(tensor) for tensor in tensors_of(batch)))  # type: ignore[arg-type]
 
 
@@ -66,7 +66,7 @@ def tensors_of(batch: WindowBatch) -> tuple[Tensor | None, ...]:
 
 
 def join_batches(parts: Sequence[WindowBatch]) -> WindowBatch:
-    """The windows of several batches as one; ``blurry_clean`` is kept where all have it."""
+    """The windows of several batches as one; `blurry_clean` is kept where all have it."""
     columns = zip(*(tensors_of(part) for part in parts), strict=True)
     joined = (None if any(tensor is None for tensor in column) else torch.cat(column) for column in columns)
     return WindowBatch(*joined)  # type: ignore[arg-type]
@@ -76,12 +76,12 @@ class WindowSource(Protocol):
     """Makes batches of windows. A batch depends on its number alone, so that a resumed run sees the same ones."""
 
     def batch(self, index: int) -> WindowBatch:
-        """Batch number ``index`` (0 or more); the same number gives the same batch."""
+        """Batch number `index` (0 or more); the same number gives the same batch."""
         ...
 
 
 def batch_generator(seed: int, index: int) -> torch.Generator:
-    """A CPU generator for batch ``index`` of a run seeded with ``seed``; neighbouring numbers are unrelated."""
+    """A CPU generator for batch `index` of a run seeded with `seed`; neighbouring numbers are unrelated."""
     mixed = (seed * 0x9E3779B97F4A7C15 + index * 0xD1B54A32D192ED03 + 0x632BE59BD9B4E019) & (2**63 - 1)
     generator = torch.Generator()
     generator.manual_seed(mixed)
@@ -97,7 +97,7 @@ def downscale(images: Tensor) -> Tensor:
 
 
 def downscale_window(window: Tensor) -> Tensor:
-    """(B, C, T, 4H, 4W) to (B, C, T, H, W) with ``downscale``."""
+    """(B, C, T, 4H, 4W) to (B, C, T, H, W) with `downscale`."""
     batch, channels, frames, height, width = window.shape
     images = window.transpose(1, 2).reshape(batch * frames, channels, height, width)
     small = downscale(images)
@@ -115,8 +115,8 @@ def detail(image: Tensor, *, block_pixels: int = 32) -> Tensor:
 def coding_order(frames: int, rng: np.random.Generator, *, spare: int = 1) -> tuple[list[int], int]:
     """Draw which frame is coded when, and the place in that order where the window starts.
 
-    There are ``frames`` and ``spare`` more on each side, mirrored in time at both ends; the window's own, from number
-    ``spare`` on, stand together.
+    There are `frames` and `spare` more on each side, mirrored in time at both ends; the window's own, from number
+    `spare` on, stand together.
     """
     first = int(rng.integers(0, CODED_FRAMES - frames + 1))
     period = max(1, 2 * (frames + 2 * spare - 1))

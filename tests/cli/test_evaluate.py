@@ -142,7 +142,7 @@ def test_what_cannot_be_compared_is_one_line(capsys):
         fmanet(["evaluate", str(GOLDEN / "out" / "seq"), "--truth", str(GOLDEN)])
     assert stopped.value.code == 3
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith("error: no pictures or videos in")
+    assert line.startswith("error: no images or videos in")
 
 
 def test_the_folder_of_a_report_is_checked_before_the_work(capsys):

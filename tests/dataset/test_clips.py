@@ -23,7 +23,7 @@ def clip(name: str, count: int = 2, folder: str = "clips") -> Clip:
     return Clip(name, tuple(Path(folder, name, f"{index}.png") for index in range(count)), is_video=False)
 
 
-def test_a_folder_of_pictures_is_a_clip_in_natural_order(tmp_path):
+def test_a_folder_of_images_is_a_clip_in_natural_order(tmp_path):
     touch(tmp_path / "walk", "frame10.png", "frame9.png", "frame1.JPG", ".hidden.png", "notes.txt")
     (walk,) = find_clips(tmp_path / "walk")
     assert walk.name == "walk"
@@ -37,7 +37,7 @@ def test_a_folder_of_folders_and_videos_is_a_set_of_clips(tmp_path):
     assert find_clips(tmp_path / "a.mp4")[0].known_count is None
 
 
-def test_numbered_pictures_are_frames_and_others_photographs(tmp_path):
+def test_numbered_images_are_frames_and_others_photographs(tmp_path):
     touch(tmp_path, "photos/lake.jpg", "photos/tower-02.jpg", "walk/f_01.png", "walk/f_02.png", "dog.mp4")
     found = find_sharp_clips([tmp_path])
     assert [clip.name for clip in found] == ["dog", "lake", "tower-02", "walk"]
@@ -70,9 +70,9 @@ def test_what_does_not_match_is_refused_in_one_line(tmp_path):
         match_clips([clip("a"), clip("b")], [clip("a"), clip("c")])
     with pytest.raises(EvaluationError, match="clip a has 2 frames, its partner 3: give the same frames"):
         match_clips([clip("a")], [clip("gt", 3)])
-    with pytest.raises(EvaluationError, match=r"no pictures or videos in .*: give a video"):
+    with pytest.raises(EvaluationError, match=r"no images or videos in .*: give a video"):
         find_clips(tmp_path)
-    with pytest.raises(EvaluationError, match="holds pictures and videos"):
+    with pytest.raises(EvaluationError, match="holds images and videos"):
         find_clips(touch(tmp_path, "a.png", "a.mp4"))
     with pytest.raises(EvaluationError, match="several clips are called a: rename"):
         find_clips(touch(tmp_path / "set", "a.mp4", "a.mkv"))

@@ -130,7 +130,7 @@ def test_overshoot_counts_what_leaves_the_truth_around_it():
     assert overshoot_share(halo, truth) == pytest.approx(1 / 20)
 
 
-def test_change_along_the_flow_is_none_where_a_picture_only_moves():
+def test_change_along_the_flow_is_none_where_an_image_only_moves():
     scene = np.random.default_rng(3).integers(0, 256, (32, 40, 3)).astype(np.uint8)
     before, after = scene[:, :32], scene[:, 2:34]
     flow = np.zeros((32, 32, 2), np.float32)

@@ -28,13 +28,13 @@ def test_without_the_packages_it_is_refused(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_a_slanting_place_is_cut_out_upright() -> None:
-    picture = np.zeros((60, 80, 3), np.uint8)
+    image = np.zeros((60, 80, 3), np.uint8)
     corners = np.array([[20, 10], [60, 20], [57, 32], [17, 22]], np.float32)
-    cv2.fillPoly(picture, [corners.astype(np.int32)], (200, 200, 200))
-    cut = _cut(picture, corners)
+    cv2.fillPoly(image, [corners.astype(np.int32)], (200, 200, 200))
+    cut = _cut(image, corners)
     assert cut.shape == (12, 41, 3)
     assert cut[2:-2, 2:-2].min() > 150
-    downwards = _cut(picture, corners[[3, 0, 1, 2]])
+    downwards = _cut(image, corners[[3, 0, 1, 2]])
     assert downwards.shape == (12, 41, 3), "a line that runs downwards is turned"
 
 
@@ -52,5 +52,5 @@ def test_a_sharp_line_is_read_and_a_blurred_one_less() -> None:
     assert reader.read(blurred, lines).right < 10
     assert reader.read(enlarge(shrink(truth)), lines).right > reader.read(blurred, lines).right
     assert reader.find(np.full((64, 64, 3), 90, np.uint8)) == []
-    assert reader.find(truth), "an empty picture changes nothing for the next"
+    assert reader.find(truth), "an empty image changes nothing for the next"
     assert reader.read(truth, [TextLine(lines[0].corners, "##########")]).right == 0

@@ -24,16 +24,16 @@ def scene(count: int, *, seed: int, speed_pixels: int = 1, height: int = HEIGHT,
     rng = np.random.default_rng(seed)
     wide = width + speed_pixels * count
     coarse = rng.uniform(0.1, 0.9, (height // 8 + 2, wide // 8 + 2, 3))
-    picture = np.repeat(np.repeat(coarse, 8, axis=0), 8, axis=1)
+    image = np.repeat(np.repeat(coarse, 8, axis=0), 8, axis=1)
     for axis in (0, 1):
-        picture = sum(np.roll(picture, shift, axis) for shift in range(-3, 4)) / 7
+        image = sum(np.roll(image, shift, axis) for shift in range(-3, 4)) / 7
     starts = range(0, speed_pixels * count, speed_pixels) if speed_pixels else [0] * count
-    views = np.stack([picture[4 : 4 + height, 4 + start : 4 + start + width] for start in starts])
+    views = np.stack([image[4 : 4 + height, 4 + start : 4 + start + width] for start in starts])
     return np.clip(views + rng.normal(0, 0.01, views.shape), 0, 1)
 
 
-def frames_of(*pictures: np.ndarray) -> list[Frame]:
-    images = np.concatenate(pictures).astype(np.float32)
+def frames_of(*scenes: np.ndarray) -> list[Frame]:
+    images = np.concatenate(scenes).astype(np.float32)
     return [Frame(image, pts=index, time_base=Fraction(1, 24)) for index, image in enumerate(images)]
 
 
@@ -49,7 +49,7 @@ def test_hard_cuts_are_found_where_they_are() -> None:
     assert all(new.image is old.image for new, old in zip(marked, frames, strict=True))
 
 
-def test_a_cut_between_pictures_of_the_same_luma_is_found() -> None:
+def test_a_cut_between_scenes_of_the_same_luma_is_found() -> None:
     first = scene(8, seed=1)
     second = np.zeros_like(scene(8, seed=2)) + first.mean(axis=(1, 2))[-1]
     second += (scene(8, seed=2) - 0.5) * [0.6, 0, 0]
@@ -67,15 +67,15 @@ def test_dark_cuts_are_found() -> None:
 @pytest.mark.parametrize("length", [1, 2])
 @pytest.mark.parametrize("kind", ["white", "brighter", "black", "negative"])
 def test_flashes_are_no_cuts(kind: str, length: int) -> None:
-    pictures = scene(20, seed=5)
-    flash = pictures[9 : 9 + length]
-    pictures[9 : 9 + length] = {
+    images = scene(20, seed=5)
+    flash = images[9 : 9 + length]
+    images[9 : 9 + length] = {
         "white": 1 - 0.1 * (1 - flash),
         "brighter": np.clip(flash * 2 + 0.1, 0, 1),
         "black": flash * 0.05,
         "negative": 1 - flash,
     }[kind]
-    assert cuts_in(frames_of(pictures)) == []
+    assert cuts_in(frames_of(images)) == []
 
 
 @pytest.mark.parametrize("length", [4, 8, 16])
@@ -109,9 +109,9 @@ def test_fast_pans_are_no_cuts_but_cuts_beside_them_are(speed_pixels: int) -> No
 
 
 def test_a_caption_is_no_cut() -> None:
-    pictures = scene(20, seed=9)
-    pictures[10:, 52:68, 16:112] = 0.95
-    assert cuts_in(frames_of(pictures)) == []
+    images = scene(20, seed=9)
+    images[10:, 52:68, 16:112] = 0.95
+    assert cuts_in(frames_of(images)) == []
 
 
 def test_repeated_frames_are_no_cuts() -> None:
@@ -154,7 +154,7 @@ def test_short_streams(count: int) -> None:
     assert [frame.pts for frame in detect_cuts(frames_of(scene(4, seed=1))[:count])] == list(range(count))
 
 
-def test_the_picture_is_averaged_into_square_cells() -> None:
+def test_a_frame_is_averaged_into_square_cells() -> None:
     image = np.zeros((45, 130, 3), np.float32)
     image[:2, 2:4] = [1, 0.5, 0]
     small = thumbnail(image)
@@ -166,7 +166,7 @@ def test_the_picture_is_averaged_into_square_cells() -> None:
     assert small.cells[0, 0].tolist() == [0, 128, 128]
 
 
-def test_shifts_are_explained_and_other_pictures_are_not() -> None:
+def test_shifts_are_explained_and_other_scenes_are_not() -> None:
     pan = [thumbnail(image) for image in frames_of(scene(3, seed=1, speed_pixels=8)) for image in [image.image]]
     other = thumbnail(frames_of(scene(1, seed=2))[0].image)
     assert unexplained_difference(pan[1], pan[0]) < 0.2 * plain_difference(pan[1], pan[0])

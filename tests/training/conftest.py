@@ -26,7 +26,7 @@ TINY = FMANetConfig(
 
 
 class SimpleWindows:
-    """Smooth random pictures that move one low-resolution pixel a frame (a ``WindowSource``)."""
+    """Smooth random images that move one low-resolution pixel a frame (a `WindowSource`)."""
 
     def __init__(self, *, distinct: int = 1_000_000, windows: int = 2) -> None:
         self.distinct = distinct

@@ -43,7 +43,7 @@ def trainer(folder: Path, **changes) -> Trainer:
 
 
 class Loss:
-    """The least that ``CheckedStep`` asks of a loss."""
+    """The least that `CheckedStep` asks of a loss."""
 
     def __init__(self, total):
         self.total = total

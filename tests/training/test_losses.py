@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from fmanet_cli.training.image_losses import block_mean_loss, fourier_loss, overshoot_loss
 from fmanet_cli.training.losses import LossWeights, degradation_loss, flow_loss, restoration_loss
-from fmanet_cli.training.picture_losses import block_mean_loss, fourier_loss, overshoot_loss
 from fmanet_cli.training.windows import WindowBatch
 
 
@@ -116,23 +116,23 @@ def test_block_means_see_brightness_and_no_texture(batch):
 def test_overshoot_counts_what_leaves_the_range_around_a_pixel_in_still_windows():
     truth = torch.zeros(2, 3, 16, 16)
     truth[..., 8:] = 1.0
-    picture = truth.clone()
-    picture[..., 8] = 1.0 + 12.0 / 255.0
-    picture[..., 2] = -1.0 / 255.0
+    image = truth.clone()
+    image[..., 8] = 1.0 + 12.0 / 255.0
+    image[..., 2] = -1.0 / 255.0
     valid = torch.ones(2, 1, 3, 4, 4)
     flow = torch.zeros(2, 2, 3, 4, 4)
     still = WindowBatch(torch.zeros(2, 3, 3, 4, 4), torch.zeros(2, 3, 3, 16, 16), flow, valid)
     expected = 10.0 / 255.0 / 16.0
-    assert float(overshoot_loss(picture, truth, still)) == pytest.approx(expected, rel=1e-4)
+    assert float(overshoot_loss(image, truth, still)) == pytest.approx(expected, rel=1e-4)
     flow[1] = 1.0
-    picture[1] += 5.0
-    assert float(overshoot_loss(picture, truth, still)) == pytest.approx(expected, rel=1e-4)
+    image[1] += 5.0
+    assert float(overshoot_loss(image, truth, still)) == pytest.approx(expected, rel=1e-4)
     flow[0] = 1.0
-    assert float(overshoot_loss(picture, truth, still)) == 0.0
+    assert float(overshoot_loss(image, truth, still)) == 0.0
 
 
 @pytest.mark.parametrize("name", ["fourier", "block_means", "overshoot"])
-def test_terms_of_the_picture_are_added_by_their_weight_and_left_out_without(batch, predictions, name):
+def test_terms_of_the_restored_frame_are_added_by_their_weight_and_left_out_without(batch, predictions, name):
     still = dataclasses.replace(batch, flow=torch.zeros_like(batch.flow), flow_valid=torch.ones_like(batch.flow_valid))
     plain = restoration_loss(predictions, still, LossWeights())
     weighted = restoration_loss(predictions, still, LossWeights(**{name: 2.0}))

@@ -22,7 +22,7 @@ from fmanet_cli.video.read.images import write_image
 
 
 def photo(seed: int, side: int = 260) -> torch.Tensor:
-    """A photograph-like (3, side, side) uint8 picture: detail at several scales."""
+    """A photograph-like (3, side, side) uint8 image: detail at several scales."""
     generator = torch.Generator().manual_seed(seed)
     image = torch.zeros(1, 3, side, side)
     for cells in (8, 24, 64):
@@ -89,7 +89,7 @@ def test_the_camera_spoils_what_the_network_sees_and_neither_truth_nor_the_rebui
     assert batch.blurry_clean is not None
     spoilt = (batch.blurry - batch.blurry_clean).abs().mean((1, 2, 3, 4)) * 255
     assert int((spoilt > 0.5).sum()) >= 3
-    # A clean frame lies on the truth: nothing has been shifted by the crop out of the coded picture.
+    # A clean frame lies on the truth: nothing has been shifted by the crop out of the coded frame.
     enlarged, sharp = enlarge_batch(batch.blurry_clean[:, :, 1]), batch.sharp[:, :, 1]
     for shift in (-4, 4):
         assert np.less(psnrs(enlarged, sharp.roll(shift, -1)), psnrs(enlarged, sharp)).all()
@@ -117,7 +117,7 @@ def test_flat_places_are_never_shown():
     ("make", "message"),
     [
         (lambda folder: folder.stat(), "no photographs in .*; it needs files ending in .bmp, .jpeg, .jpg"),
-        (lambda folder: (folder / "a.jpg").write_bytes(b"no picture"), "cannot read the photograph .*a.jpg"),
+        (lambda folder: (folder / "a.jpg").write_bytes(b"no image"), "cannot read the photograph .*a.jpg"),
         (
             lambda folder: write_image(folder / "a.png", np.random.default_rng(0).random((40, 300, 3), np.float32)),
             "all 1 photographs in .* are smaller than 200 pixels; use larger ones",

@@ -55,7 +55,7 @@ def test_reuse_depends_on_the_number_alone():
     assert torch.equal(expected.flow, fresh.flow)
 
 
-def test_flow_fits_the_pictures_in_every_orientation():
+def test_flow_fits_the_frames_in_every_orientation():
     reused = Reused(SimpleWindows(windows=2), times=2)
     lengths = set()
     for index in range(12):

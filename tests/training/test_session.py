@@ -52,7 +52,7 @@ def rows(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def test_a_run_leaves_weights_logs_and_pictures(photos, tmp_path, monkeypatch):
+def test_a_run_leaves_weights_logs_and_images(photos, tmp_path, monkeypatch):
     monkeypatch.setattr("fmanet_cli.training.session.VALIDATION_BATCHES", 1)
     out = tmp_path / "run"
     reports = list(train(session(photos, out, validation_folder=photos, validate_every=2, picture_every=2)))
@@ -64,9 +64,9 @@ def test_a_run_leaves_weights_logs_and_pictures(photos, tmp_path, monkeypatch):
     checked = rows(out / "validation.csv")
     assert [row["step"] for row in checked] == ["2", "3"]
     assert float(checked[0]["gain"]) == pytest.approx(float(checked[0]["psnr"]) - float(checked[0]["bicubic_psnr"]))
-    picture = read_image(out / "step000002.png")
-    assert picture.shape == (2 * (32 + 4), 7 * (32 + 4), 3)
-    assert float(np.std(picture)) > 0.05
+    image = read_image(out / "step000002.png")
+    assert image.shape == (2 * (32 + 4), 7 * (32 + 4), 3)
+    assert float(np.std(image)) > 0.05
     assert load_model(out / "weights.safetensors").config == TINY
 
 

@@ -71,7 +71,7 @@ def test_the_wide_network_computes_what_the_narrow_one_does(model, config):
     assert wide.config == config
     assert wide.count_parameters() > 1.5 * narrow.count_parameters()
     expected = outputs(narrow)
-    # Flows of several pixels and logits round more coarsely than pictures, which depend on them.
+    # Flows of several pixels and logits round more coarsely than restored frames, which depend on them.
     largest = max(float(output.abs().max()) for output in expected)
     for mine, theirs in zip(outputs(wide), expected, strict=True):
         assert float((mine - theirs).abs().max()) < 1e-12 * max(1.0, largest)

@@ -1,4 +1,4 @@
-"""The batch of windows and the picture operations that all sources share."""
+"""The batch of windows and the image operations that all sources share."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ class ImagingLevels:
 
     optics: Optics | None = None
     kernel: str = "bicubic"
-    """Of the reduction; one of ``reduction.KERNELS``."""
+    """Of the reduction; one of `reduction.KERNELS`."""
     first_scale: float = 1.0
     """Size, in low-resolution sizes from 1 to 2, at which the file is first made; the platform then reduces it."""
     second_kernel: str = "bicubic"

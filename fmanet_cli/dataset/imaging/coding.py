@@ -25,15 +25,15 @@ class Coding:
     """One pass through a codec, 4:2:0 at 8 bits."""
 
     codec: str = "libx264"
-    """One of ``QUALITY_RANGES``."""
+    """One of `QUALITY_RANGES`."""
     quality: float = 23.0
     """crf of libx264; the fixed quantiser of the others."""
     preset: str = "medium"
     """Effort of libx264."""
     b_frames: int = 2
-    """Most B-frames in a row, 0 to 3; not for ``mjpeg``."""
+    """Most B-frames in a row, 0 to 3; not for `mjpeg`."""
     group: int = 60
-    """Most frames from one I-frame to the next; not for ``mjpeg``."""
+    """Most frames from one I-frame to the next; not for `mjpeg`."""
 
     def __post_init__(self) -> None:
         if self.codec not in QUALITY_RANGES:
@@ -43,7 +43,7 @@ class Coding:
             raise OptionError(f"the quality of {self.codec} is from {low} to {high}, got {self.quality}")
 
     def code(self, frames: Sequence[np.ndarray]) -> list[np.ndarray]:
-        """Encode and decode (H, W, 3) float32 frames of even sides; see ``code_frames``."""
+        """Encode and decode (H, W, 3) float32 frames of even sides; see `code_frames`."""
         # Here, because everything else of training works where PyAV is missing.
         from fmanet_cli.video.write.coding_loss import code_frames
 

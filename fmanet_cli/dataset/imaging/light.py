@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 LightCurve = Literal["gamma", "srgb", "tone", "code"]
-"""``gamma``: exponent 2.2; ``srgb``: the piecewise curve; ``tone``: a camera's S-curve over the exponent 2.2; ``code``:
+"""`gamma`: exponent 2.2; `srgb`: the piecewise curve; `tone`: a camera's S-curve over the exponent 2.2; `code`:
 code values are averaged as they are, as frame blending does."""
 
 LIGHT_CURVES: tuple[LightCurve, ...] = get_args(LightCurve)
@@ -30,7 +30,7 @@ def to_light(image: np.ndarray, curve: LightCurve) -> np.ndarray:
 
 
 def to_code(light: np.ndarray, curve: LightCurve) -> np.ndarray:
-    """Light to gamma-coded float32 values in [0, 1]: the inverse of ``to_light``; more light than 1 is clipped."""
+    """Light to gamma-coded float32 values in [0, 1]: the inverse of `to_light`; more light than 1 is clipped."""
     values = np.clip(light, 0, 1)
     if curve == "code":
         return values
@@ -41,7 +41,7 @@ def to_code(light: np.ndarray, curve: LightCurve) -> np.ndarray:
 
 
 def raise_highlights(light: np.ndarray, amount: float) -> np.ndarray:
-    """Add ``amount`` where light is at least ``HIGHLIGHT``, so that lamps stay white when they are smeared."""
+    """Add `amount` where light is at least `HIGHLIGHT`, so that lamps stay white when they are smeared."""
     return light + amount * (light >= HIGHLIGHT).astype(np.float32)
 
 
@@ -51,7 +51,7 @@ def srgb_to_light(code: np.ndarray) -> np.ndarray:
 
 
 def light_to_srgb(light: np.ndarray) -> np.ndarray:
-    """The inverse of ``srgb_to_light``."""
+    """The inverse of `srgb_to_light`."""
     return np.where(light <= 0.0031308, 12.92 * light, 1.055 * _power(np.maximum(light, 0), 1 / 2.4) - 0.055)
 
 

@@ -86,11 +86,11 @@ class Mixture:
 
 
 def read_mixture(text: str) -> Mixture:
-    """Read a mixture as people write it: a word, shares such as ``clean=25,camera=75``, or the name of a JSON file.
+    """Read a mixture as people write it: a word, shares such as `clean=25,camera=75`, or the name of a JSON file.
 
-    ``off`` is the clean class alone, reduced by bicubic; ``uncoded`` is all classes without their codecs, for machines
-    without PyAV. The JSON object may hold ``shares``, ``light_curves`` and, for
-    each class that it changes, an object of the fields of ``RecordingClass``; what it leaves out stays as the default.
+    `off` is the clean class alone, reduced by bicubic; `uncoded` is all classes without their codecs, for machines
+    without PyAV. The JSON object may hold `shares`, `light_curves` and, for
+    each class that it changes, an object of the fields of `RecordingClass`; what it leaves out stays as the default.
     Raises OptionError with what is wrong.
     """
     if text == "off":
@@ -130,7 +130,7 @@ def uncoded_mixture() -> Mixture:
 
 
 def mixture_from_json(data: Any) -> Mixture:
-    """A mixture from the object that ``read_mixture`` describes. Raises OptionError with what is wrong."""
+    """A mixture from the object that `read_mixture` describes. Raises OptionError with what is wrong."""
     if not isinstance(data, dict):
         raise OptionError("a mixture is a JSON object with shares, light_curves and classes")
     classes = {name: make() for name, make in _CLASSES.items()}

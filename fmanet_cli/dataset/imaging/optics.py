@@ -1,4 +1,4 @@
-"""Blur of a lens on the high-resolution picture: Gaussian, stretched Gaussian or the disc of a missed focus."""
+"""Blur of a lens on the high-resolution image: Gaussian, stretched Gaussian or the disc of a missed focus."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ import numpy as np
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Optics:
-    """One lens; lengths in pixels of the high-resolution picture."""
+    """One lens; lengths in pixels of the high-resolution image."""
 
     sigma: float = 1.0
-    """Standard deviation of the Gaussian along its longer axis; left out where ``disc_radius`` is given."""
+    """Standard deviation of the Gaussian along its longer axis; left out where `disc_radius` is given."""
     ratio: float = 1.0
     """Longer by shorter axis, at least 1."""
     angle: float = 0.0

@@ -24,7 +24,7 @@ class Preset:
 
 
 def condition_name(exposure: float | None) -> str:
-    """``still``, or ``exposure 0.5``."""
+    """`still`, or `exposure 0.5`."""
     return "still" if exposure is None else f"exposure {exposure:g}"
 
 
@@ -84,7 +84,7 @@ PRESETS: dict[str, Preset] = {
     ),
     "moving-sharp": Preset(levels=ImagingLevels(walks=False), exposures=(0.0,)),
 }
-"""By name: five kinds of recordings, then a sharpened picture without a codec and motion without blur."""
+"""By name: five kinds of recordings, then a sharpened image without a codec and motion without blur."""
 
 
 def find_preset(name: str) -> Preset:

@@ -40,7 +40,7 @@ LIMITS: dict[str, Range] = {
     "overshoot_limit": (1, 255),
     "first_scale": (1, 2),
 }
-"""Outermost ends of every range of a ``RecordingClass``."""
+"""Outermost ends of every range of a `RecordingClass`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,7 +81,7 @@ def available_codecs(*codecs: tuple[str, Range, float]) -> tuple[CodecRange, ...
 class RecordingClass:
     """Ranges of one class. Every step has a gate of its own, so that single defects and near-clean clips occur.
 
-    Names ending in ``_share`` are probabilities, pairs are ends of a uniform draw (``shot``: of its logarithm).
+    Names ending in `_share` are probabilities, pairs are ends of a uniform draw (`shot`: of its logarithm).
     """
 
     highlights_share: float = 0.2
@@ -114,7 +114,7 @@ class RecordingClass:
     """Standard deviation of the denoiser's Gaussian, pixels."""
     denoise_chroma: Range = (0.6, 1.5)
     denoise_picture_share: float = 0.2
-    """Of the denoised clips: the picture is softened too."""
+    """Of the denoised clips: the image is softened too."""
     grain_share: float = 0.0
     grain: Range = (2.0, 10.0)
     """Standard deviation of film grain in code values."""
@@ -192,7 +192,7 @@ class RecordingClass:
             chroma=rng.uniform(*self.chroma_noise),
             denoise_luma=rng.uniform(*self.denoise_luma) if denoised else 0.0,
             denoise_chroma=rng.uniform(*self.denoise_chroma) if denoised else 0.0,
-            denoises_picture=rng.random() < self.denoise_picture_share,
+            denoises_image=rng.random() < self.denoise_picture_share,
         )
 
     def _draw_unsharp(self, rng: np.random.Generator) -> Unsharp | None:

@@ -1,4 +1,4 @@
-"""Reduction to a smaller picture with the kernels that cameras and programs use."""
+"""Reduction to a smaller image with the kernels that cameras and programs use."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ _KERNELS: dict[str, tuple[float, Callable[[np.ndarray], np.ndarray]]] = {
 }
 
 KERNELS = tuple(_KERNELS)
-"""``area``: the mean of what a pixel covers; ``bilinear``, ``bicubic`` (a = -0.5), ``sharp-bicubic`` (a = -0.75) and
-``lanczos`` (3 lobes), all widened by the reduction so that little aliases."""
+"""`area`: the mean of what a pixel covers; `bilinear`, `bicubic` (a = -0.5), `sharp-bicubic` (a = -0.75) and
+`lanczos` (3 lobes), all widened by the reduction so that little aliases."""
 
 
 def reduce_image(image: np.ndarray, size: tuple[int, int], kernel: str) -> np.ndarray:
-    """Reduce (..., H, W, C) float32 to ``size`` (height, width), at most as large; centres and the mean are kept.
+    """Reduce (..., H, W, C) float32 to `size` (height, width), at most as large; centres and the mean are kept.
 
     The image is mirrored at its border. Values may leave [0, 1] where the kernel has negative weights.
     """

@@ -20,18 +20,18 @@ class SensorNoise:
     shot: float
     """Variance a unit of light, 1e-4 (daylight) to 1e-2 (night)."""
     read: float | None = None
-    """Variance in the dark; None takes it from ``shot`` by the line of Brooks et al. (CVPR 2019)."""
+    """Variance in the dark; None takes it from `shot` by the line of Brooks et al. (CVPR 2019)."""
     chroma: float = 1.0
     """Factor on the part of the noise that is not luma."""
     denoise_luma: float = 0.0
     """Standard deviation in pixels of the Gaussian over the luma noise; 0 leaves it sharp."""
     denoise_chroma: float = 0.0
     """The same over the chroma noise."""
-    denoises_picture: bool = False
-    """Whether the same Gaussian also softens the picture."""
+    denoises_image: bool = False
+    """Whether the same Gaussian also softens the image."""
 
     def add(self, image: np.ndarray, rng: np.random.Generator, *, level: float = 1.0) -> np.ndarray:
-        """Add newly drawn noise to an (H, W, 3) float32 gamma-coded image; ``level`` multiplies its variance."""
+        """Add newly drawn noise to an (H, W, 3) float32 gamma-coded image; `level` multiplies its variance."""
         read = typical_read_noise(self.shot) if self.read is None else self.read
         light = srgb_to_light(image)
         deviation = np.sqrt(level * (self.shot * np.maximum(light, 0) + read))
@@ -39,10 +39,8 @@ class SensorNoise:
         noise = noisy - image
         luma = (noise @ LUMA_WEIGHTS)[..., None]
         chroma = self.chroma * (noise - luma)
-        picture = image
-        if self.denoises_picture and self.denoise_luma:
-            picture = _soften(image, self.denoise_luma)
-        return picture + _soften(luma, self.denoise_luma) + _soften(chroma, self.denoise_chroma)
+        kept = _soften(image, self.denoise_luma) if self.denoises_image else image
+        return kept + _soften(luma, self.denoise_luma) + _soften(chroma, self.denoise_chroma)
 
 
 def typical_read_noise(shot: float) -> float:
@@ -52,7 +50,7 @@ def typical_read_noise(shot: float) -> float:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FilmGrain:
-    """Grain of film on the gamma-coded picture."""
+    """Grain of film on the gamma-coded image."""
 
     sigma: float
     """Standard deviation in code values of 255."""

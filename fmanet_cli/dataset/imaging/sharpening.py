@@ -12,7 +12,7 @@ from fmanet_cli.dataset.imaging.sensor import LUMA_WEIGHTS
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unsharp:
-    """An unsharp mask on the gamma-coded low-resolution picture."""
+    """An unsharp mask on the gamma-coded low-resolution image."""
 
     amount: float
     """Share of the detail that is added; 1 doubles what the Gaussian takes away."""
@@ -26,7 +26,7 @@ class Unsharp:
     """Most code values of 255 that are added; None for no limit."""
 
     def sharpen(self, image: np.ndarray, *, level: float = 1.0) -> np.ndarray:
-        """Sharpen an (H, W, 3) float32 image; ``level`` multiplies the amount. Values may leave [0, 1]."""
+        """Sharpen an (H, W, 3) float32 image; `level` multiplies the amount. Values may leave [0, 1]."""
         size = 2 * int(np.ceil(3 * self.sigma)) + 1
         detail = image - cv2.GaussianBlur(image, (size, size), self.sigma, borderType=cv2.BORDER_REFLECT)
         if self.luma_only:

@@ -27,8 +27,8 @@ from fmanet_cli.errors import OptionError
 @pytest.fixture(scope="module")
 def frames() -> list[np.ndarray]:
     rng = np.random.default_rng(4)
-    picture = rng.random((160, 160, 3), np.float32) * 0.6 + 0.2
-    return [np.ascontiguousarray(picture[:128, 2 * t : 128 + 2 * t]) for t in range(3)]
+    image = rng.random((160, 160, 3), np.float32) * 0.6 + 0.2
+    return [np.ascontiguousarray(image[:128, 2 * t : 128 + 2 * t]) for t in range(3)]
 
 
 def rng() -> np.random.Generator:

@@ -133,13 +133,13 @@ def test_noise_differs_from_frame_to_frame_and_its_chroma_can_be_turned_down():
     assert np.abs(first - first[..., :1]).max() < 1e-5
 
 
-def test_denoising_takes_the_high_frequencies_of_the_noise_and_not_of_the_picture(scene):
+def test_denoising_takes_the_high_frequencies_of_the_noise_and_not_of_the_image(scene):
     rng = np.random.default_rng(3)
     plain = SensorNoise(shot=1e-3).add(scene, np.random.default_rng(3)) - scene
     denoised = SensorNoise(shot=1e-3, denoise_luma=0.9, denoise_chroma=0.9).add(scene, rng) - scene
     # A Gaussian of sigma s keeps 1 / (4 pi s^2) of the variance of white noise.
     assert denoised.var() / plain.var() == pytest.approx(1 / (4 * np.pi * 0.9**2), rel=0.15)
-    soft = SensorNoise(shot=1e-8, read=0, denoise_luma=0.9, denoises_picture=True).add(scene, rng)
+    soft = SensorNoise(shot=1e-8, read=0, denoise_luma=0.9, denoises_image=True).add(scene, rng)
     assert soft.var() < 0.97 * scene.var()
 
 

@@ -1,4 +1,4 @@
-"""Pictures of a training step: what went in, what came out, what it should be, and what the network thinks happened."""
+"""A training step as one image: what went in, what came out, the truth, and what the network thinks happened."""
 
 from __future__ import annotations
 
@@ -50,8 +50,8 @@ def draw_step(model: FMANet, batch: WindowBatch, *, windows: int = 4) -> np.ndar
     return rows.cpu().numpy()
 
 
-def save_picture(path: Path, image: np.ndarray) -> None:
-    """Write (H, W, 3) float32 RGB in [0, 1] as PNG. Raises ``FileWriteError`` where it cannot be written."""
+def save_image(path: Path, image: np.ndarray) -> None:
+    """Write (H, W, 3) float32 RGB in [0, 1] as PNG. Raises `FileWriteError` where it cannot be written."""
     levels = np.round(image.clip(0.0, 1.0) * 255.0).astype(np.uint8)
     _, content = cv2.imencode(".png", levels[..., ::-1])
     with replacing(path) as temporary:

@@ -18,27 +18,27 @@ _STILL_PIXELS = 0.05
 """Windows whose visible flow stays below this, in low-resolution pixels, count as still."""
 
 
-def restored_loss(picture: Tensor, truth: Tensor, softness: float) -> Tensor:
-    """Mean absolute difference of two (B, 3, H, W) pictures, or with ``softness`` Charbonnier's smooth kind of it."""
+def restored_loss(image: Tensor, truth: Tensor, softness: float) -> Tensor:
+    """Mean absolute difference of two (B, 3, H, W) images, or with `softness` Charbonnier's smooth kind of it."""
     if not softness:
-        return F.l1_loss(picture, truth)
-    return ((picture - truth).square() + softness**2).sqrt().mean()
+        return F.l1_loss(image, truth)
+    return ((image - truth).square() + softness**2).sqrt().mean()
 
 
-def fourier_loss(picture: Tensor, truth: Tensor, _: WindowBatch) -> Tensor:
+def fourier_loss(image: Tensor, truth: Tensor, _: WindowBatch) -> Tensor:
     """Mean absolute difference of the orthonormal Fourier coefficients, real and imaginary parts.
 
-    An amplitude that is too small is charged by frequency: a picture that is merely soft costs more than by pixels.
+    An amplitude that is too small is charged by frequency: an image that is merely soft costs more than by pixels.
     """
-    return torch.view_as_real(torch.fft.rfft2(picture - truth, norm="ortho")).abs().mean()
+    return torch.view_as_real(torch.fft.rfft2(image - truth, norm="ortho")).abs().mean()
 
 
-def block_mean_loss(picture: Tensor, truth: Tensor, _: WindowBatch) -> Tensor:
+def block_mean_loss(image: Tensor, truth: Tensor, _: WindowBatch) -> Tensor:
     """Mean absolute difference of the means of 16x16 blocks: brightness and colour have to stay."""
-    return F.avg_pool2d(picture - truth, BLOCK_PIXELS).abs().mean()
+    return F.avg_pool2d(image - truth, BLOCK_PIXELS).abs().mean()
 
 
-def overshoot_loss(picture: Tensor, truth: Tensor, batch: WindowBatch) -> Tensor:
+def overshoot_loss(image: Tensor, truth: Tensor, batch: WindowBatch) -> Tensor:
     """How far a pixel lies outside the range of the truth's 5x5 pixels around it, beyond 2 of 255; a mean.
 
     Windows that move do not count: their contours may be off by a pixel without being wrong in themselves.
@@ -46,14 +46,14 @@ def overshoot_loss(picture: Tensor, truth: Tensor, batch: WindowBatch) -> Tensor
     padding = _RANGE_PIXELS // 2
     highest = F.max_pool2d(truth, _RANGE_PIXELS, 1, padding)
     lowest = -F.max_pool2d(-truth, _RANGE_PIXELS, 1, padding)
-    outside = F.relu(picture - highest - ALLOWED_OVERSHOOT) + F.relu(lowest - picture - ALLOWED_OVERSHOOT)
+    outside = F.relu(image - highest - ALLOWED_OVERSHOOT) + F.relu(lowest - image - ALLOWED_OVERSHOOT)
     motion = (batch.flow.abs() * batch.flow_valid).flatten(1).amax(1)
     known = batch.flow_valid.flatten(1).mean(1) > 0.5
-    still = ((motion < _STILL_PIXELS) & known).to(picture.dtype)
+    still = ((motion < _STILL_PIXELS) & known).to(image.dtype)
     return (outside.flatten(1).mean(1) * still).sum() / still.sum().clamp(min=1.0)
 
 
-PICTURE_TERMS: dict[str, Callable[[Tensor, Tensor, WindowBatch], Tensor]] = {
+IMAGE_TERMS: dict[str, Callable[[Tensor, Tensor, WindowBatch], Tensor]] = {
     "fourier": fourier_loss,
     "block_means": block_mean_loss,
     "overshoot": overshoot_loss,
