@@ -17,7 +17,7 @@ from fmanet_cli.engine.restorer import Restorer
 from fmanet_cli.engine.run import no_frame
 from fmanet_cli.engine.schedule import windows_at_once
 from fmanet_cli.restore.journal import is_resumable, kept_frames
-from fmanet_cli.restore.pipeline import BackgroundConsumer, prefetched
+from fmanet_cli.restore.pipeline import BackgroundConsumer, Prefetched
 from fmanet_cli.restore.resize import resize_image
 from fmanet_cli.restore.span_worker import QUEUE_FRAMES, restored_frames
 from fmanet_cli.shots.detector import ShotMarker
@@ -242,7 +242,7 @@ def _measure(
     ends: list[float] = []
     with (
         VideoReader(source, **settings.reading | _sample_start(settings, info) | {"on_error": "continue"}) as reader,
-        contextlib.closing(prefetched(ShotMarker("auto").mark(reader), QUEUE_FRAMES)) as frames,
+        Prefetched(ShotMarker("auto").mark(reader), QUEUE_FRAMES) as frames,
     ):
         if restorer is None:
             for frame in itertools.islice(frames, ENOUGH_FRAMES):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
+from collections import defaultdict
 from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -19,12 +20,11 @@ from fmanet_cli.errors import OptionError, VerificationError
 from fmanet_cli.model.fmanet import FMANet
 from fmanet_cli.notes import Notes
 from fmanet_cli.restore.journal import Journal, OutputLock, agreeing, is_resumable, run_identity
-from fmanet_cli.restore.pipeline import BackgroundConsumer, prefetched
+from fmanet_cli.restore.pipeline import BackgroundConsumer, Prefetched
 from fmanet_cli.restore.settings import RestoreSettings, deciding_options
 from fmanet_cli.restore.span_pool import SpanPool
 from fmanet_cli.restore.span_worker import QUEUE_FRAMES, FilmTask, SpanResult, restored_frames
 from fmanet_cli.restore.spans import span_tasks
-from fmanet_cli.restore.stage_clock import StageClock
 from fmanet_cli.shots.detector import ShotMarker
 from fmanet_cli.verify.compare import RunFacts, prove
 from fmanet_cli.verify.likeness import Originals
@@ -36,13 +36,17 @@ from fmanet_cli.video.write.plan import OutputPlan
 from fmanet_cli.video.write.planning import plan_output
 from fmanet_cli.video.write.side_packets import SidePackets, opened_side_packets
 from fmanet_cli.video.write.sizes import output_size
+from fmanet_cli.video.write.span_grid import SpanGrid
 from fmanet_cli.video.write.writer import VideoWriter
 
 log = logging.getLogger(__name__)
 
+DECODING = "decoding and finding cuts"
+NETWORK = "the network, with its waiting for frames"
 WAITING_FOR_DECODER = "the network waiting for frames"
+ENCODING = "encoding"
 WAITING_FOR_ENCODER = "the network waiting for the encoder"
-"""Two of the stages of `RestoreReport.stage_seconds`: which part of a run holds up the others."""
+"""The stages of `RestoreReport.stage_seconds`: they tell which part of a run holds up the others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,18 +143,13 @@ class RestoreJob:
         Raises:
             FmanetError: the input cannot be read, the output not written, or memory does not suffice.
         """
-        with device_errors(self._restorer.device):
-            yield from self._run()
-
-    def _run(self) -> Iterator[RestoreProgress]:
         began = time.perf_counter()
-        settings = self._settings
         with (
-            VideoReader(self.source, **settings.reading, notes=self._notes) as reader,
+            device_errors(self._restorer.device),
+            VideoReader(self.source, **self._settings.reading, notes=self._notes) as reader,
             opened_side_packets(reader.info) as side,
         ):
-            plan = self._plan(reader, side)
-            yield from self._execute(plan, reader, side, began)
+            yield from self._execute(self._plan(reader, side), reader, side, began)
 
     def _execute(
         self, plan: OutputPlan, reader: VideoReader, side: SidePackets | None, began: float
@@ -174,20 +173,21 @@ class RestoreJob:
             done = kept = writer.frames_written
             yield RestoreProgress(done, reader.info.frame_count)
             recorder, originals = TimelineRecorder(reader.info.time_base), Originals(plan)
-            seen = recorder.noting(originals.noting(reader) if settings.verify else reader)
-            clock = StageClock()
-            frames = marker.mark(agreeing(seen, journal.segments.pts if journal and kept else {}))
-            frames = clock.timed("decoding and finding cuts", frames)
+            stages: defaultdict[str, float] = defaultdict(float)
+            read = agreeing(reader, journal.segments.pts) if journal is not None and kept else reader
+            # Who shares the film among workers tells the grid by itself.
+            grid = journal.segments.grid if journal is not None and self._pool is None else None
+            frames = _noted(marker.mark(read), recorder, originals if settings.verify else None, grid, stages)
             steps = (
                 self._by_workers(self._pool, frames, reader, writer, restoration, journal)
                 if self._pool is not None
-                else _in_this_process(frames, writer, restoration, journal, clock)
+                else _in_this_process(frames, writer, restoration, journal, stages)
             )
             with contextlib.closing(steps):
                 for count in steps:
                     done += count
                     yield RestoreProgress(done, reader.info.frame_count)
-            log.debug("seconds: %s", ", ".join(f"{name} {spent:.1f}" for name, spent in clock.seconds.items()))
+            log.debug("seconds: %s", ", ".join(f"{name} {spent:.1f}" for name, spent in stages.items()))
             log.debug("shots: %s; %s", "not looked for" if marker.shots is None else marker.shots, restoration.tiling)
             reader.check_unchanged()
             partial = writer.finish()
@@ -202,8 +202,7 @@ class RestoreJob:
             if journal is not None and partial is not None:
                 journal.note_whole(Path(partial))
         seconds = time.perf_counter() - began
-        stages = dict(clock.seconds)
-        self.report = self._report(reader, writer, marker, restoration, seconds, stages, frames_resumed=kept)
+        self.report = self._report(reader, writer, marker, restoration, seconds, dict(stages), frames_resumed=kept)
 
     def _by_workers(
         self,
@@ -353,30 +352,53 @@ class RestoreJob:
         )
 
 
+def _noted(
+    frames: Iterable[Frame],
+    recorder: TimelineRecorder,
+    originals: Originals | None,
+    grid: SpanGrid | None,
+    stages: dict[str, float],
+) -> Iterator[Frame]:
+    """The same frames, once is noted what segments and the check at the end need to know of them."""
+    began = time.perf_counter()
+    for frame in frames:
+        recorder.note(frame)
+        if originals is not None:
+            originals.note(frame.image)
+        if grid is not None:
+            grid.add(starts_shot=frame.starts_shot)
+        stages[DECODING] += time.perf_counter() - began
+        yield frame
+        began = time.perf_counter()
+
+
 def _in_this_process(
     frames: Iterable[Frame],
     writer: VideoWriter,
     restoration: RestorationRun,
     journal: Journal | None,
-    clock: StageClock,
+    stages: dict[str, float],
 ) -> Generator[int, None, None]:
     """Restores every frame that is not in a closed segment yet; yields 1 after each."""
-    decoded = prefetched(frames if journal is None else journal.segments.grid.noting(frames), QUEUE_FRAMES)
-    skips = journal.segments.holds if journal is not None else no_frame
     plane_format, size = writer.plane_format, (writer.height, writer.width)
-    awaited = clock.timed(WAITING_FOR_DECODER, decoded)
-    restored = restored_frames(restoration, awaited, plane_format, size, skips=skips)
+    skips = journal.segments.holds if journal is not None else no_frame
+    tiling = None
     with (
-        contextlib.closing(decoded),
-        contextlib.closing(restored),
-        BackgroundConsumer(clock.timing("encoding", writer.write), depth=QUEUE_FRAMES) as encoder,
+        Prefetched(frames, QUEUE_FRAMES) as decoded,
+        contextlib.closing(restored_frames(restoration, decoded, plane_format, size, skips=skips)) as restored,
+        BackgroundConsumer(writer.write, depth=QUEUE_FRAMES) as encoder,
     ):
-        put = clock.timing(WAITING_FOR_ENCODER, encoder.put)
-        for frame in clock.timed("the network, with its waiting for frames", restored):
-            if journal is not None:
-                journal.note_tiling(restoration.tiling)
-            put(frame)
+        began = time.perf_counter()
+        for frame in restored:
+            stages[NETWORK] += time.perf_counter() - began
+            if journal is not None and restoration.tiling is not tiling:
+                tiling = restoration.tiling
+                journal.note_tiling(tiling)
+            encoder.put(frame)
             yield 1
+            began = time.perf_counter()
+    stages[WAITING_FOR_DECODER] = decoded.waiting_seconds
+    stages[ENCODING], stages[WAITING_FOR_ENCODER] = encoder.working_seconds, encoder.waiting_seconds
 
 
 def restore_video(

@@ -15,7 +15,7 @@ from fmanet_cli.engine.restorer import Restorer
 from fmanet_cli.engine.run import RestorationRun
 from fmanet_cli.engine.tiling import Tiling
 from fmanet_cli.model.fmanet import FMANet
-from fmanet_cli.restore.pipeline import BackgroundConsumer, prefetched
+from fmanet_cli.restore.pipeline import BackgroundConsumer, Prefetched
 from fmanet_cli.video.frames import Frame, PlanarFrame
 from fmanet_cli.video.pixels.colour import PlaneFormat
 from fmanet_cli.video.read.spans import SpanReader
@@ -139,13 +139,10 @@ class SpanWorker:
         film = task.film
         reader = self._opened(film)
         run = self._restorer.start(*film.source_size, tiling=film.tiling, strength=film.strength)
-        frames = prefetched(self._frames(task, reader), QUEUE_FRAMES)
+        plan, size = film.plan, (film.plan.height, film.plan.width)
 
         def skips(number: int) -> bool:
             return not task.lead <= number < task.lead + task.count
-
-        plan = film.plan
-        restored = restored_frames(run, frames, plan.plane_format, (plan.height, plan.width), skips=skips)
 
         def encode(frame: Frame | PlanarFrame) -> None:
             writer.write(plan.as_encoded(frame), pts=frame.pts, duration=frame.duration, captioned=frame.captioned)
@@ -154,8 +151,8 @@ class SpanWorker:
         writer = SegmentWriter(film.folder, plan.settings, first=task.first, room=task.count)
         try:
             with (
-                contextlib.closing(frames),
-                contextlib.closing(restored),
+                Prefetched(self._frames(task, reader), QUEUE_FRAMES) as frames,
+                contextlib.closing(restored_frames(run, frames, plan.plane_format, size, skips=skips)) as restored,
                 BackgroundConsumer(encode, depth=QUEUE_FRAMES) as encoder,
                 device_errors(self._restorer.device),
             ):
@@ -206,6 +203,5 @@ def restored_frames(
 ) -> Generator[Frame | PlanarFrame, None, None]:
     """The frames of (height, width) that are not skipped: as planes where the encoder takes them."""
     if plane_format is not None:
-        yield from run.restore_planar(frames, plane_format, size=size, skips=skips)
-    else:
-        yield from run.restore(frames, size=size, skips=skips)
+        return run.restore_planar(frames, plane_format, size=size, skips=skips)
+    return run.restore(frames, size=size, skips=skips)

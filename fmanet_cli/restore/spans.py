@@ -48,9 +48,8 @@ def span_tasks(
             for first, last in segments.gaps(*ended.popleft()):
                 yield _task(film, known, first, last, radius)
 
-    for frame in segments.grid.noting(frames):
-        number = segments.grid.frames_passed - 1
-        if number and segments.grid.begins(number):
+    for number, frame in enumerate(frames):
+        if segments.grid.add(starts_shot=frame.starts_shot) and number:
             ended.extend([(begin, number)] if chosen(spans) else [])
             spans, begin = spans + 1, number
         known.append(_Seen(number, frame.pts, frame.duration, frame.starts_shot))

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import re
 from collections import deque
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -52,20 +52,33 @@ class ShotMarker:
             OptionError: the list cannot be read, or `threshold` is not a positive number.
         """
         check_threshold(threshold)
-        self._scene_detect, self._threshold = scene_detect, threshold
-        self._cuts = read_cuts(scene_detect) if is_cut_list(scene_detect) else frozenset()
+        self._scene_detect = scene_detect
+        self._listed = read_cuts(scene_detect) if is_cut_list(scene_detect) else frozenset()
+        self._finder = CutFinder(threshold) if scene_detect == "auto" else None
         self._frames = self._marks = 0
 
     def mark(self, frames: Iterable[Frame]) -> Iterator[Frame]:
-        """Yield every frame, the first of each new shot with `starts_shot` set."""
-        if self._scene_detect == "auto":
-            frames = detect_cuts(frames, threshold=self._threshold)
-        elif self._scene_detect != "off":
-            frames = mark_cuts(frames, self._cuts)
+        """Yield every frame, the first of each new shot with `starts_shot` set; see `detect_cuts`."""
+        if self._scene_detect == "off":
+            yield from frames
+            return
+        ahead = LOOK_AHEAD if self._finder is not None else 0
+        held: deque[Frame] = deque()
         for frame in frames:
-            self._frames += 1
-            self._marks += frame.starts_shot
-            yield frame
+            if self._finder is not None:
+                self._finder.add(thumbnail(frame.image))
+            held.append(frame)
+            if len(held) > ahead:
+                yield self._marked(held.popleft())
+        while held:
+            yield self._marked(held.popleft())
+
+    def _marked(self, frame: Frame) -> Frame:
+        # The first frame of a video is never a cut.
+        is_cut = self._finder.next_is_cut() if self._finder is not None else 0 < self._frames in self._listed
+        self._frames += 1
+        self._marks += is_cut
+        return frame if frame.starts_shot == is_cut else replace(frame, starts_shot=is_cut)
 
     @property
     def shots(self) -> int | None:
@@ -75,7 +88,7 @@ class ShotMarker:
     @property
     def warnings(self) -> list[str]:
         """What in the list of cuts did not fit the frames that passed."""
-        beyond = [cut for cut in self._cuts if cut >= self._frames]
+        beyond = [cut for cut in self._listed if cut >= self._frames]
         if not beyond:
             return []
         return [f"{len(beyond)} of the cuts in {self._scene_detect} lie beyond the {self._frames} frames of the video"]
@@ -95,21 +108,7 @@ def detect_cuts(frames: Iterable[Frame], *, threshold: float = DEFAULT_THRESHOLD
     Raises:
         OptionError: `threshold` is not a positive number.
     """
-    finder = CutFinder(threshold)
-    held: deque[Frame] = deque()
-    for frame in frames:
-        finder.add(thumbnail(frame.image))
-        held.append(frame)
-        if len(held) > LOOK_AHEAD:
-            yield replace(held.popleft(), starts_shot=finder.next_is_cut())
-    while held:
-        yield replace(held.popleft(), starts_shot=finder.next_is_cut())
-
-
-def mark_cuts(frames: Iterable[Frame], cuts: Collection[int]) -> Iterator[Frame]:
-    """Yield every frame, those whose number is in `cuts` with `starts_shot` set; the first frame is never a cut."""
-    for number, frame in enumerate(frames):
-        yield replace(frame, starts_shot=number > 0 and number in cuts)
+    return ShotMarker(threshold=threshold).mark(frames)
 
 
 def read_cuts(path: str | Path) -> frozenset[int]:
@@ -167,7 +166,8 @@ class CutFinder:
         self._asked += 1
         oldest = self._asked - 1 - _LOOK_BACK
         self._thumbnails.pop(oldest - 1, None)
-        self._differences = {pair: value for pair, value in self._differences.items() if min(pair) >= oldest}
+        if self._differences:
+            self._differences = {pair: value for pair, value in self._differences.items() if min(pair) >= oldest}
         return found
 
     def _is_cut(self, index: int) -> bool:

@@ -15,7 +15,6 @@ import cv2
 import numpy as np
 
 from fmanet_cli.verify.result import Verdict, VerificationRow
-from fmanet_cli.video.frames import Frame
 from fmanet_cli.video.read.sampled import sampled_images
 from fmanet_cli.video.write.orientation import oriented
 from fmanet_cli.video.write.plan import OutputPlan
@@ -96,12 +95,16 @@ class Originals:
         self.count = 0
         """Frames that have passed."""
 
-    def noting(self, frames: Iterable[Frame]) -> Iterator[Frame]:
-        """The same frames; all of the source have to pass, in order."""
-        for frame in frames:
-            self._note(self.count, frame.image)
-            self.count += 1
-            yield frame
+    def note(self, image: np.ndarray) -> None:
+        """Look at the (H, W, 3) float32 RGB image of the next frame; all of the source have to come, in order."""
+        number = self.count
+        self.count += 1
+        if self.count > SAMPLES * self._step:
+            self._step *= 2
+            self._images = {kept: self._images[kept] for kept in self._images if self._is_near(kept)}
+        if self._is_near(number):
+            self.keep(number, image)
+        self._latest.append((number, image))
 
     def keep(self, number: int, image: np.ndarray) -> None:
         """Keep the (H, W, 3) float32 RGB image of a frame."""
@@ -128,14 +131,6 @@ class Originals:
         """The (h, w, 3) float32 RGB images of a frame and its neighbours, by number, as far as they are kept."""
         kept = [other for other in (number - 1, number, number + 1) if other in self._images]
         return {other: self._images[other].astype(np.float32) / 255 for other in kept}
-
-    def _note(self, number: int, image: np.ndarray) -> None:
-        if (step := _step_of(number + 1)) != self._step:
-            self._step = step
-            self._images = {kept: self._images[kept] for kept in self._images if self._is_near(kept)}
-        if self._is_near(number):
-            self.keep(number, image)
-        self._latest.append((number, image))
 
     def _is_near(self, number: int) -> bool:
         return min(number % self._step, -number % self._step) <= 1

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from fmanet_cli.restore.pipeline import BackgroundConsumer, prefetched
+from fmanet_cli.restore.pipeline import BackgroundConsumer, Prefetched
 
 
 def test_prefetching_keeps_order_and_bound() -> None:
@@ -18,11 +18,12 @@ def test_prefetching_keeps_order_and_bound() -> None:
             taken.append(item)
             yield item
 
-    items = prefetched(source(), depth=2)
-    assert next(items) == 0
-    time.sleep(0.2)
-    assert len(taken) <= 4
-    assert list(items) == list(range(1, 20))
+    with Prefetched(source(), depth=2) as items:
+        assert next(items) == 0
+        time.sleep(0.2)
+        assert len(taken) <= 4
+        assert list(items) == list(range(1, 20))
+        assert list(items) == []
 
 
 def test_an_error_of_the_source_comes_after_its_items() -> None:
@@ -30,17 +31,17 @@ def test_an_error_of_the_source_comes_after_its_items() -> None:
         yield 1
         raise ValueError("broken at 2")
 
-    items = prefetched(source(), depth=4)
-    assert next(items) == 1
-    with pytest.raises(ValueError, match="broken at 2"):
-        next(items)
+    with Prefetched(source(), depth=4) as items:
+        assert next(items) == 1
+        with pytest.raises(ValueError, match="broken at 2"):
+            next(items)
 
 
-def test_closing_early_stops_the_thread() -> None:
+@pytest.mark.parametrize("count", [0, 1, 10])
+def test_leaving_early_stops_the_thread(count: int) -> None:
     before = threading.active_count()
-    items = prefetched(iter(range(10**9)), depth=2)
-    next(items)
-    items.close()
+    with Prefetched(iter(range(10**9)), depth=2) as items:
+        assert [next(items) for _ in range(count)] == list(range(count))
     assert threading.active_count() == before
 
 

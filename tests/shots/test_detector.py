@@ -12,7 +12,7 @@ import pytest
 from fmanet_cli.engine.restorer import Restorer
 from fmanet_cli.errors import OptionError
 from fmanet_cli.model.fmanet import FMANet
-from fmanet_cli.shots.detector import LOOK_AHEAD, ShotMarker, detect_cuts, mark_cuts, read_cuts
+from fmanet_cli.shots.detector import LOOK_AHEAD, ShotMarker, detect_cuts, read_cuts
 from fmanet_cli.shots.thumbnails import plain_difference, thumbnail, unexplained_difference
 from fmanet_cli.video.frames import Frame
 
@@ -186,16 +186,22 @@ def test_frames_beside_a_cut_equal_those_of_the_halves_alone(tiny_model: FMANet)
     assert different == [4, 5]
 
 
-def test_shots_of_one_frame_are_restored_alone(tiny_model: FMANet) -> None:
+def by_list(cuts: str, folder: Path) -> ShotMarker:
+    path = folder / "cuts.txt"
+    path.write_text(cuts.replace(" ", "\n"))
+    return ShotMarker(str(path))
+
+
+def test_shots_of_one_frame_are_restored_alone(tmp_path: Path, tiny_model: FMANet) -> None:
     restorer = Restorer(tiny_model, device="cpu", precision="fp32")
     frames = frames_of(scene(3, seed=1, height=24, width=32))
-    marked = [frame.image for frame in restorer.restore(mark_cuts(frames, {1, 2}))]
+    marked = [frame.image for frame in restorer.restore(by_list("1 2", tmp_path).mark(frames))]
     alone = [next(restorer.restore([frame])).image for frame in frames]
     np.testing.assert_array_equal(marked, alone)
 
 
-def test_listed_cuts_are_marked() -> None:
-    marked = mark_cuts(frames_of(scene(5, seed=1)), {0, 2, 4, 9})
+def test_listed_cuts_are_marked(tmp_path: Path) -> None:
+    marked = by_list("0 2 4 9", tmp_path).mark(frames_of(scene(5, seed=1)))
     assert [frame.starts_shot for frame in marked] == [False, False, True, False, True]
 
 

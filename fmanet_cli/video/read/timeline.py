@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import pairwise
@@ -49,22 +49,20 @@ class Timeline:
 
 
 class TimelineRecorder:
-    """Notes when the frames are shown that pass through."""
+    """Notes when the frames of a video are shown."""
 
     def __init__(self, time_base: Fraction):
         self._time_base = time_base
         self._pts = array("q")
         self._last_duration = 0
 
-    def noting(self, frames: Iterable[Frame]) -> Iterator[Frame]:
-        """The same frames."""
-        for frame in frames:
-            self._pts.append(frame.pts)
-            self._last_duration = frame.duration
-            yield frame
+    def note(self, frame: Frame) -> None:
+        """Take the next one."""
+        self._pts.append(frame.pts)
+        self._last_duration = frame.duration
 
     def timeline(self) -> Timeline:
-        """What has passed so far."""
+        """What was noted so far."""
         return Timeline(self._time_base, self._pts, self._last_duration, "run")
 
 
@@ -140,7 +138,8 @@ class SamplingReader(VideoReader):
             look: called with the number and the (H, W, 3) float32 RGB image of each wanted frame.
         """
         recorder = TimelineRecorder(self.info.time_base)
-        for number, frame in enumerate(recorder.noting(self)):
+        for number, frame in enumerate(self):
+            recorder.note(frame)
             if number in self.wanted:
                 look(number, frame.image)
         found = recorder.timeline()

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
 from itertools import pairwise
-
-from fmanet_cli.video.frames import Frame
 
 
 class SpanGrid:
@@ -34,12 +31,6 @@ class SpanGrid:
             self._begins.add(number)
         self.frames_passed += 1
         return begins
-
-    def noting(self, frames: Iterable[Frame]) -> Iterator[Frame]:
-        """The same frames, whose shots are marked."""
-        for frame in frames:
-            self.add(starts_shot=frame.starts_shot)
-            yield frame
 
     def spans(self) -> list[tuple[int, int]]:
         """First frame and end of every span of the frames that have passed."""
