@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,10 +10,11 @@ import click
 
 from fmanet_cli.cli.batch_inputs import input_options, read_jobs, take_search
 from fmanet_cli.cli.options import build_restorer, build_settings, engine_options, writing_options
-from fmanet_cli.cli.progress import print_batch_table, show_batch
-from fmanet_cli.cli.progress_lines import errors_as_lines, say, say_warning, stream_batch
+from fmanet_cli.cli.progress import print_batch_table
+from fmanet_cli.cli.progress_lines import errors_as_lines, say_warning
 from fmanet_cli.cli.run_options import look_at, obey_priority, run_options
 from fmanet_cli.cli.run_report import ReportWriter, weights_file
+from fmanet_cli.cli.running import Run
 from fmanet_cli.cli.terminal import begin_logging, echo
 from fmanet_cli.cli.worker_options import build_pool, worker_options
 from fmanet_cli.errors import OptionError
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from fmanet_cli.restore.batch import BatchResult
     from fmanet_cli.restore.inputs import BatchItem, Search
     from fmanet_cli.restore.settings import RestoreSettings
-    from fmanet_cli.restore.span_pool import SpanPool
 
 
 @click.command("batch")
@@ -87,9 +86,9 @@ def command(
         if report is not None:
             report.begin(items, model_name)
         pool = build_pool(restorer, options)
-        run = _Run(output, restorer, settings, model_name, pool, progress=progress, quiet=quiet)
+        run = Run(restorer, model_name, settings, pool, progress, quiet)
         with pool or contextlib.nullcontext():
-            results = run.watching(lambda: _found(inputs, output, search)) if watch else run.over(items, whole)
+            results = _watched(run, inputs, output, search) if watch else _restored(run, items, output, whole)
         if report is not None:
             report.end(results, restorer)
         if not quiet and progress != "json":
@@ -126,6 +125,24 @@ def _listed(
     return items, notes
 
 
+def _restored(run: Run, items: list[BatchItem], output: Path, whole: Whole | None) -> list[BatchResult]:
+    from fmanet_cli.restore.records import Records
+
+    run.announce(f", {len(items)} video{'s' * (len(items) != 1)}")
+    return run.over(items, count=len(items), whole=whole, records=Records(output))
+
+
+def _watched(run: Run, inputs: tuple[str, ...], output: Path, search: Search) -> list[BatchResult]:
+    """Restore what arrives, until it is interrupted."""
+    from fmanet_cli.restore.records import Records
+    from fmanet_cli.restore.watch import arrivals
+
+    if not run.quiet and run.progress != "json":
+        echo("watching; Ctrl-C ends it", err=True)
+    run.announce()
+    return run.over(arrivals(lambda: _found(inputs, output, search)), records=Records(output))
+
+
 def _found(inputs: tuple[str, ...], output: Path, search: Search) -> list[BatchItem]:
     """What is there now; what cannot be planned is said and waits."""
     from fmanet_cli.restore.inputs import plan_inputs
@@ -148,54 +165,3 @@ def _show_plan(
     print_plan(plan, output)
     if not force:
         plan.check_disk()
-
-
-class _Run:
-    """One call of the command, once all is prepared."""
-
-    def __init__(
-        self,
-        output: Path,
-        restorer: Restorer,
-        settings: RestoreSettings,
-        model_name: str,
-        pool: SpanPool | None,
-        *,
-        progress: str,
-        quiet: bool,
-    ) -> None:
-        self._output, self._restorer, self._settings = output, restorer, settings
-        self._model_name, self._pool, self._progress, self._quiet = model_name, pool, progress, quiet
-
-    def over(self, items: list[BatchItem], whole: Whole | None) -> list[BatchResult]:
-        """Restore what is known."""
-        return self._shown(items, len(items), whole)
-
-    def watching(self, look: Callable[[], list[BatchItem]]) -> list[BatchResult]:
-        """Restore what arrives, until it is interrupted."""
-        from fmanet_cli.restore.watch import arrivals
-
-        if not self._quiet and self._progress != "json":
-            echo("watching; Ctrl-C ends it", err=True)
-        return self._shown(arrivals(look), None, None)
-
-    def _shown(self, items: Any, count: int | None, whole: Whole | None) -> list[BatchResult]:
-        from fmanet_cli.restore.batch import run_batch
-        from fmanet_cli.restore.records import Records
-
-        events = run_batch(
-            items,
-            self._restorer,
-            settings=self._settings,
-            model_name=self._model_name,
-            records=Records(self._output),
-            pool=self._pool,
-        )
-        device, precision = str(self._restorer.device), self._restorer.precision
-        if self._progress == "json":
-            say("model", model=self._model_name, device=device, precision=precision)
-            return stream_batch(events)
-        if not self._quiet:
-            videos = "" if count is None else f", {count} video{'s' * (count != 1)}"
-            echo(f"model {self._model_name} on {device}, {precision}{videos}", err=True)
-        return show_batch(events, quiet=self._quiet, count=count, bars=self._progress == "bar", whole=whole)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from fmanet_cli.cli.options import Command, build_settings
+from fmanet_cli.cli.options import Command, build_settings, decorated, taken
 from fmanet_cli.errors import OptionError
 from fmanet_cli.files import read_text
 
@@ -28,9 +28,15 @@ _NOT_OF_A_FILE = ("resume", "overwrite")
 
 def input_options(command: Command) -> Command:
     """--jobs-file, --recursive, --include, --exclude and --suffix."""
-    for option in (
-        click.option("--suffix", default="", help="Added to the name of each output, before its .mp4."),
-        click.option("--exclude", multiple=True, metavar="PATTERN", help="No file names that match; repeatable."),
+    return decorated(
+        command,
+        click.option(
+            "--jobs-file",
+            type=click.Path(path_type=Path),
+            metavar="FILE",
+            help="One path a line, or CSV: source, output and any of the options below for each file.",
+        ),
+        click.option("-r/-R", "--recursive/--no-recursive", default=True, help="Also folders inside."),
         click.option(
             "--include",
             multiple=True,
@@ -38,23 +44,16 @@ def input_options(command: Command) -> Command:
             metavar="PATTERN",
             help="Only file names that match; repeatable.",
         ),
-        click.option("-r/-R", "--recursive/--no-recursive", default=True, help="Also folders inside."),
-        click.option(
-            "--jobs-file",
-            type=click.Path(path_type=Path),
-            metavar="FILE",
-            help="One path a line, or CSV: source, output and any of the options below for each file.",
-        ),
-    ):
-        command = option(command)
-    return command
+        click.option("--exclude", multiple=True, metavar="PATTERN", help="No file names that match; repeatable."),
+        click.option("--suffix", default="", help="Added to the name of each output, before its .mp4."),
+    )
 
 
 def take_search(options: dict[str, Any]) -> Search:
     """Take the values of `input_options` but the list out of `options`."""
     from fmanet_cli.restore.inputs import Search
 
-    return Search(**{name: options.pop(name) for name in ("recursive", "include", "exclude", "suffix")})
+    return Search(**taken(options, "recursive", "include", "exclude", "suffix"))
 
 
 def read_jobs(path: Path, output: Path, search: Search, options: dict[str, Any]) -> list[BatchItem]:

@@ -9,6 +9,7 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
+from fmanet_cli.cli.options import compile_option, device_option, precision_option
 from fmanet_cli.cli.report_file import ReportFile, json_with
 from fmanet_cli.cli.run_report import weights_file
 from fmanet_cli.cli.terminal import echo, make_bar
@@ -17,14 +18,9 @@ from fmanet_cli.cli.terminal import echo, make_bar
 @click.command("bench")
 @click.option("--size", "sizes", multiple=True, metavar="WxH", help="Input size, repeatable.  [default: by device]")
 @click.option("-n", "--model", metavar="NAME|PATH", help="Weights, random:paper or random:lite.  [default: the best]")
-@click.option("-d", "--device", metavar="NAME", default="auto", help="auto, cpu, cuda, cuda:N or mps.")
-@click.option(
-    "--precision",
-    type=click.Choice(["auto", "fp32", "fp16", "bf16"]),
-    default="auto",
-    help="Number format that the network computes in.",
-)
-@click.option("--compile", "compiled", type=click.Choice(["auto", "on", "off"]), default="auto", help="As CUDA graphs.")
+@device_option
+@precision_option
+@compile_option
 @click.option("--frames", type=click.IntRange(2), help="Length of the clip.  [default: 120 on CUDA, else 8]")
 @click.option("--against", type=click.Choice(["reference"]), help="The plain fp32 network, step by step in turn.")
 @click.option("--count", is_flag=True, help="Only count what a GPU would do for a frame, without one, as JSON.")
@@ -38,14 +34,10 @@ from fmanet_cli.cli.terminal import echo, make_bar
 def command(
     sizes: tuple[str, ...],
     model: str | None,
-    device: str,
-    precision: str,
-    compiled: str,
-    frames: int | None,
-    against: str | None,
     count: bool,
     report_path: str | None,
     folder: str | None,
+    **options: Any,
 ) -> None:
     """Measure frames per second, memory and multiply-adds on a clip made for it.
 
@@ -59,10 +51,10 @@ def command(
       fmanet bench --first-contact findings/
     """
     if folder is not None:
-        _first_contact(Path(folder), device)
+        _first_contact(Path(folder), options["device"])
         return
     if count:
-        _count(model, sizes, precision)
+        _count(model, sizes, options["precision"])
         return
     file = None
     if report_path is not None:
@@ -71,16 +63,7 @@ def command(
     from fmanet_cli.cli.bench_table import print_bench
     from fmanet_cli.weights.registry import best_installed
 
-    settings = BenchSettings(
-        model=model or best_installed(),
-        sizes=tuple(parse_size(size) for size in sizes),
-        device=device,
-        precision=precision,
-        compiled=compiled,
-        frames=frames,
-        against=against,
-    )
-    bench = Benchmark(settings)
+    bench = Benchmark(BenchSettings(model=model or best_installed(), sizes=tuple(map(parse_size, sizes)), **options))
     with make_bar(disable=None, leave=False, bar_format="{desc} |{bar}| {n_fmt}/{total_fmt} {elapsed}") as bar:
         for progress in bench.run():
             bar.total = progress.total

@@ -6,9 +6,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from rich.markup import escape
-from rich.table import Table
 
-from fmanet_cli.cli.console import make_console
+from fmanet_cli.cli.console import figures_table, make_console
 
 if TYPE_CHECKING:
     from fmanet_cli.bench.benchmark import BenchReport
@@ -32,10 +31,7 @@ def print_bench(report: BenchReport, *, to_stderr: bool) -> None:
         f"matrix peak: 3x3 convolution {2 * peak.convolution_macs_per_second / _GIGA:,.0f} GFLOP/s, "
         f"matrix product {2 * peak.product_macs_per_second / _GIGA:,.0f} GFLOP/s"
     )
-    table = Table(box=None, pad_edge=False)
-    table.add_column("")
-    for name in report.sizes:
-        table.add_column(name, justify="right")
+    table = figures_table("", *report.sizes)
     for label, figure in _ROWS:
         table.add_row(label, *(figure(size) for size in report.sizes.values()))
     if any(size.reference for size in report.sizes.values()):
@@ -48,9 +44,9 @@ def print_bench(report: BenchReport, *, to_stderr: bool) -> None:
     console.print(table)
 
 
-def _figure(value: float | None, form: str = ".3g", unit: str = "") -> str:
+def _figure(value: float | None, form: str = ".3g") -> str:
     """A dash for what was not measured."""
-    return "-" if value is None else f"{value:{form}}{unit}"
+    return "-" if value is None else f"{value:{form}}"
 
 
 def _scaled(value: float | None, by: float, form: str = ".1f") -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Iterable
 from typing import Any
 
 from rich.console import Console
@@ -55,6 +56,25 @@ class FilmTable:
     def print(self, *, err: bool = False) -> None:
         """On standard output or error."""
         make_console(err=err).print(self._table)
+
+
+def facts_table(rows: Iterable[tuple[str, str]]) -> Table:
+    """Names and values beside each other; a long value is folded, so that nothing is cut off."""
+    table = Table(show_header=False, box=None, pad_edge=False)
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, value in rows:
+        table.add_row(f"[bold]{name}[/bold]", escape(value))
+    return table
+
+
+def figures_table(first: str, *headings: str) -> Table:
+    """An empty table of figures: a column of names, then one for each heading with its figures at the right."""
+    table = Table(box=None, pad_edge=False)
+    table.add_column(first)
+    for heading in headings:
+        table.add_column(heading, justify="right")
+    return table
 
 
 def make_console(*, err: bool = False, piped_width: int | None = None, soft_wrap: bool = False) -> SafeConsole:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import click
 from click.core import ParameterSource
 
 from fmanet_cli.cli.number_types import FiniteRange
+from fmanet_cli.cli.options import device_option, precision_option
 from fmanet_cli.cli.report_file import ReportFile, csv_with, json_with
 from fmanet_cli.cli.run_report import weights_file
 from fmanet_cli.cli.terminal import make_bar
@@ -27,35 +29,6 @@ _RESTORING_OPTIONS = ("model", "device", "precision", "tile", "compare_tiles", "
 _PRESET_OWN = ("exposure", "stride", "still", "seed")
 _DEGRADING_OPTIONS = ("preset", "size", "exposure", "stride", "still", "photos", "seed")
 _PRESETS = ("clean", "camera", "phone", "social", "old-film", "unsharp-0.4", "unsharp-0.8", "moving-sharp")
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class _Options:
-    """The command line as given."""
-
-    clips: tuple[Path, ...]
-    truth: tuple[Path, ...]
-    input: tuple[Path, ...]
-    degrade: bool
-    preset: str | None
-    reds4: Path | None
-    model: str | None
-    device: str
-    precision: str
-    tile: str
-    frames: int | None
-    size: int | None
-    exposure: float
-    stride: int
-    still: bool
-    photos: bool
-    seed: int
-    compare_tiles: bool
-    lpips: bool
-    vmaf: bool
-    ocr: bool
-    json: Path | None
-    csv: Path | None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -81,8 +54,8 @@ class _Job:
     "--reds4", type=_EXISTING, metavar="DIR", help="The paper's protocol on four clips of the REDS folder DIR."
 )
 @click.option("--model", metavar="NAME|FILE", help="Weights to restore with.  [default: the best installed]")
-@click.option("-d", "--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N or mps.")
-@click.option("--precision", type=click.Choice(["auto", "fp32", "fp16", "bf16"]), default="auto", show_default=True)
+@device_option
+@precision_option
 @click.option(
     "-t", "--tile", default="auto", show_default=True, metavar="auto|0|N", help="Tile side; 0 = whole frames."
 )
@@ -136,7 +109,7 @@ def command(**options: Any) -> None:
     from fmanet_cli.evaluation.reds4 import PUBLISHED
     from fmanet_cli.evaluation.report import Evaluation, to_json_text
 
-    given = _Options(**options)
+    given = SimpleNamespace(**options)
     _refuse_bad_combinations(given)
     files = _report_files(given)
     job = _plan(given)
@@ -152,7 +125,7 @@ def command(**options: Any) -> None:
         file.write(to_json_text(evaluation) if kind == "json" else evaluation.to_csv())
 
 
-def _report_files(given: _Options) -> dict[str, ReportFile]:
+def _report_files(given: SimpleNamespace) -> dict[str, ReportFile]:
     """Where the figures go, by their form."""
     used: dict[str, list[Path | None]] = {
         "clip": [*given.clips, *given.truth, *given.input],
@@ -167,7 +140,7 @@ def _report_files(given: _Options) -> dict[str, ReportFile]:
     return files
 
 
-def _refuse_bad_combinations(given: _Options) -> None:
+def _refuse_bad_combinations(given: SimpleNamespace) -> None:
     if given.degrade + bool(given.reds4) + bool(given.truth) != 1 or (given.clips and given.reds4):
         raise click.UsageError("give RESTORED --truth, --input --truth, --degrade SHARP... or --reds4 DIR")
     if given.degrade and not given.clips:
@@ -195,7 +168,7 @@ def _refuse_given(names: Sequence[str], reason: str) -> None:
         raise click.UsageError(f"{reason}: leave out {', '.join('--' + name.replace('_', '-') for name in typed)}")
 
 
-def _plan(given: _Options) -> _Job:
+def _plan(given: SimpleNamespace) -> _Job:
     from fmanet_cli.evaluation.evaluate import compare_clips
 
     extras = _extras(given)
@@ -207,7 +180,7 @@ def _plan(given: _Options) -> _Job:
     return _restore_job(given, extras)
 
 
-def _degrade_job(given: _Options, extras: Extras) -> _Job:
+def _degrade_job(given: SimpleNamespace, extras: Extras) -> _Job:
     from fmanet_cli.dataset.clips import find_sharp_clips
     from fmanet_cli.dataset.degrade import Degradation, expected_count
     from fmanet_cli.evaluation.evaluate import degrade_and_compare
@@ -229,7 +202,7 @@ def _degrade_job(given: _Options, extras: Extras) -> _Job:
     return _Job(scores, _total(expected_count(clip, degradation) for clip in clips), settings)
 
 
-def _preset_job(given: _Options, preset: str, extras: Extras) -> _Job:
+def _preset_job(given: SimpleNamespace, preset: str, extras: Extras) -> _Job:
     from fmanet_cli.dataset.clips import find_sharp_clips
     from fmanet_cli.dataset.degrade import PRESET_FRAMES, PRESET_PIXELS
     from fmanet_cli.dataset.imaging.presets import find_preset
@@ -252,7 +225,7 @@ def _preset_job(given: _Options, preset: str, extras: Extras) -> _Job:
     return _Job(scores, scored * len(clips), settings)
 
 
-def _restore_job(given: _Options, extras: Extras) -> _Job:
+def _restore_job(given: SimpleNamespace, extras: Extras) -> _Job:
     from fmanet_cli.evaluation.evaluate import restore_and_compare
     from fmanet_cli.evaluation.reds4 import find_reds4
 
@@ -282,7 +255,7 @@ def _matched(sides: Sequence[Path], truths: Sequence[Path], inputs: Sequence[Pat
     return name_apart(matched)
 
 
-def _restorers(given: _Options) -> tuple[Restorer, Restorer | None]:
+def _restorers(given: SimpleNamespace) -> tuple[Restorer, Restorer | None]:
     from fmanet_cli.engine.restorer import Restorer
     from fmanet_cli.weights.checkpoint import load_model
     from fmanet_cli.weights.registry import best_installed
@@ -303,7 +276,7 @@ def _restorers(given: _Options) -> tuple[Restorer, Restorer | None]:
     return restorer, tiled
 
 
-def _settings(given: _Options, restorer: Restorer) -> dict[str, Any]:
+def _settings(given: SimpleNamespace, restorer: Restorer) -> dict[str, Any]:
     from fmanet_cli.weights.registry import best_installed
 
     return {
@@ -314,7 +287,7 @@ def _settings(given: _Options, restorer: Restorer) -> dict[str, Any]:
     }
 
 
-def _extras(given: _Options) -> Extras:
+def _extras(given: SimpleNamespace) -> Extras:
     from fmanet_cli.evaluation.extras import Extras
     from fmanet_cli.evaluation.perceptual import PerceptualDistance
     from fmanet_cli.evaluation.text import TextReader

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from rich.markup import escape
 from rich.table import Table
 
-from fmanet_cli.cli.console import make_console
+from fmanet_cli.cli.console import figures_table, make_console
 from fmanet_cli.evaluation.report import mean_scores
 
 if TYPE_CHECKING:
@@ -53,10 +53,7 @@ def _further_table(evaluation: Evaluation) -> Table | None:
         sides["bicubic"] = mean_scores(frame.bicubic for frame in evaluation.frames if frame.bicubic)
     if sides["restored"].vmaf_neg is None and sides["restored"].text is None:
         return None
-    table = Table(box=None, pad_edge=False)
-    table.add_column("means over all frames")
-    for heading in ("VMAF-NEG", "XPSNR dB", "characters read right"):
-        table.add_column(heading, justify="right")
+    table = figures_table("means over all frames", "VMAF-NEG", "XPSNR dB", "characters read right")
     for name, means in sides.items():
         text = "-" if means.text is None else f"{means.text.right} of {means.text.readable}"
         share = "" if means.text_share is None else f", {100 * means.text_share:.1f} %"
@@ -70,10 +67,8 @@ def _number(value: float | None) -> str:
 
 def _summary_table(evaluation: Evaluation) -> Table:
     """One row a condition; what stands after a slash is of bicubic."""
-    table = Table(box=None, pad_edge=False)
-    table.add_column("condition")
-    for heading in ("frames", "gain dB", "5 % below", "harm %", "luma", "colour", "overshoot %", "tOF", "flicker"):
-        table.add_column(heading, justify="right")
+    headings = ("frames", "gain dB", "5 % below", "harm %", "luma", "colour", "overshoot %", "tOF", "flicker")
+    table = figures_table("condition", *headings)
     for name, part in evaluation.summaries().items():
         table.add_row(
             name,
@@ -96,11 +91,7 @@ def _beside(value: float | None, bicubic: float | None) -> str:
 
 def _table(evaluation: Evaluation, published: Sequence[PublishedRow]) -> Table:
     has_bicubic = evaluation.has_bicubic
-    table = Table(box=None, pad_edge=False)
-    table.add_column("clip")
-    table.add_column("frames", justify="right")
-    for heading in ["bicubic", "restored", "gain dB"] if has_bicubic else ["restored"]:
-        table.add_column(heading, justify="right")
+    table = figures_table("clip", "frames", *(["bicubic", "restored", "gain dB"] if has_bicubic else ["restored"]))
     for name, frames in evaluation.clips.items():
         table.add_row(escape(name), *_cells(frames, has_bicubic=has_bicubic))
     table.add_section()

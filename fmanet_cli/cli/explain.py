@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from fmanet_cli.cli.options import device_option, model_option
 from fmanet_cli.cli.terminal import echo
 from fmanet_cli.errors import OptionError, VideoWriteError
 from fmanet_cli.files import sibling
@@ -22,8 +23,8 @@ if TYPE_CHECKING:
 @click.option("--npz", type=click.Path(path_type=Path), metavar="FILE.npz", help="Write every array too.")
 @click.option("--point", "points", multiple=True, metavar="X,Y", help="Look at kernels here.  [default: strong edges]")
 @click.option("--crop", metavar="X,Y,W,H", help="Explain this part of the frame only.")
-@click.option("-n", "--model", metavar="NAME|PATH", help="Weights by name or file.  [default: the best embedded]")
-@click.option("-d", "--device", metavar="NAME", default="auto", help="auto, cpu, cuda, cuda:N or mps.")
+@model_option
+@device_option
 @click.option("-y", "--overwrite", is_flag=True, help="Replace existing files.")
 def command(
     video: Path,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import fields
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -15,19 +16,38 @@ if TYPE_CHECKING:
     from fmanet_cli.restore.settings import RestoreSettings
 
 Command = TypeVar("Command", bound=Callable[..., Any])
+Key = TypeVar("Key", bound=str)
+
+model_option = click.option(
+    "-n", "--model", metavar="NAME|PATH", help="Weights by name or file.  [default: the best embedded]"
+)
+device_option = click.option("-d", "--device", metavar="NAME", default="auto", help="auto, cpu, cuda, cuda:N or mps.")
+precision_option = click.option(
+    "--precision",
+    type=click.Choice(["auto", "fp32", "fp16", "bf16"]),
+    default="auto",
+    help="Number format that the network computes in.",
+)
+compile_option = click.option(
+    "--compile",
+    "compiled",
+    type=click.Choice(["auto", "on", "off"]),
+    default="auto",
+    help="Record the network as CUDA graphs; auto = where that saves time.",
+)
+strength_option = click.option(
+    "--strength",
+    type=FiniteRange(0, 1),
+    default=1.0,
+    help="Share of what the network restores; the rest is the source, enlarged.",
+)
 
 
 def engine_options(command: Command) -> Command:
     """--model, --device, --precision, --compile, --tile and --tile-overlap."""
     return decorated(
         command,
-        click.option(
-            "-n",
-            "--model",
-            metavar="NAME|PATH",
-            default=None,
-            help="Weights by name or file.  [default: the best embedded]",
-        ),
+        model_option,
         click.option(
             "-d",
             "--device",
@@ -35,19 +55,8 @@ def engine_options(command: Command) -> Command:
             default="auto",
             help="auto, cpu, cuda, cuda:N, mps, or several cards: cuda:0,cuda:1 or cuda:all.",
         ),
-        click.option(
-            "--precision",
-            type=click.Choice(["auto", "fp32", "fp16", "bf16"]),
-            default="auto",
-            help="Number format that the network computes in.",
-        ),
-        click.option(
-            "--compile",
-            "compiled",
-            type=click.Choice(["auto", "on", "off"]),
-            default="auto",
-            help="Record the network as CUDA graphs; auto = where that saves time.",
-        ),
+        precision_option,
+        compile_option,
         click.option(
             "-t", "--tile", metavar="auto|0|N", default="auto", help="Tile side in input pixels; 0 = the whole frame."
         ),
@@ -60,16 +69,6 @@ def engine_options(command: Command) -> Command:
             help="Shared by neighbours.  [default: 16]",
         ),
     )
-
-
-def strength_option(command: Command) -> Command:
-    """--strength."""
-    return click.option(
-        "--strength",
-        type=FiniteRange(0, 1),
-        default=1.0,
-        help="Share of what the network restores; the rest is the source, enlarged.",
-    )(command)
 
 
 def writing_options(command: Command) -> Command:
@@ -155,8 +154,7 @@ def writing_options(command: Command) -> Command:
 
 def build_settings(options: dict[str, Any]) -> RestoreSettings:
     """Take the values of `writing_options` out of `options`."""
-    from fmanet_cli.restore.settings import SEGMENT_FRAMES, RestoreSettings
-    from fmanet_cli.shots.detector import DEFAULT_THRESHOLD
+    from fmanet_cli.restore.settings import RestoreSettings
     from fmanet_cli.video.write.codecs import EncoderOptions, find_codec
 
     extra = {}
@@ -167,43 +165,10 @@ def build_settings(options: dict[str, Any]) -> RestoreSettings:
         extra[key] = value
     if options["codec"] is not None:
         find_codec(options["codec"])  # Before the weights are read.
-    encoder = EncoderOptions(
-        codec=options.pop("codec"),
-        crf=options.pop("crf"),
-        preset=options.pop("preset"),
-        pix_fmt=options.pop("pix_fmt"),
-        extra=extra,
-    )
-    threshold, segment_frames = options.pop("scene_threshold"), options.pop("segment_frames")
-    return RestoreSettings(
-        encoder=encoder,
-        scene_detect=options.pop("scene_detect"),
-        scene_threshold=DEFAULT_THRESHOLD if threshold is None else threshold,
-        segment_frames=SEGMENT_FRAMES if segment_frames is None else segment_frames,
-        scale=int(options.pop("scale")),
-        start_seconds=options.pop("start"),
-        end_seconds=options.pop("end"),
-        **{
-            name: options.pop(name)
-            for name in (
-                "size",
-                "strength",
-                "audio",
-                "stream",
-                "dolby_vision",
-                "frame_rate",
-                "container",
-                "deinterlace",
-                "colour",
-                "on_error",
-                "resume",
-                "keep_partial",
-                "strict",
-                "verify",
-                "overwrite",
-            )
-        },
-    )
+    encoder = EncoderOptions(extra=extra, **taken(options, "codec", "crf", "preset", "pix_fmt"))
+    own = {"scale": int(options.pop("scale")), "start_seconds": options.pop("start"), "end_seconds": options.pop("end")}
+    named = taken(options, *(field.name for field in fields(RestoreSettings) if field.name in options))
+    return RestoreSettings(encoder=encoder, **given(own | named))
 
 
 def build_restorer(options: dict[str, Any]) -> tuple[Restorer, str]:
@@ -213,7 +178,6 @@ def build_restorer(options: dict[str, Any]) -> tuple[Restorer, str]:
     """
     from fmanet_cli.engine.device import choose_device, choose_precision, split_devices
     from fmanet_cli.engine.restorer import Restorer
-    from fmanet_cli.engine.tiling import DEFAULT_OVERLAP
     from fmanet_cli.weights.checkpoint import load_model
     from fmanet_cli.weights.registry import best_installed
 
@@ -222,16 +186,18 @@ def build_restorer(options: dict[str, Any]) -> tuple[Restorer, str]:
     device = options["devices"][0]
     choose_precision(options["precision"], choose_device(device))
     name = options.pop("model") or best_installed()
-    overlap = options.pop("tile_overlap")
-    restorer = Restorer(
-        load_model(name),
-        device=device,
-        precision=options.pop("precision"),
-        tile=options.pop("tile"),
-        compiled=options.pop("compiled"),
-        tile_overlap=DEFAULT_OVERLAP if overlap is None else overlap,
-    )
-    return restorer, name
+    choices = given(taken(options, "precision", "tile", "compiled", "tile_overlap"))
+    return Restorer(load_model(name), device=device, **choices), name
+
+
+def taken(options: dict[str, Any], *names: str) -> dict[str, Any]:
+    """Some of the options, which are then no longer among the others."""
+    return {name: options.pop(name) for name in names}
+
+
+def given(options: Mapping[Key, Any]) -> dict[Key, Any]:
+    """Those that were given: None leaves a default to whoever is called."""
+    return {name: value for name, value in options.items() if value is not None}
 
 
 def decorated(command: Command, *options: Callable[[Command], Command]) -> Command:

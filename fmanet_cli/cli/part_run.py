@@ -10,26 +10,14 @@ from fmanet_cli.cli.sight import clock_text
 from fmanet_cli.cli.terminal import echo, frames_text
 
 if TYPE_CHECKING:
-    from fmanet_cli.engine.restorer import Restorer
+    from fmanet_cli.cli.running import Run
     from fmanet_cli.restore.batch import BatchEvent
     from fmanet_cli.restore.inputs import BatchItem
     from fmanet_cli.restore.job import RestoreJob
     from fmanet_cli.restore.part_job import JoinJob
-    from fmanet_cli.restore.settings import RestoreSettings
-    from fmanet_cli.restore.span_pool import SpanPool
 
 
-def run_part(
-    item: BatchItem,
-    restorer: Restorer,
-    settings: RestoreSettings,
-    model_name: str,
-    pool: SpanPool | None,
-    part: str,
-    *,
-    quiet: bool,
-    bars: bool,
-) -> None:
+def run_part(run: Run, item: BatchItem, part: str) -> None:
     """Restore one part, given as `K/N`, and say how to go on."""
     from fmanet_cli.restore.part_job import PartJob
     from fmanet_cli.restore.parts import Part
@@ -37,17 +25,16 @@ def run_part(
     job = PartJob(
         item.source,
         item.target,
-        restorer,
+        run.restorer,
         part=Part.parse(part),
-        settings=settings,
-        model_name=model_name,
-        pool=pool,
+        settings=run.settings,
+        model_name=run.model_name,
+        pool=run.pool,
     )
-    if not quiet:
-        echo(f"model {model_name} on {restorer.device}, {restorer.precision}, part {part}", err=True)
-    show_batch(_events(item, job), quiet=quiet, count=1, bars=bars)
+    run.announce(f", part {part}")
+    show_batch(_events(item, job), quiet=run.quiet, count=1, bars=run.progress == "bar")
     report = job.part_report
-    if report is None or quiet:
+    if report is None or run.quiet:
         return
     for warning in report.warnings:
         echo(f"warning: {warning}", err=True)

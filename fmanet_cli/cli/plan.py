@@ -68,17 +68,9 @@ def command(inputs: tuple[str, ...], output: str | None, as_json: bool, **option
 
 def print_plan(plan: FilmPlan, model_name: str) -> None:
     """A small table of one film, on standard output."""
-    from rich.markup import escape
-    from rich.table import Table
+    from fmanet_cli.cli.console import facts_table, make_console
 
-    from fmanet_cli.cli.console import make_console
-
-    table = Table(show_header=False, box=None, pad_edge=False)
-    table.add_column(no_wrap=True)
-    table.add_column(overflow="fold")
-    for name, value in _rows(plan, model_name):
-        table.add_row(f"[bold]{name}[/bold]", escape(value))
-    make_console().print(table)
+    make_console().print(facts_table(_rows(plan, model_name)))
     echo()
 
 

@@ -10,14 +10,13 @@ import click
 from click.core import ParameterSource
 
 from fmanet_cli.cli.number_types import SECONDS
-from fmanet_cli.cli.options import strength_option
+from fmanet_cli.cli.options import device_option, precision_option, strength_option
 from fmanet_cli.cli.terminal import echo, make_bar
 from fmanet_cli.cli.terminal_image import draw
 from fmanet_cli.errors import OptionError
 from fmanet_cli.files import sibling
 
 if TYPE_CHECKING:
-    from fmanet_cli.engine.restorer import Restorer
     from fmanet_cli.review.survey import Moment
 
 
@@ -29,8 +28,8 @@ if TYPE_CHECKING:
 @click.option(
     "-n", "--model", "models", multiple=True, metavar="NAME|PATH", help="Repeatable.  [default: the best embedded]"
 )
-@click.option("-d", "--device", metavar="NAME", default="auto", help="auto, cpu, cuda, cuda:N or mps.")
-@click.option("--precision", type=click.Choice(["auto", "fp32", "fp16", "bf16"]), default="auto")
+@device_option
+@precision_option
 @strength_option
 @click.option("--open", "opens", is_flag=True, help="Show the image in the usual program.")
 @click.option("-y", "--overwrite", is_flag=True, help="Replace an existing file.")
@@ -59,18 +58,24 @@ def command(
     if times and click.get_current_context().get_parameter_source("count") != ParameterSource.DEFAULT:
         raise OptionError("--at says which moments, so --count has no meaning; leave out one")
     target = output or sibling(video, f"{video.stem}_preview.png")
-    _check_target(target, overwrite=overwrite)
+    from fmanet_cli.video.write.partial_files import check_target
+
+    if target.suffix.lower() != ".png":
+        raise OptionError(f"the sheet is written as .png, got {target.name!r}")
+    check_target(target, overwrite=overwrite)
+    from fmanet_cli.engine.restorer import Restorer
     from fmanet_cli.review.moments import window_at
     from fmanet_cli.review.preview import moment_text, preview_rows, preview_sheet
     from fmanet_cli.video.read.images import write_image
     from fmanet_cli.video.read.reader import VideoReader
     from fmanet_cli.video.write.orientation import shown_size
+    from fmanet_cli.weights.checkpoint import load_model
     from fmanet_cli.weights.registry import best_installed
 
     began = time.perf_counter()
     moments = _moments(video, times, count)
     names = list(dict.fromkeys(models or (best_installed(),)))
-    restorers = [_restorer(name, device, precision) for name in names]
+    restorers = [Restorer(load_model(name), device=device, precision=precision) for name in names]
     radii = {restorer.model.config.centre for restorer in restorers}
     if len(radii) > 1:
         raise OptionError(f"the models {', '.join(names)} take windows of different lengths; preview them one by one")
@@ -99,18 +104,3 @@ def _moments(video: Path, times: tuple[float, ...], count: int) -> list[Moment]:
     if times:
         return [Moment(seconds, "asked") for seconds in sorted(set(times))]
     return choose_moments(survey_film(video), count)
-
-
-def _restorer(name: str, device: str, precision: str) -> Restorer:
-    from fmanet_cli.engine.restorer import Restorer
-    from fmanet_cli.weights.checkpoint import load_model
-
-    return Restorer(load_model(name), device=device, precision=precision)
-
-
-def _check_target(target: Path, *, overwrite: bool) -> None:
-    from fmanet_cli.video.write.partial_files import check_target
-
-    if target.suffix.lower() != ".png":
-        raise OptionError(f"the sheet is written as .png, got {target.name!r}")
-    check_target(target, overwrite=overwrite)

@@ -42,13 +42,10 @@ def print_probe(report: ProbeReport) -> None:
     from rich.markup import escape
     from rich.table import Table
 
-    from fmanet_cli.cli.console import make_console
+    from fmanet_cli.cli.console import facts_table, make_console
 
     console = make_console(soft_wrap=True)
-    facts = Table(show_header=False, box=None, pad_edge=False)
-    for name, value in _facts(report):
-        facts.add_row(f"[bold]{name}[/bold]", escape(value))
-    console.print(facts)
+    console.print(facts_table(_facts(report)))
     if report.tracks:
         streams = Table("stream", "kind", "codec", "language", "title", "flags", box=None, pad_edge=False)
         for track in report.tracks:

@@ -23,7 +23,6 @@ _GROWING_BLOCKS = "expandable_segments:True"
 
 
 _NICEST = 19
-_WINDOWS_IDLE_CLASS = 0x40
 
 
 def tune_libraries() -> None:
@@ -45,10 +44,9 @@ def take_low_priority() -> None:
     Processes are scheduled as idle where the system knows that (Linux, Windows), and are as nice as can be elsewhere.
     """
     if sys.platform == "win32":
-        import ctypes
+        import psutil
 
-        kernel = ctypes.windll.kernel32
-        kernel.SetPriorityClass(kernel.GetCurrentProcess(), _WINDOWS_IDLE_CLASS)
+        psutil.Process().nice(psutil.IDLE_PRIORITY_CLASS)
         return
     os.nice(_NICEST)
     if hasattr(os, "SCHED_IDLE"):

@@ -79,12 +79,8 @@ def _say_result(result: BatchResult, *, quiet: bool, alone: bool, number: str) -
 
 def print_summary(report: RestoreReport, *, parts: int = 0) -> None:
     """A small table of a finished run, on standard error; parts: how many it was joined from, 0 = it was restored."""
-    from rich.markup import escape
-    from rich.table import Table
+    from fmanet_cli.cli.console import facts_table, make_console
 
-    from fmanet_cli.cli.console import make_console
-
-    table = Table(show_header=False, box=None, pad_edge=False)
     (width, height), (new_width, new_height) = report.source_size, report.target_size
     rows = {
         "output": report.target,
@@ -98,9 +94,7 @@ def print_summary(report: RestoreReport, *, parts: int = 0) -> None:
         "device": f"{report.device}, {report.precision}, {report.tiling}",
         **({} if report.verification is None else {"verified": _verified_text(report.verification)}),
     }
-    for name, value in rows.items():
-        table.add_row(f"[bold]{name}[/bold]", escape(value))
-    make_console(err=True, soft_wrap=True).print(table)
+    make_console(err=True).print(facts_table(rows.items()))
 
 
 def _kept_text(report: RestoreReport, parts: int) -> str:

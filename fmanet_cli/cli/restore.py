@@ -11,21 +11,19 @@ import click
 from fmanet_cli.cli.names import check_items, plan_inputs
 from fmanet_cli.cli.options import build_restorer, build_settings, engine_options, writing_options
 from fmanet_cli.cli.part_run import run_part
-from fmanet_cli.cli.progress import print_batch_table, print_summary, show_batch
-from fmanet_cli.cli.progress_lines import errors_as_lines, say, stream_batch
+from fmanet_cli.cli.progress import print_batch_table, print_summary
+from fmanet_cli.cli.progress_lines import errors_as_lines
 from fmanet_cli.cli.run_options import look_at, obey_priority, run_options
 from fmanet_cli.cli.run_report import ReportWriter, load_report, weights_file
-from fmanet_cli.cli.terminal import begin_logging, echo
+from fmanet_cli.cli.running import Run
+from fmanet_cli.cli.terminal import begin_logging
 from fmanet_cli.cli.worker_options import build_pool, worker_options
 from fmanet_cli.errors import UnexpectedError
 
 if TYPE_CHECKING:
     from fmanet_cli.cli.sight import Whole
-    from fmanet_cli.engine.restorer import Restorer
     from fmanet_cli.restore.batch import BatchResult
     from fmanet_cli.restore.inputs import BatchItem
-    from fmanet_cli.restore.settings import RestoreSettings
-    from fmanet_cli.restore.span_pool import SpanPool
 
 
 @click.command("restore")
@@ -86,13 +84,12 @@ def command(
         if report is not None:
             report.begin(items, model_name)
         pool = build_pool(restorer, options)
+        run = Run(restorer, model_name, settings, pool, "none" if quiet else progress, quiet)
         with pool or contextlib.nullcontext():
             if part is not None:
-                run_part(items[0], restorer, settings, model_name, pool, part, quiet=quiet, bars=progress == "bar")
+                run_part(run, items[0], part)
                 return
-            results = _run(
-                items, restorer, settings, model_name, pool, whole, progress="none" if quiet else progress, quiet=quiet
-            )
+            results = _restored(run, items, whole)
         if report is not None:
             report.end(results, restorer)
         _conclude(results, quiet=quiet or progress == "json", raises=progress != "json")
@@ -105,29 +102,13 @@ def _refuse_with_part(items: list[BatchItem], report_path: Path | None, progress
         raise click.UsageError("--part has no --report and no --progress json: the film is finished by 'fmanet join'")
 
 
-def _run(
-    items: list[BatchItem],
-    restorer: Restorer,
-    settings: RestoreSettings,
-    model_name: str,
-    pool: SpanPool | None,
-    whole: Whole,
-    *,
-    progress: str,
-    quiet: bool,
-) -> list[BatchResult]:
+def _restored(run: Run, items: list[BatchItem], whole: Whole) -> list[BatchResult]:
     from fmanet_cli.cli.plan import say_long_run
-    from fmanet_cli.restore.batch import run_batch
 
-    events = run_batch(items, restorer, settings=settings, model_name=model_name, pool=pool)
-    if progress == "json":
-        say("model", model=model_name, device=str(restorer.device), precision=restorer.precision)
-        return stream_batch(events)
-    if not quiet:
-        echo(f"model {model_name} on {restorer.device}, {restorer.precision}", err=True)
-    if not quiet and progress == "bar" and len(items) == 1:
-        say_long_run(items[0].source, items[0].target, restorer, settings)
-    return show_batch(events, quiet=quiet, count=len(items), bars=progress == "bar", whole=whole)
+    run.announce()
+    if run.progress == "bar" and len(items) == 1:
+        say_long_run(items[0].source, items[0].target, run.restorer, run.settings)
+    return run.over(items, count=len(items), whole=whole)
 
 
 def _conclude(results: list[BatchResult], *, quiet: bool, raises: bool) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from fmanet_cli.cli.options import Command
+from fmanet_cli.cli.options import Command, decorated
 from fmanet_cli.cli.process import take_low_priority
 from fmanet_cli.cli.sight import Whole
 
@@ -18,14 +18,8 @@ if TYPE_CHECKING:
 
 def run_options(command: Command) -> Command:
     """--report, --progress, --force, --low-priority, --quiet and --verbose."""
-    for option in (
-        click.option("-v", "--verbose", is_flag=True, help="Say more."),
-        click.option("-q", "--quiet", is_flag=True, help="Errors only."),
-        click.option("--low-priority", is_flag=True, help="Compute only while nothing else wants the processor."),
-        click.option("--force", is_flag=True, help="Begin although the disk is too small."),
-        click.option(
-            "--progress", type=click.Choice(["bar", "json", "none"]), default="bar", help="On standard error."
-        ),
+    return decorated(
+        command,
         click.option(
             "--report",
             "report_path",
@@ -33,9 +27,14 @@ def run_options(command: Command) -> Command:
             metavar="FILE",
             help="Write what was done as JSON.",
         ),
-    ):
-        command = option(command)
-    return command
+        click.option(
+            "--progress", type=click.Choice(["bar", "json", "none"]), default="bar", help="On standard error."
+        ),
+        click.option("--force", is_flag=True, help="Begin although the disk is too small."),
+        click.option("--low-priority", is_flag=True, help="Compute only while nothing else wants the processor."),
+        click.option("-q", "--quiet", is_flag=True, help="Errors only."),
+        click.option("-v", "--verbose", is_flag=True, help="Say more."),
+    )
 
 
 def obey_priority(options: dict[str, Any]) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from fmanet_cli.cli.number_types import FiniteRange
+from fmanet_cli.cli.options import device_option, given, taken
 from fmanet_cli.cli.terminal import echo, make_bar, say_above
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ _STAGES = {"1": (1,), "2": (2,), "both": (1, 2)}
 @click.option("--windows", type=click.IntRange(1), help="Windows in a batch.  [default: the recipe's]")
 @click.option("--window-size", type=click.IntRange(8), help="Low-resolution pixels.  [default: the recipe's]")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
-@click.option("-d", "--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N or mps.")
+@device_option
 @click.option("--precision", type=click.Choice(["bf16", "fp32"]), default="bf16", show_default=True)
 @click.option(
     "--processes", type=click.IntRange(1), default=1, show_default=True, help="Processes that share a batch (CPU)."
@@ -116,21 +117,14 @@ def _build_session(options: dict[str, Any]) -> Session:
         "video": options["videos"],
         "reds": options["reds"],
     }
-    given = {kind: folder for kind, folder in sources.items() if folder is not None}
-    if len(given) != 1:
+    if len(chosen := given(sources)) != 1:
         raise click.UsageError("give exactly one of --photos, --videos and --reds")
-    [(kind, folder)] = given.items()
+    [(kind, folder)] = chosen.items()
     run = RunOptions(
         folder=options["output"],
-        seed=options["seed"],
         stages=_STAGES[options["stage"]],
-        minutes=options["minutes"],
-        pause_after=options["pause_after"],
-        save_every=options["save_every"],
-        validate_every=options["validate_every"],
         half_precision=options["precision"] == "bf16",
-        loaders=options["loaders"],
-        compiled=options["compiled"],
+        **taken(options, "seed", "minutes", "pause_after", "save_every", "validate_every", "loaders", "compiled"),
     )
     return Session(
         recipe=_adapt_recipe(options),
@@ -140,13 +134,7 @@ def _build_session(options: dict[str, Any]) -> Session:
         validation_folder=options["validate"],
         mixture=Mixture() if options["mixture"] is None else read_mixture(options["mixture"]),
         fonts_folder=options["fonts"],
-        init=options["init"],
-        resume=options["resume"],
-        branch=options["branch"],
-        device=options["device"],
-        processes=options["processes"],
-        tensorboard=options["tensorboard"],
-        picture_every=options["picture_every"],
+        **taken(options, "init", "resume", "branch", "device", "processes", "tensorboard", "picture_every"),
     )
 
 
@@ -162,15 +150,11 @@ def _adapt_recipe(options: dict[str, Any]) -> Recipe:
         "warm_up_steps": options["warm_up"],
     }
     changes = {"batch_windows": options["windows"], "window_pixels": options["window_size"]}
-    stages = tuple(dataclasses.replace(stage, **_given(stage_changes)) for stage in recipe.stages)
+    stages = tuple(dataclasses.replace(stage, **given(stage_changes)) for stage in recipe.stages)
     if options["decay_from"] is not None and any(stage.schedule != "constant" for stage in stages):
         raise click.UsageError("--decay-from belongs to --schedule constant; the others decay in their own way")
     weights = dataclasses.replace(recipe.weights, **_read_weights(options["losses"], recipe.weights))
-    return dataclasses.replace(recipe, stages=stages, weights=weights, **_given(changes))
-
-
-def _given(values: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in values.items() if value is not None}
+    return dataclasses.replace(recipe, stages=stages, weights=weights, **given(changes))
 
 
 def _read_weights(texts: tuple[str, ...], weights: LossWeights) -> dict[str, float]:

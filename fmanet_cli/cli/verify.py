@@ -44,19 +44,11 @@ _STYLES = {"same": "green", "differs": "bold red", "not kept by the container": 
 def command(
     source: Path,
     output: Path,
-    scale: str,
-    size: str | None,
-    audio: str,
-    stream: int | None,
-    start: float | None,
-    end: float | None,
-    colour: str,
-    codec: str | None,
-    pix_fmt: str | None,
     report_path: Path | None,
     quick: bool,
     strict: bool,
     as_json: bool,
+    **choices: Any,
 ) -> None:
     """Prove that OUTPUT has every frame, timestamp, stream and tag of SOURCE; exit code 6 when it has not.
 
@@ -68,19 +60,14 @@ def command(
     from fmanet_cli.verify.result import summary
     from fmanet_cli.video.write.codecs import EncoderOptions
 
-    choices: dict[str, Any] = {"scale": scale, "size": size, "audio": audio, "stream": stream, "start": start}
-    choices |= {"end": end, "colour": colour, "codec": codec, "pix_fmt": pix_fmt}
     if report_path is not None:
         take_options(report_path, choices)
     expectation = Expectation(
-        scale=int(choices["scale"]),
-        size=choices["size"],
-        audio=choices["audio"],
-        stream=choices["stream"],
-        start_seconds=choices["start"],
-        end_seconds=choices["end"],
-        colour=choices["colour"],
-        encoder=EncoderOptions(codec=choices["codec"], pix_fmt=choices["pix_fmt"]),
+        scale=int(choices.pop("scale")),
+        start_seconds=choices.pop("start"),
+        end_seconds=choices.pop("end"),
+        encoder=EncoderOptions(codec=choices.pop("codec"), pix_fmt=choices.pop("pix_fmt")),
+        **choices,
     )
     result = verify(source, output, expectation=expectation, decodes=not quick)
     failures = result.failures(strict=strict)

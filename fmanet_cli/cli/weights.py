@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -13,7 +13,6 @@ from fmanet_cli.cli.terminal import echo, make_bar
 from fmanet_cli.errors import WeightsError
 
 if TYPE_CHECKING:
-    from fmanet_cli.model.fmanet import ColourOrder
     from fmanet_cli.weights.install import NewWeights
     from fmanet_cli.weights.registry import WeightsRow
 
@@ -73,8 +72,12 @@ def download_command(name: str, yes: bool, sha256: str | None, offline: bool, fo
         echo(f"{name} is installed, SHA-256 {verify_installed(name)}; --force downloads it again.", err=True)
         return
     require_network(row.url or "", offline=offline)
+    from fmanet_cli.weights.install import download_weights
+
     accepted = _ask_licence(row, yes=yes)
-    _report(_download(row, licence_accepted=accepted, sha256=sha256), name=name)
+    with make_bar(unit="B", unit_scale=True, unit_divisor=1024, desc=row.name, disable=None, leave=False) as bar:
+        new = download_weights(row, licence_accepted=accepted, sha256=sha256, progress=bar)
+    _report(new, name=name)
 
 
 @command.command("import")
@@ -95,11 +98,8 @@ def import_command(
     paths: tuple[Path, ...],
     output: Path | None,
     name: str | None,
-    colour_order: ColourOrder | None,
-    licence: str | None,
-    source: str | None,
-    overwrite: bool,
     yes: bool,
+    **choices: Any,
 ) -> None:
     """Convert weights at hand: a zip, a folder, the two model_*.pt files, or a checkpoint of this program.
 
@@ -115,17 +115,7 @@ def import_command(
 
     if output is None and name is None:
         name = default_name(paths)
-    new = import_weights(
-        paths,
-        name=name,
-        target=output,
-        colour_order=colour_order,
-        licence=licence,
-        source=source,
-        licence_accepted=accepted,
-        overwrite=overwrite,
-    )
-    _report(new, name=name)
+    _report(import_weights(paths, name=name, target=output, licence_accepted=accepted, **choices), name=name)
 
 
 @command.command("verify")
@@ -194,13 +184,6 @@ def _ask_licence(row: WeightsRow, *, yes: bool) -> str | None:
 
 def _is_terminal() -> bool:
     return sys.stdin.isatty()
-
-
-def _download(row: WeightsRow, *, licence_accepted: str | None, sha256: str | None) -> NewWeights:
-    from fmanet_cli.weights.install import download_weights
-
-    with make_bar(unit="B", unit_scale=True, unit_divisor=1024, desc=row.name, disable=None, leave=False) as bar:
-        return download_weights(row, licence_accepted=licence_accepted, sha256=sha256, progress=bar)
 
 
 def _report(new: NewWeights, *, name: str | None) -> None:

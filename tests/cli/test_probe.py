@@ -41,6 +41,13 @@ def test_tables_for_people(rich_clip: Path) -> None:
     assert "nothing would be lost in matroska" in result.stdout
 
 
+def test_a_long_path_is_folded_and_not_cut_off(tmp_path: Path) -> None:
+    path = tmp_path / f"{'long' * 30}.mp4"
+    make_clip(path, count=1, height=16, width=16)
+    result = CliRunner().invoke(main, ["probe", str(path)], env={"COLUMNS": "80"})
+    assert str(path) in "".join(line.strip() for line in result.stdout.splitlines())
+
+
 @pytest.mark.parametrize(
     ("target", "container", "lost"),
     [
