@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from fmanet_cli._version import __version__
 from fmanet_cli.errors import FmanetError
+from fmanet_cli.files import bytes_text
 
 if TYPE_CHECKING:
     import torch
@@ -113,7 +114,7 @@ def _devices(_: Path) -> Iterator[Finding]:
     short = free is not None and free < LEAST_MEMORY_BYTES
     remedy = "close other programs: frames will be cut into tiles, slower" if short else ""
     cores = f"{machine.processor}, {machine.cores} cores"
-    yield Finding("cpu", f"{cores}, {_gigabytes(free)} of {_gigabytes(machine.memory_bytes)} free", remedy, facts)
+    yield Finding("cpu", f"{cores}, {bytes_text(free)} of {bytes_text(machine.memory_bytes)} free", remedy, facts)
     for index in range(torch.cuda.device_count() if torch.cuda.is_available() else 0):
         yield _cuda_device(index)
     if torch.backends.mps.is_available():
@@ -133,7 +134,7 @@ def _cuda_device(index: int) -> Finding:
     facts["driver"] = _driver_version()
     driver = facts["driver"] or "unknown"
     text = (
-        f"{properties.name}, {_gigabytes(free)} of {_gigabytes(total)} free, capability {capability}, driver {driver}"
+        f"{properties.name}, {bytes_text(free)} of {bytes_text(total)} free, capability {capability}, driver {driver}"
     )
     if torch.version.hip is not None:
         text += f"; ROCm, {_UNTRIED}"
@@ -208,11 +209,11 @@ def _folders(folder: Path) -> Iterator[Finding]:
     at_hand = next(path for path in (cache, *cache.parents) if path.exists())
     remedy = "" if os.access(at_hand, os.W_OK) else "make it writable, or set FMANET_CACHE to a folder that is"
     facts: dict[str, Any] = {"path": str(cache), "bytes": size}
-    yield Finding("cache", f"{cache}, {_gigabytes(size) if size else 'empty'}", remedy, facts)
+    yield Finding("cache", f"{cache}, {bytes_text(size) if size else 'empty'}", remedy, facts)
     free = shutil.disk_usage(folder).free
     remedy = "" if free >= LEAST_DISK_BYTES else "free some space, or write to another disk"
     facts = {"folder": str(folder.resolve()), "free": free}
-    yield Finding("disk", f"{_gigabytes(free)} free for outputs in {facts['folder']}", remedy, facts)
+    yield Finding("disk", f"{bytes_text(free)} free for outputs in {facts['folder']}", remedy, facts)
 
 
 def _surroundings(_: Path) -> Iterator[Finding]:
@@ -255,7 +256,3 @@ def _version_of(package: str) -> str | None:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
         return None
-
-
-def _gigabytes(size: int | None) -> str:
-    return "an unknown amount" if size is None else f"{size / 1e9:.1f} GB"

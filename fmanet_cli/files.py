@@ -25,7 +25,6 @@ VIDEO_SUFFIXES = frozenset({
 """What a folder of videos is searched for; a file that is named itself may have any suffix."""
 
 _LONGEST_STEM = 60
-_PIECE_BYTES = 1 << 20
 _MOST_TEXT_BYTES = 1 << 26
 _SAMPLE_BYTES = 1 << 20
 
@@ -120,8 +119,7 @@ def sha256_of(*paths: Path) -> str:
         if os.path.exists(path) and not os.path.isfile(path):
             raise OSError(errno.EINVAL, "it is no regular file")
         with path.open("rb") as file:
-            while piece := file.read(_PIECE_BYTES):
-                digest.update(piece)
+            hashlib.file_digest(file, lambda: digest)
     return digest.hexdigest()
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -37,10 +37,6 @@ class OperationCounts:
     """Each operation's inputs read once and its outputs written once, whatever a cache may hold."""
     macs_per_pixel: float
     """Multiply-adds per low-resolution pixel in convolutions and matrix products."""
-
-    def as_dict(self) -> dict[str, float]:
-        """For JSON."""
-        return asdict(self)
 
 
 class OperationCounter(TorchDispatchMode):

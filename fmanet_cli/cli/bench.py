@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -106,5 +107,5 @@ def _count(model: str | None, sizes: tuple[str, ...], precision: str) -> None:
     for height, width in map(parse_size, sizes or ("320x180",)):
         for windows in PASSES:
             found = count_operations(network, height, width, precision=chosen, windows=windows)
-            counts[f"{width}x{height}, {windows} in a pass"] = found.as_dict()
+            counts[f"{width}x{height}, {windows} in a pass"] = asdict(found)
     echo(json.dumps(counts, indent=1))

@@ -57,7 +57,7 @@ class FrameGap:
             forward, backward = self._flows
             to_before = fraction * (fraction * backward - (1 - fraction) * forward)
             to_after = (1 - fraction) * ((1 - fraction) * forward - fraction * backward)
-            before, after = _warp(before, to_before), _warp(after, to_after)
+            before, after = warped(before, to_before), warped(after, to_after)
         return cv2.addWeighted(before, 1 - fraction, after, fraction, 0)
 
 
@@ -111,8 +111,8 @@ def _expose(gaps: Sequence[FrameGap], half_frames: float) -> ByteImage:
     )
 
 
-def _warp(image: ByteImage, flow: np.ndarray) -> ByteImage:
-    """Return the image whose pixel (x, y) is taken from `image` at (x, y) + flow."""
+def warped(image: np.ndarray, flow: np.ndarray) -> np.ndarray:
+    """Return the image whose pixel (x, y) is taken from `image` at (x, y) + flow, its border repeated outwards."""
     height, width = flow.shape[:2]
     columns, rows = np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32))
     return cv2.remap(

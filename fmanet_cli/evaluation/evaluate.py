@@ -37,6 +37,8 @@ from fmanet_cli.evaluation.scores import ScoredFrame
 from fmanet_cli.video.frames import Frame
 
 Item = TypeVar("Item")
+_Compared = tuple["RestoredFrame", tuple[ByteImage, ...]]
+"""A frame to be scored, and what of it is compared with the truth."""
 
 SETTLING_FRAMES = 3
 """First frames of a recorded clip that are not scored."""
@@ -157,16 +159,16 @@ def score_frames(name: str, frames: Iterable[RestoredFrame], *, extras: Extras =
     With a video metric the scores come after the clip's last frame. Raises EvaluationError where sizes differ or a
     frame is too small.
     """
-    compared = (_compared(name, index, frame) for index, frame in enumerate(frames))
+    compared = ((frame, _sides(name, index, frame)) for index, frame in enumerate(frames))
     if extras.video is None:
         yield from _scored(name, compared, extras)
         return
     with extras.video.clip() as clip:
 
         def noted() -> Iterator[_Compared]:
-            for frame in compared:
-                clip.add(frame.truth, *frame.sides)
-                yield frame
+            for frame, sides in compared:
+                clip.add(frame.truth, *sides)
+                yield frame, sides
 
         scores = list(_scored(name, noted(), extras))
         for score, (restored, *bicubic) in zip(scores, clip.finish(), strict=True):
@@ -177,25 +179,15 @@ def score_frames(name: str, frames: Iterable[RestoredFrame], *, extras: Extras =
             )
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Compared:
-    """A frame to be scored with what it is compared with."""
-
-    truth: ByteImage
-    sides: tuple[ByteImage, ...]
+def _sides(name: str, index: int, frame: RestoredFrame) -> tuple[ByteImage, ...]:
     """The restored frame and, where the low-resolution frame is known, its bicubic enlargement."""
-    tile_psnr: float | None
-
-
-def _compared(name: str, index: int, frame: RestoredFrame) -> _Compared:
     _check_size(name, index, frame)
-    bicubic = () if frame.blurry is None else (enlarge(frame.blurry),)
-    return _Compared(frame.truth, (frame.restored, *bicubic), frame.tile_psnr)
+    return (frame.restored,) if frame.blurry is None else (frame.restored, enlarge(frame.blurry))
 
 
 def _scored(name: str, frames: Iterable[_Compared], extras: Extras) -> Iterator[ScoredFrame]:
     tracks = FlowTrack(), FlowTrack(), FlowTrack()
-    for index, frame in enumerate(frames):
+    for index, (frame, sides) in enumerate(frames):
         truth = frame.truth
         true_before = tracks[0].before
         true_flow = tracks[0].step(truth)
@@ -208,9 +200,9 @@ def _scored(name: str, frames: Iterable[_Compared], extras: Extras) -> Iterator[
                 _score(side, truth, track, motion, extras.perceptual),
                 text=extras.text.read(side, lines) if extras.text else None,
             )
-            for side, track in zip(frame.sides, tracks[1:], strict=False)
+            for side, track in zip(sides, tracks[1:], strict=False)
         ]
-        shifts = [colour_shift(side, truth) for side in frame.sides]
+        shifts = [colour_shift(side, truth) for side in sides]
         yield ScoredFrame(
             clip=name,
             index=index,

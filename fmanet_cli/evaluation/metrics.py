@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 
 from fmanet_cli.dataset.byte_images import PEAK, ByteImage, describe_size
+from fmanet_cli.dataset.exposure import warped
 from fmanet_cli.errors import EvaluationError
 from fmanet_cli.evaluation.text import TextRead
 
@@ -131,13 +132,8 @@ def overshoot_share(image: ByteImage, truth: ByteImage) -> float:
 
 def flow_warped_change(before: ByteImage, after: ByteImage, flow: np.ndarray) -> float:
     """Return the RMS change of luma along a (H, W, 2) flow from `before` to `after`, in code values."""
-    height, width = flow.shape[:2]
-    columns, rows = np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32))
     earlier, later = (cv2.cvtColor(image, cv2.COLOR_RGB2GRAY).astype(np.float32) for image in (before, after))
-    brought = cv2.remap(
-        later, columns + flow[..., 0], rows + flow[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
-    )
-    return float(np.sqrt(np.mean((brought - earlier) ** 2)))
+    return float(np.sqrt(np.mean((warped(later, flow) - earlier) ** 2)))
 
 
 class FlowTrack:

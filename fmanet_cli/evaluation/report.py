@@ -168,31 +168,22 @@ def _scores_to_json(clips: Mapping[str, Sequence[FrameScores]]) -> dict[str, Any
     every = [scores for frames in clips.values() for scores in frames]
     return {
         "clips": {
-            name: _means_to_json(mean_scores(frames)) | {"frames": [_frame_to_json(scores) for scores in frames]}
+            name: _means_to_json(frames) | {"frames": [_figures_to_json(scores, "psnr", "ssim") for scores in frames]}
             for name, frames in clips.items()
         },
-        "mean": _means_to_json(mean_scores(every)),
+        "mean": _means_to_json(every),
     }
 
 
-def _means_to_json(means: MeanScores) -> dict[str, Any]:
-    report: dict[str, Any] = {"psnr": _finite(means.psnr), "ssim": _finite(means.ssim), "tof": _finite(means.tof)}
-    return report | _optional_to_json(means)
+def _means_to_json(frames: Sequence[FrameScores]) -> dict[str, Any]:
+    return _figures_to_json(mean_scores(frames), "psnr", "ssim", "tof")
 
 
-def _frame_to_json(scores: FrameScores) -> dict[str, Any]:
-    report: dict[str, Any] = {"psnr": _finite(scores.psnr), "ssim": _finite(scores.ssim)}
-    if scores.tof is not None:
-        report["tof"] = scores.tof
-    return report | _optional_to_json(scores)
-
-
-def _optional_to_json(scores: FrameScores | MeanScores) -> dict[str, Any]:
-    """Return what was asked for."""
+def _figures_to_json(scores: FrameScores | MeanScores, *always: str) -> dict[str, Any]:
+    """Return what was measured; figures named in ``always`` are null where they are not defined."""
+    values = {name: getattr(scores, name) for name in _AVERAGED}
     report: dict[str, Any] = {
-        name: _finite(getattr(scores, name))
-        for name in ("lpips", "vmaf_neg", "xpsnr")
-        if getattr(scores, name) is not None
+        name: _finite(value) for name, value in values.items() if name in always or value is not None
     }
     return report if scores.text is None else report | {"text": asdict(scores.text)}
 

@@ -10,6 +10,7 @@ import torch
 from fmanet_cli.dataset.imaging.chain import ImagedClip, ImagingLevels, image_clip
 from fmanet_cli.dataset.imaging.light import LightCurve, raise_highlights, to_code, to_light
 from fmanet_cli.dataset.imaging.mixture import Mixture
+from fmanet_cli.dataset.imaging.recordings import choose_index
 from fmanet_cli.training.motion import MotionRange, Motions, draw_paths
 from fmanet_cli.training.photo_library import PhotoLibrary
 from fmanet_cli.training.scenes import Layer, Scene, draw_mask
@@ -124,8 +125,7 @@ class PhotoWindows:
     def _draw_filming(self, rng: np.random.Generator) -> _Filming:
         options = self.options
         recordings = options.mixture.draw_class(rng)
-        shares = np.array([share for share, _, _ in options.exposures])
-        _, low, high = options.exposures[int(rng.choice(len(shares), p=shares / shares.sum()))]
+        _, low, high = options.exposures[choose_index(rng, [share for share, _, _ in options.exposures])]
         exposures = np.full(options.frames + 2, rng.uniform(low, high))
         if rng.random() < options.uneven_exposure_share:
             exposures = np.clip(exposures * rng.uniform(0.7, 1.3, len(exposures)), 0, 1)
@@ -140,8 +140,7 @@ class PhotoWindows:
     def _draw_layers(self, filming: _Filming, generator: torch.Generator, rng: np.random.Generator) -> list[Layer]:
         options = self.options
         still = rng.random() < options.still_share
-        shares = np.array(options.foreground_shares)
-        count = int(rng.choice(len(shares), p=shares / shares.sum()))
+        count = choose_index(rng, options.foreground_shares)
         text = self.texts is not None and rng.random() < options.text_share
         sign = text and count > 0 and rng.random() < 0.5
         layers: list[Layer] = []

@@ -11,6 +11,8 @@ from safetensors import SafetensorError, safe_open
 from fmanet_cli.weights.cache import installed_names, installed_path
 from fmanet_cli.weights.registry import PRETRAINED, best_installed
 
+_OF_THE_TABLE = ("name", "purpose", "sha256", "parameters", "colour_order", "licence", "source", "url", "figures")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ListedWeights:
@@ -28,9 +30,9 @@ class ListedWeights:
     """Where the file lies; None when not installed."""
     size_bytes: int | None
     """Size of the file; None when not installed and not published."""
-    sha256: str | None
+    sha256: str | None = None
     """Published digest; None where there is none."""
-    parameters: int | None
+    parameters: int | None = None
     """Number of parameters; None for imported weights."""
     colour_order: str
     """rgb or bgr, or a question mark for a file that cannot be read."""
@@ -38,9 +40,9 @@ class ListedWeights:
     """Licence of the weights."""
     source: str
     """Where they come from."""
-    url: str | None
+    url: str | None = None
     """Where they are downloaded from."""
-    figures: tuple[str, ...]
+    figures: tuple[str, ...] = ()
     """Measured quality, each with who measured it."""
 
 
@@ -55,19 +57,11 @@ def list_weights() -> list[ListedWeights]:
 def _listed_row(name: str, path: Path | None, *, default: bool) -> ListedWeights:
     row = PRETRAINED[name]
     return ListedWeights(
-        name=name,
         state="not installed" if path is None else "embedded" if row.embedded else "installed",
         default=default,
-        purpose=row.purpose,
         path=str(path) if path else None,
         size_bytes=path.stat().st_size if path else row.size_bytes,
-        sha256=row.sha256,
-        parameters=row.parameters,
-        colour_order=row.colour_order,
-        licence=row.licence,
-        source=row.source,
-        url=row.url,
-        figures=row.figures,
+        **{field: getattr(row, field) for field in _OF_THE_TABLE},
     )
 
 
@@ -84,11 +78,7 @@ def _listed_import(name: str, path: Path) -> ListedWeights:
         purpose="imported",
         path=str(path),
         size_bytes=path.stat().st_size,
-        sha256=None,
-        parameters=None,
         colour_order=fields.get("colour_order", "?"),
         licence=fields.get("licence", "?"),
         source="imported",
-        url=None,
-        figures=(),
     )

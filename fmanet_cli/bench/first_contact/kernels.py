@@ -7,7 +7,7 @@ import itertools
 import time
 from collections import Counter, deque
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
@@ -57,7 +57,7 @@ def parts(contact: Contact) -> Parts:
 
 
 def _counted(name: str, size: tuple[int, int]) -> dict[str, Any]:
-    return count_operations(load_model(name), *size).as_dict()
+    return asdict(count_operations(load_model(name), *size))
 
 
 def _profiled(contact: Contact, name: str, size: tuple[int, int], *, graphs: bool) -> dict[str, Any]:

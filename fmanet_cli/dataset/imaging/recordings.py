@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -214,13 +214,17 @@ def _check_range(name: str, value: Range, limits: Range) -> None:
 
 def choose(rng: np.random.Generator, shares: Mapping[str, float]) -> str:
     """Draw a name in proportion to its share."""
-    names, weights = list(shares), np.array(list(shares.values()), float)
-    return names[int(rng.choice(len(names), p=weights / weights.sum()))]
+    return list(shares)[choose_index(rng, list(shares.values()))]
+
+
+def choose_index(rng: np.random.Generator, shares: Sequence[float]) -> int:
+    """Draw the place of one of the shares in proportion to it."""
+    weights = np.array(shares, float)
+    return int(rng.choice(len(weights), p=weights / weights.sum()))
 
 
 def _draw_coding(rng: np.random.Generator, codecs: tuple[CodecRange, ...]) -> Coding:
-    weights = np.array([item.share for item in codecs])
-    item = codecs[int(rng.choice(len(codecs), p=weights / weights.sum()))]
+    item = codecs[choose_index(rng, [item.share for item in codecs])]
     return Coding(
         codec=item.codec,
         quality=rng.uniform(*item.quality),
