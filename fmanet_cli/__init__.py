@@ -1,6 +1,6 @@
 """Video super-resolution and deblurring with FMA-Net: blurry, low-resolution video in, sharp video at 4x the size out.
 
-The public names are imported when they are first used, so that ``import fmanet_cli`` does not import torch.
+The public names are imported when they are first used, so that `import fmanet_cli` does not import torch.
 """
 
 from __future__ import annotations

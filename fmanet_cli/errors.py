@@ -122,6 +122,6 @@ def closest(name: str, known: Iterable[str]) -> str | None:
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Return `` Did you mean 'x264'?``, the end of a line on an unknown name, where a known one is similar, else ""."""
+    """Return ` Did you mean 'x264'?`, the end of a line on an unknown name, where a known one is similar, else ""."""
     meant = closest(name, known)
     return f" Did you mean {meant!r}?" if meant else ""

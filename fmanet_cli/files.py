@@ -31,7 +31,7 @@ _SAMPLE_BYTES = 1 << 20
 
 @contextlib.contextmanager
 def replacing(path: Path, *, make_folders: bool = False) -> Iterator[Path]:
-    """Give a temporary path beside ``path`` that takes its place when the block ends and vanishes when it fails.
+    """Give a temporary path beside `path` that takes its place when the block ends and vanishes when it fails.
 
     Args:
         path: The final name.
@@ -103,7 +103,7 @@ def read_text(path: Path) -> str:
 
 
 def bytes_text(count: int | None) -> str:
-    """``3.2 GB``, in powers of a thousand; `unknown` for None."""
+    """`3.2 GB`, in powers of a thousand; `unknown` for None."""
     if count is None:
         return "unknown"
     for unit, size in (("GB", 10**9), ("MB", 10**6)):
@@ -135,7 +135,7 @@ def sibling(path: Path, name: str) -> Path:
 
 
 def similar_file(name: str | Path) -> str:
-    """Return `` Did you mean 'clip.mp4'?`` where the folder of a missing file has one of a similar name, else ""."""
+    """Return ` Did you mean 'clip.mp4'?` where the folder of a missing file has one of a similar name, else ""."""
     path = Path(name)
     try:
         found = os.listdir(path.parent)  # noqa: PTH208 - half the time of iterdir in a folder of thousands

@@ -266,7 +266,7 @@ def exact_float32(device: torch.device, precision: Precision) -> Iterator[None]:
 
 
 def free_device_memory(device: torch.device) -> None:
-    """Returns cached blocks to the device, so that smaller ones can be cut from them."""
+    """Return cached blocks to the device, so that smaller ones can be cut from them."""
     if device.type == "cuda":
         torch.cuda.empty_cache()
     elif device.type == "mps":

@@ -71,7 +71,7 @@ def in_one_line(error: BaseException) -> str:
 
 @contextlib.contextmanager
 def device_errors(device: torch.device | str) -> Iterator[None]:
-    """Turns what goes wrong with memory or a device inside into one line.
+    """Turn what goes wrong with memory or a device inside into one line.
 
     Raises:
         DeviceLostError: the device computes no more in this process.

@@ -1,4 +1,4 @@
-"""How much memory a picture needs, how much there is, and the largest tile that fits."""
+"""How much memory a frame needs, how much there is, and the largest tile that fits."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _WITHOUT_LIMIT = 1 << 60
 
 
 def largest_tile(height: int, width: int, *, config: FMANetConfig, device: torch.device, precision: Precision) -> int:
-    """Tile side in low-resolution pixels that should fit into the free memory; 0 if the whole picture does."""
+    """Tile side in low-resolution pixels that should fit into the free memory; 0 if the whole frame does."""
     available = free_memory(device)
     if available is None:
         return 0
@@ -51,7 +51,7 @@ def largest_tile(height: int, width: int, *, config: FMANetConfig, device: torch
 def fits(
     pixels: int, *, windows: int, config: FMANetConfig, device: torch.device, precision: Precision, factor: float = 1.0
 ) -> bool:
-    """Whether so many windows of whole pictures in one pass should fit; `factor`: times what they take."""
+    """Whether so many windows of whole frames in one pass should fit; `factor`: times what they take."""
     available = free_memory(device)
     if available is None:
         return True
@@ -66,7 +66,7 @@ def bytes_per_pixel(
 
     That is the alignment in Net^R: the kept features of the windows, those of the degradation kernels, what one frame's
     alignment makes, and the float32 tensors that exist in any precision: the features that are warped, flow-mask pairs,
-    the restored picture and its copies.
+    the restored frame and its copies.
 
     Args:
         config: of the network.
@@ -129,7 +129,7 @@ def free_memory(device: torch.device) -> int | None:
 
 
 def cap_device_memory(device: torch.device) -> None:
-    """Makes Windows say that a card's memory is used up: its driver would go on in the machine's, many times slower."""
+    """Make Windows say that a card's memory is used up: its driver would go on in the machine's, many times slower."""
     if device.type == "cuda" and sys.platform == "win32":
         total = torch.cuda.get_device_properties(device).total_memory
         torch.cuda.set_per_process_memory_fraction(max(0.5, 1 - _DISPLAY_BYTES / total), device)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 _ROWS_APART = 32
-"""Rows that are compared first: films without repetition differ there, and the rest of the picture is not looked at."""
+"""Rows that are compared first: films without repetition differ there, and the rest of the frame is not looked at."""
 
 
 def shows_the_same(image: np.ndarray, before: np.ndarray) -> bool:

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 @torch.inference_mode()
 def resized(image: Tensor, size: tuple[int, int] | None) -> Tensor:
-    """Clips an image to [0, 1] and brings it to a size by antialiased bicubic interpolation.
+    """Clip an image to [0, 1] and bring it to a size by antialiased bicubic interpolation.
 
     Args:
         image: (3, H, W) float32.

@@ -84,7 +84,7 @@ def in_groups(items: Iterable[Value], size: Callable[[], int]) -> Iterator[list[
 
 
 def in_order(started: Iterator[Callable[[], Value]], *, limit: int) -> Iterator[Value]:
-    """Calls for the results of what is started, in order, at most `limit` started and not yet called for.
+    """Call for the results of what is started, in order, at most `limit` started and not yet called for.
 
     Where starting fails, the results of what was started before come first.
     """
@@ -115,7 +115,7 @@ class Once(Generic[Maker, Value]):
         self._value: Any = None
 
     def get(self, maker: Maker) -> Value:
-        """Makes it, waits for the thread that does, or has it; what another maker has made does not count."""
+        """Make it, wait for the thread that does, or take what is there; what another maker has made does not count."""
         with self._lock:
             if self._made_by is not maker:
                 self._value = None
@@ -134,7 +134,7 @@ class Once(Generic[Maker, Value]):
             self._value, self._made_by = value, maker
 
     def forget(self) -> None:
-        """Frees the value; who asks again has it made again."""
+        """Free the value; who asks again has it made again."""
         with self._lock:
             self._value = self._made_by = None
 
@@ -149,7 +149,7 @@ class Turns:
 
     @contextlib.contextmanager
     def taken(self) -> Iterator[bool]:
-        """Waits for a turn; whether nobody else can have one meanwhile."""
+        """Wait for a turn; whether nobody else can have one meanwhile."""
         with self._changed:
             self._changed.wait_for(lambda: not (self._is_alone and self._running))
             self._running += 1
@@ -194,7 +194,7 @@ class Workers:
         self._pool.shutdown(cancel_futures=True)
 
     def submit(self, compute: Callable[[], Value]) -> Callable[[], Value]:
-        """Hands work to the next free thread; the function given back waits for its result or raises its exception."""
+        """Hand work to the next free thread; the function given back waits for its result or raises its exception."""
         return self._pool.submit(compute).result
 
     def _begin(self) -> None:

@@ -103,7 +103,7 @@ class SelfCheck:
         )
 
     def attempt(self, precision: Precision, fused: bool) -> tuple[StreamingRunner | None, Trial]:
-        """Computes in one way and compares; the network where there was a frame.
+        """Compute in one way and compare; return the network where there was a frame.
 
         Raises:
             DeviceError: memory does not suffice.

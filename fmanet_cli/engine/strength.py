@@ -1,4 +1,4 @@
-"""How much of the network's picture goes into a restored frame."""
+"""How much of what the network restores goes into a frame."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from fmanet_cli.errors import OptionError
 
 
 def check_strength(strength: float) -> None:
-    """Raises OptionError unless `strength` lies in [0, 1]."""
+    """Raise OptionError unless `strength` lies in [0, 1]."""
     if not 0 <= strength <= 1:
         raise OptionError(
-            f"the strength must be from 0 (the enlarged source) to 1 (the network's picture), got {strength}"
+            f"the strength must be from 0 (the enlarged source) to 1 (the network's frame), got {strength}"
         )
 
 
@@ -23,12 +23,12 @@ def enlarged(image: Tensor, scale: int) -> Tensor:
 
 
 def blended(restored: Tensor, source: Tensor, strength: float) -> Tensor:
-    """The network's picture, brought nearer to the enlarged source.
+    """The network's frame, brought nearer to the enlarged source.
 
     Args:
         restored: (3, sH, sW), from the network.
         source: (3, H, W), the frame that it restored, in the same colour order.
-        strength: share of the network's picture, in [0, 1]; 1 gives it back untouched.
+        strength: share of the network's frame, in [0, 1]; 1 gives it back untouched.
     """
     if strength == 1:
         return restored

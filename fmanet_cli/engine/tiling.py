@@ -44,13 +44,13 @@ class Tiling:
         except ValueError:
             raise OptionError(f"tile must be auto, 0 or a number of pixels, got {tile!r}") from None
         if size != 0 and size < MIN_TILE:
-            raise OptionError(f"tile must be 0 (whole picture) or at least {MIN_TILE} pixels, got {size}")
+            raise OptionError(f"tile must be 0 (whole frame) or at least {MIN_TILE} pixels, got {size}")
         if size and overlap > size // 2:
             raise OptionError(f"tile overlap must be at most half the tile ({size // 2}), got {overlap}")
         return Tiling("tiles" if size else "whole", size, overlap)
 
     def __str__(self) -> str:
-        return f"tiles of {self.size} pixels, {self.overlap} shared" if self.size else "whole pictures"
+        return f"tiles of {self.size} pixels, {self.overlap} shared" if self.size else "whole frames"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +64,7 @@ class Tile:
 
 
 def plan_spans(length: int, size: int, overlap: int) -> list[tuple[int, int]]:
-    """Covers `length` with spans of one equal size, neighbours sharing at least `overlap`.
+    """Cover `length` with spans of one equal size, neighbours sharing at least `overlap`.
 
     Returns:
         (start, size) of each span; all sizes are equal and at most `size`.

@@ -48,7 +48,7 @@ class StreamedTransfer:
         return self._pinned_like(source).copy_(source).to(self._device, non_blocking=True)
 
     def to_host(self, tensors: Sequence[Tensor]) -> Arrival:
-        """Queues the way to the host behind what is queued to compute the tensors; int16 stands for uint16."""
+        """Queue the way to the host behind what is queued to compute the tensors; int16 stands for uint16."""
         self._side.wait_stream(self._cuda.current_stream(self._device))
         with self._cuda.stream(self._side):
             copies = [self._pinned_like(tensor).copy_(tensor, non_blocking=True) for tensor in tensors]

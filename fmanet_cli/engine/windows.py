@@ -17,7 +17,7 @@ def sliding_windows(
     *,
     starts_run: Callable[[Item], bool] | None = None,
 ) -> Iterator[tuple[Item, ...]]:
-    """Yields one window of `2 * radius + 1` items centred on each item, in order.
+    """Yield one window of `2 * radius + 1` items centred on each item, in order.
 
     The ends are mirrored at the end item, which is not doubled. An item for which `starts_run` is true ends the run
     before it: no window holds items of two runs. Holds one window in memory and reads `radius` items ahead.

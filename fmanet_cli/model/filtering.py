@@ -15,7 +15,7 @@ def at_least_float32(tensor: Tensor) -> Tensor:
 
 
 def backward_warp(images: Tensor, optical_flow: Tensor) -> Tensor:
-    """Samples `images` bilinearly where the flow points; outside there is zero.
+    """Sample `images` bilinearly where the flow points; outside there is zero.
 
     Args:
         images: (N, C, H, W).
@@ -42,7 +42,7 @@ def backward_warp(images: Tensor, optical_flow: Tensor) -> Tensor:
 
 
 def warp_features(features: Tensor, flow_masks: Tensor) -> Tensor:
-    """Warps each group of channels with its own flow-mask pair (multi-flow-mask warping, paper Eq. 2).
+    """Warp each group of channels with its own flow-mask pair (multi-flow-mask warping, paper Eq. 2).
 
     Args:
         features: (B, C, T, H, W); the C channels are n groups in a row.
@@ -61,7 +61,7 @@ def warp_features(features: Tensor, flow_masks: Tensor) -> Tensor:
 
 
 def warp_window(window: Tensor, flow_mask: Tensor) -> Tensor:
-    """Warps every frame to the centre frame and multiplies by its occlusion mask.
+    """Warp every frame to the centre frame and multiply it by its occlusion mask.
 
     Args:
         window: (B, 3, T, H, W).
@@ -102,7 +102,7 @@ def warp_sharp_window(sharp_window: Tensor, flow_mask: Tensor, scale: int) -> tu
 
 
 def dynamic_downsampling(sharp_window: Tensor, coverage: Tensor, kernel_logits: Tensor, scale: int) -> Tensor:
-    """Rebuilds the blurry low-resolution frame from warped sharp frames (paper Eq. 7).
+    """Rebuild the blurry low-resolution frame from warped sharp frames (paper Eq. 7).
 
     The kernels are positive and sum to one over all taps and frames; the sum is divided by the same sum over the
     coverage, so that occluded pixels do not darken the result.
@@ -129,7 +129,7 @@ def dynamic_downsampling(sharp_window: Tensor, coverage: Tensor, kernel_logits: 
 
 
 def dynamic_upsampling(window: Tensor, kernel_values: Tensor, scale: int) -> Tensor:
-    """Builds the sharp high-resolution frame from warped blurry frames (flow-guided dynamic upsampling).
+    """Build the sharp high-resolution frame from warped blurry frames (flow-guided dynamic upsampling).
 
     The taps of every high-resolution pixel are shifted so that they sum to one over all frames; they may be negative.
 

@@ -106,7 +106,7 @@ class FMANet(nn.Module):
             raise OptionError(f"the network takes floating-point values in [0, 1], got {window.dtype}: divide by 255")
 
     def fold_frames(self, folded: bool = True) -> FMANet:
-        """Runs one-frame convolutions in two dimensions, channels last: the same values, much faster on a CPU."""
+        """Run one-frame convolutions in two dimensions, channels last: the same values, much faster on a CPU."""
         for module in self.modules():
             if isinstance(module, Folding):
                 module.folded = folded

@@ -46,7 +46,7 @@ class InstallRecord:
 
 
 def cache_folder() -> Path:
-    """Folder of downloaded and imported weights: ``FMANET_CACHE``, or the user's cache folder of this system."""
+    """Folder of downloaded and imported weights: `FMANET_CACHE`, or the user's cache folder of this system."""
     chosen = os.environ.get("FMANET_CACHE")
     if chosen:
         return home_path(chosen) / "weights"
@@ -62,7 +62,7 @@ def home_path(text: str | Path) -> Path:
 
 
 def check_name(name: str) -> str:
-    """Return ``name`` if weights can be installed under it, else raise `WeightsError`."""
+    """Return `name` if weights can be installed under it, else raise `WeightsError`."""
     if not _NAME.fullmatch(name):
         raise WeightsError(f"weights cannot be named {name!r}: use up to 64 letters, digits, hyphens and underscores")
     if name in PRETRAINED and PRETRAINED[name].embedded:
@@ -71,7 +71,7 @@ def check_name(name: str) -> str:
 
 
 def cached_path(name: str) -> Path:
-    """Where the weights called ``name`` lie, or will lie, in the cache."""
+    """Where the weights called `name` lie, or will lie, in the cache."""
     return cache_folder() / f"{name}.safetensors"
 
 
@@ -90,7 +90,7 @@ def installed_names() -> list[str]:
 
 
 def installed_path(name: str) -> Path:
-    """Path of the installed weights called ``name``.
+    """Path of the installed weights called `name`.
 
     Raises `WeightsError` for weights that are not installed, with the command that installs them, and for unknown
     names, with the closest known one.
@@ -109,7 +109,7 @@ def installed_path(name: str) -> Path:
 
 
 def find_row(name: str) -> WeightsRow:
-    """The table's row called ``name``; raises `WeightsError` with the closest name where there is none."""
+    """The table's row called `name`; raises `WeightsError` with the closest name where there is none."""
     if name not in PRETRAINED:
         raise _unknown(name, list(PRETRAINED))
     return PRETRAINED[name]
@@ -124,12 +124,12 @@ def file_sha256(path: Path) -> str:
 
 
 def record_path(name: str) -> Path:
-    """Where the record of the cached weights called ``name`` lies."""
+    """Where the record of the cached weights called `name` lies."""
     return cached_path(name).with_suffix(".json")
 
 
 def read_record(name: str) -> InstallRecord | None:
-    """The record of the cached weights called ``name``, or None where there is none."""
+    """The record of the cached weights called `name`, or None where there is none."""
     path = record_path(name)
     try:
         fields = json.loads(path.read_text(encoding="utf-8"))
@@ -142,7 +142,7 @@ def read_record(name: str) -> InstallRecord | None:
 
 
 def write_record(name: str, record: InstallRecord) -> None:
-    """Write the record of the cached weights called ``name``."""
+    """Write the record of the cached weights called `name`."""
     with replacing(record_path(name), make_folders=True) as temporary:
         temporary.write_text(json.dumps(asdict(record), indent=2) + "\n", encoding="utf-8")
 
@@ -168,7 +168,7 @@ def verify_installed(name: str) -> str:
 
 
 def remove_installed(name: str) -> Path:
-    """Delete the cached weights called ``name`` and return where they lay.
+    """Delete the cached weights called `name` and return where they lay.
 
     The record of downloaded weights stays, so that a later download is held against the first one. Raises
     `WeightsError` for embedded weights and for names that are not installed.

@@ -65,8 +65,8 @@ def load_model(name_or_path: str | Path) -> FMANet:
     """Load a network with installed, stored or random weights; nothing is ever downloaded here.
 
     Args:
-        name_or_path: a name of the registry or of imported weights, the path of a ``.safetensors`` file (a text counts
-            as a path when it has a suffix or a folder separator), or ``random:paper`` or ``random:lite`` for seeded
+        name_or_path: a name of the registry or of imported weights, the path of a `.safetensors` file (a text counts
+            as a path when it has a suffix or a folder separator), or `random:paper` or `random:lite` for seeded
             untrained weights that serve for measuring only.
 
     Returns:
@@ -155,7 +155,7 @@ def save_checkpoint(path: Path, model: FMANet, *, metadata: CheckpointMetadata) 
 def build_model(
     config: FMANetConfig, tensors: Mapping[str, Tensor], *, colour_order: ColourOrder, origin: str
 ) -> FMANet:
-    """The network of ``config`` around ``tensors``, which become float32; ``origin`` names their file in errors.
+    """The network of `config` around `tensors`, which become float32; `origin` names their file in errors.
 
     Raises `WeightsError` where the tensors are not exactly those of the configuration, or a value is not finite.
     """
@@ -171,7 +171,7 @@ def build_model(
 
 
 def check_shapes(shapes: Mapping[str, tuple[int, ...]], config: FMANetConfig, *, origin: str) -> None:
-    """Raise `WeightsError` naming the tensors that ``config`` misses, does not know, or expects in another shape."""
+    """Raise `WeightsError` naming the tensors that `config` misses, does not know, or expects in another shape."""
     counts = (config.num_rdbs, config.num_dense_layers, config.num_frma_blocks, config.num_attention_blocks)
     if max(counts) > len(shapes):
         raise WeightsError(f"{origin}: {len(shapes)} tensors cannot make a network of {max(counts)} blocks")

@@ -30,17 +30,17 @@ _SERVER_ERROR = 500
 
 
 class ProgressBar(Protocol):
-    """What shows the transfer; a ``tqdm`` bar fits."""
+    """What shows the transfer; a `tqdm` bar fits."""
 
     def reset(self, total: float | None = None) -> object:
-        """Start again from nothing towards ``total`` bytes, or towards an unknown end."""
+        """Start again from nothing towards `total` bytes, or towards an unknown end."""
 
     def update(self, n: float = 1) -> object:
-        """Count ``n`` further bytes."""
+        """Count `n` further bytes."""
 
 
 def require_network(url: str, *, offline: bool = False) -> None:
-    """Raise `DownloadError` if ``offline``, or if ``FMANET_OFFLINE`` is set to anything but nothing, 0, false or no."""
+    """Raise `DownloadError` if `offline`, or if `FMANET_OFFLINE` is set to anything but nothing, 0, false or no."""
     if offline or os.environ.get("FMANET_OFFLINE", "").strip().lower() not in {"", "0", "false", "no"}:
         raise DownloadError(f"the network is forbidden: {url} was not downloaded", remedy="offline, FMANET_OFFLINE")
 
@@ -56,12 +56,12 @@ def fetch(
     patience_seconds: float = PATIENCE_SECONDS,
     most_bytes: int = MOST_BYTES,
 ) -> None:
-    """Download ``url`` into the new file ``target``; redirects are followed.
+    """Download `url` into the new file `target`; redirects are followed.
 
     Connection errors, transfers that were cut, and answers 429 and 5xx are tried `ATTEMPTS` times. Raises
-    `DownloadError` when all failed, at once for other answers than success, for a file of more than ``most_bytes``, for
-    less than 64 KiB in ``patience_seconds``, for a web page in place of a file, and, before anything is sent, when
-    ``offline`` or ``FMANET_OFFLINE`` forbids the network.
+    `DownloadError` when all failed, at once for other answers than success, for a file of more than `most_bytes`, for
+    less than 64 KiB in `patience_seconds`, for a web page in place of a file, and, before anything is sent, when
+    `offline` or `FMANET_OFFLINE` forbids the network.
     """
     require_network(url, offline=offline)
     for attempt in range(1, ATTEMPTS + 1):
@@ -171,7 +171,7 @@ def _reason(error: OSError) -> str:
 
 
 class _TransferBar:
-    """Translates the calls that pooch makes on a bar: it sets ``total``, counts whole pieces, and counts all again."""
+    """Translates the calls that pooch makes on a bar: it sets `total`, counts whole pieces, and counts all again."""
 
     def __init__(self, progress: ProgressBar) -> None:
         self._progress = progress

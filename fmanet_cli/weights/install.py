@@ -58,9 +58,9 @@ def download_weights(
     offline: bool = False,
     first_wait_seconds: float = FIRST_WAIT_SECONDS,
 ) -> NewWeights:
-    """Download, check and install the weights of ``row``, in place of installed ones of that name.
+    """Download, check and install the weights of `row`, in place of installed ones of that name.
 
-    ``licence_accepted`` says when and how the user agreed to ``row.licence_notice``. ``sha256`` pins the download, or
+    `licence_accepted` says when and how the user agreed to `row.licence_notice`. `sha256` pins the download, or
     an archive inside it: zips of shared folders are packed anew for every request, so their own digest may change.
     Without a pin the authors' two files must be those of the first download, if there was one. A checkpoint of ours is
     installed byte by byte, the authors' files are converted.
@@ -102,12 +102,12 @@ def import_weights(
 ) -> NewWeights:
     """Convert weights at hand: a zip, a folder or the two files of the authors' layout, or one checkpoint of ours.
 
-    The result is installed under ``name``, or written to ``target``; one of the two is needed. What is not given is
+    The result is installed under `name`, or written to `target`; one of the two is needed. What is not given is
     taken from the table's row of that name, from the checkpoint's own metadata, or, for the colour order of the
-    authors' layout, is BGR. For a row with a licence notice ``licence_accepted`` is needed as in `download_weights`.
+    authors' layout, is BGR. For a row with a licence notice `licence_accepted` is needed as in `download_weights`.
 
     Raises `WeightsError` for weights that cannot be used, `OutputExistsError` where something has that name or path
-    already and ``overwrite`` is false. Nothing is then written.
+    already and `overwrite` is false. Nothing is then written.
     """
     destination = _checked_destination(name, target, overwrite=overwrite)
     row = PRETRAINED.get(name or "")

@@ -16,7 +16,7 @@ _OF_THE_TABLE = ("name", "purpose", "sha256", "parameters", "colour_order", "lic
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ListedWeights:
-    """What ``fmanet weights list`` tells about one name."""
+    """What `fmanet weights list` tells about one name."""
 
     name: str
     """What `load_model` takes."""

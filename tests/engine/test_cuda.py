@@ -1,4 +1,4 @@
-"""The streaming network on a CUDA device: the same picture, a bounded memory, and smaller tiles when that runs out."""
+"""The streaming network on a CUDA device: the same frame, a bounded memory, and smaller tiles when that runs out."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ def test_out_of_memory_repeats_the_window_in_smaller_tiles(compiled: str) -> Non
 @pytest.mark.parametrize(
     ("height", "width", "gigabytes"), [(180, 320, 1), (576, 768, 5), (720, 1280, 10)], ids=["180p", "576p", "720p"]
 )
-def test_whole_pictures_fit_into_the_memory_they_may_have(height: int, width: int, gigabytes: int) -> None:
+def test_whole_frames_fit_into_the_memory_they_may_have(height: int, width: int, gigabytes: int) -> None:
     model = load_model("random:paper")
     frames = moving_window(height, width).to(CUDA)
     torch.cuda.reset_peak_memory_stats(0)

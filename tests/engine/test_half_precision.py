@@ -19,12 +19,12 @@ from fmanet_cli.weights.registry import PRETRAINED
 CPU = torch.device("cpu")
 STREET = Path(__file__).parents[2] / "examples" / "street.mp4"
 NETWORKS = [row.name for row in PRETRAINED.values() if row.embedded] + ["random:paper"]
-PICTURES = ["street", "noise", "black", "white"]
+SCENES = ["street", "noise", "black", "white"]
 CASES = [
     # Half precision takes seconds a window with the paper's network.
-    pytest.param(name, picture, marks=pytest.mark.slow if name == "random:paper" and picture != "street" else ())
+    pytest.param(name, scene, marks=pytest.mark.slow if name == "random:paper" and scene != "street" else ())
     for name in NETWORKS
-    for picture in PICTURES
+    for scene in SCENES
 ]
 LARGEST = torch.finfo(torch.float16).max / 8
 
@@ -46,29 +46,29 @@ class LargestHalf(TorchDispatchMode):
         return result
 
 
-def frames(picture: str) -> torch.Tensor:
+def frames(scene: str) -> torch.Tensor:
     """(3, 3, 20, 24) float32: three frames in a row."""
-    if picture == "street":
+    if scene == "street":
         with VideoReader(STREET) as reader:
             images = [frame.image[60:80, 100:124] for frame, _ in zip(reader, range(3), strict=False)]
         return torch.stack([torch.from_numpy(image.copy()).permute(2, 0, 1) for image in images])
-    if picture == "noise":
+    if scene == "noise":
         return torch.rand(3, 3, 20, 24, generator=torch.Generator().manual_seed(7))
-    return torch.full((3, 3, 20, 24), float(picture == "white"))
+    return torch.full((3, 3, 20, 24), float(scene == "white"))
 
 
 def window(runner: StreamingRunner, window_frames: torch.Tensor) -> torch.Tensor:
     return runner.window([runner.frame_state(frame) for frame in window_frames])
 
 
-@pytest.mark.parametrize(("name", "picture"), CASES)
-def test_half_precision_stays_in_range_and_close_to_float32(name: str, picture: str) -> None:
+@pytest.mark.parametrize(("name", "scene"), CASES)
+def test_half_precision_stays_in_range_and_close_to_float32(name: str, scene: str) -> None:
     model = load_model(name)
-    expected = window(StreamingRunner(model, device=CPU, precision="fp32"), frames(picture))
+    expected = window(StreamingRunner(model, device=CPU, precision="fp32"), frames(scene))
     # As a GPU lays it out.
     half = StreamingRunner(model, device=CPU, precision="fp16", channel_multiple=8)
     with LargestHalf() as largest:
-        found = window(half, frames(picture))
+        found = window(half, frames(scene))
     assert found.isfinite().all()
     assert largest.found < LARGEST
     noise = (found.clamp(0, 1) - expected.clamp(0, 1)).square().mean()

@@ -80,7 +80,7 @@ def test_the_plan_covers_the_tensors_of_a_window_and_little_more(
         states = [runner.frame_state(torch.empty(3, height, width, device=META)) for _ in range(3)]
         runner.window(states)
     planned = height * width * bytes_per_pixel(config, precision)
-    # Beside the window there are restored pictures on their way to the encoder.
+    # Beside the window there are restored frames on their way to the encoder.
     assert 0.7 * planned < alive.peak < planned
 
 

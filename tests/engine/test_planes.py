@@ -13,7 +13,7 @@ from fmanet_cli.video.pixels.colour import Colour, PlaneFormat, rgb_to_planes
 SHIFTS = {"420": (1, 1), "422": (1, 0), "444": (0, 0)}
 
 
-def noisy_picture(height: int, width: int) -> np.ndarray:
+def noisy_image(height: int, width: int) -> np.ndarray:
     """(H, W, 3) float32, a little beyond [0, 1]."""
     return np.random.default_rng(height).uniform(-0.1, 1.1, (height, width, 3)).astype(np.float32)
 
@@ -26,8 +26,8 @@ def assert_same_codes(image: np.ndarray, plane_format: PlaneFormat, device: str 
         horizontal_shift=plane_format.horizontal_shift,
         vertical_shift=plane_format.vertical_shift,
     )
-    picture = torch.from_numpy(image).permute(2, 0, 1).to(device)
-    found = [as_array(plane.cpu()) for plane in planar_codes(picture, plane_format)]
+    tensor = torch.from_numpy(image).permute(2, 0, 1).to(device)
+    found = [as_array(plane.cpu()) for plane in planar_codes(tensor, plane_format)]
     assert [plane.shape for plane in found] == list(plane_format.shapes(*image.shape[:2]))
     assert [plane.dtype for plane in found] == [plane_format.dtype] * 3
     errors = [np.abs(plane.astype(int) - truth) for plane, truth in zip(found, expected, strict=True)]
@@ -44,19 +44,19 @@ def assert_same_codes(image: np.ndarray, plane_format: PlaneFormat, device: str 
 @pytest.mark.parametrize("bits", [8, 10, 12, 16])
 @pytest.mark.parametrize("full_range", [False, True], ids=["limited", "full"])
 def test_equals_the_array_code(size: tuple[int, int], subsampling: str, bits: int, full_range: bool) -> None:
-    assert_same_codes(noisy_picture(*size), PlaneFormat(Colour(1, full_range), bits, *SHIFTS[subsampling]))
+    assert_same_codes(noisy_image(*size), PlaneFormat(Colour(1, full_range), bits, *SHIFTS[subsampling]))
 
 
 @pytest.mark.parametrize("matrix", [1, 4, 5, 6, 7, 9])
 @pytest.mark.parametrize("location", ["unspecified", "left", "centre", "top-left", "top", "bottom-left", "bottom"])
 def test_equals_the_array_code_for_every_matrix_and_chroma_location(matrix: int, location: str) -> None:
     colour = Colour(matrix, False, chroma_location=location)
-    assert_same_codes(noisy_picture(270, 161), PlaneFormat(colour, 8, 1, 1))
+    assert_same_codes(noisy_image(270, 161), PlaneFormat(colour, 8, 1, 1))
 
 
 def test_white_black_and_green_have_the_codes_of_the_recommendation() -> None:
-    picture = torch.tensor([[1.0, 0.0, 0.0], [1.0, 0.0, 1.0], [1.0, 0.0, 0.0]])[:, None]
-    planes = planar_codes(picture, PlaneFormat(Colour(1, False), 10, 0, 0))
+    image = torch.tensor([[1.0, 0.0, 0.0], [1.0, 0.0, 1.0], [1.0, 0.0, 0.0]])[:, None]
+    planes = planar_codes(image, PlaneFormat(Colour(1, False), 10, 0, 0))
     # BT.709, ten bits, limited range: Y' = 64 + 876 * 0.7152, Cb = 512 - 896 * 0.7152 / 1.8556, Cr likewise.
     assert [as_array(plane).tolist() for plane in planes] == [[[940, 64, 691]], [[512, 512, 167]], [[512, 512, 105]]]
 
@@ -72,4 +72,4 @@ def test_codes_above_the_signed_range_arrive_whole() -> None:
 @pytest.mark.parametrize("bits", [8, 10, 16])
 def test_equals_the_array_code_on_a_gpu(subsampling: str, bits: int) -> None:
     for size in ((720, 1280), (257, 161), (2, 1)):
-        assert_same_codes(noisy_picture(*size), PlaneFormat(Colour(9, False), bits, *SHIFTS[subsampling]), "cuda")
+        assert_same_codes(noisy_image(*size), PlaneFormat(Colour(9, False), bits, *SHIFTS[subsampling]), "cuda")

@@ -46,7 +46,7 @@ def test_each_window_is_the_plain_network_on_its_frames(random_tiny_model: FMANe
 
 
 @pytest.mark.parametrize("first", [1, 4, 6, 7])
-def test_going_on_in_the_middle_gives_the_same_pictures(tiny_model: FMANet, first: int) -> None:
+def test_going_on_in_the_middle_gives_the_same_frames(tiny_model: FMANet, first: int) -> None:
     frames = list(make_frames(7))
     frames[5] = replace(frames[5], starts_shot=True)
     restorer = Restorer(tiny_model, device="cpu", precision="fp32")
@@ -79,7 +79,7 @@ def test_tiles_are_close_to_the_whole_with_trained_weights() -> None:
     assert -10 * np.log10(noise) > 40
 
 
-def test_a_tile_as_large_as_the_picture_is_the_whole_picture(tiny_model: FMANet) -> None:
+def test_a_tile_as_large_as_the_frame_is_the_whole_frame(tiny_model: FMANet) -> None:
     frames = list(make_frames(2))
     whole, tiled = (
         [frame.image for frame in Restorer(tiny_model, device="cpu", precision="fp32", tile=tile).restore(frames)]
@@ -87,7 +87,7 @@ def test_a_tile_as_large_as_the_picture_is_the_whole_picture(tiny_model: FMANet)
     )
     np.testing.assert_array_equal(whole, tiled)
     large = Restorer(tiny_model, device="cpu", precision="fp32", tile=99_999_999)
-    assert str(large.start(24, 32).tiling) == "whole pictures"
+    assert str(large.start(24, 32).tiling) == "whole frames"
 
 
 def test_out_of_memory_repeats_the_window_in_smaller_tiles(
@@ -137,13 +137,13 @@ def test_no_state_outlives_its_windows(tiny_model: FMANet) -> None:
             return state
 
         def window(self, states: list[State]) -> torch.Tensor:
-            counts.append((len(alive), len(pictures)))
-            picture = torch.zeros(3, *(4 * side for side in states[0].frame.shape[1:]))
-            pictures.add(picture)
-            return picture
+            counts.append((len(alive), len(images)))
+            image = torch.zeros(3, *(4 * side for side in states[0].frame.shape[1:]))
+            images.add(image)
+            return image
 
     alive: weakref.WeakSet[State] = weakref.WeakSet()
-    pictures: weakref.WeakSet[torch.Tensor] = weakref.WeakSet()
+    images: weakref.WeakSet[torch.Tensor] = weakref.WeakSet()
     counts: list[tuple[int, int]] = []
     restorer = Restorer(tiny_model, device="cpu", precision="fp32", tile=0, runner=CountingRunner())
     assert len(list(restorer.restore(make_frames(5)))) == 5

@@ -123,10 +123,10 @@ def test_memory_that_runs_out_beside_the_network_ends_in_tiles(
     name = {"upload": "upload", "convert": "as_image"}[place]
     plain = getattr(engine, name)
 
-    def failing(picture: object) -> object:
+    def failing(image: object) -> object:
         if next(failures, False):
             raise RuntimeError("CUDA error: out of memory")
-        return plain(picture)
+        return plain(image)
 
     monkeypatch.setattr(engine, name, failing)
     monkeypatch.setattr(run_module, "windows_at_once", lambda *_, **__: 1)
@@ -169,7 +169,7 @@ def test_frames_are_resized_where_they_are_restored(tiny_model: FMANet, size: tu
 
 
 def test_a_device_without_the_interpolation_has_it_done_by_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    picture, calls = torch.rand(3, 8, 12), iter([NotImplementedError("not on this device"), None])
+    image, calls = torch.rand(3, 8, 12), iter([NotImplementedError("not on this device"), None])
     interpolate = F.interpolate
 
     def lacking(*given: object, **options: object) -> torch.Tensor:
@@ -177,20 +177,20 @@ def test_a_device_without_the_interpolation_has_it_done_by_the_cpu(monkeypatch: 
             raise error
         return interpolate(*given, **options)
 
-    expected = resized(picture, (5, 7))
+    expected = resized(image, (5, 7))
     monkeypatch.setattr(F, "interpolate", lacking)
-    torch.testing.assert_close(resized(picture, (5, 7)), expected)
+    torch.testing.assert_close(resized(image, (5, 7)), expected)
 
 
 class WithoutNumbers(Enlarging):
     """Gives no number for the third frame."""
 
     def windows(self, batch: Sequence[Sequence[torch.Tensor]]) -> list[torch.Tensor]:
-        pictures = super().windows(batch)
-        for states, picture in zip(batch, pictures, strict=True):
+        images = super().windows(batch)
+        for states, image in zip(batch, images, strict=True):
             if torch.equal(states[1], self.third):
-                picture[1, 5, 7] = float("nan")
-        return pictures
+                image[1, 5, 7] = float("nan")
+        return images
 
     third: torch.Tensor
 
@@ -221,7 +221,7 @@ def test_a_window_without_numbers_is_computed_again_in_a_longer_precision(
     ("precision", "error", "remedy"),
     [("bf16", DeviceError, "use precision fp32"), ("fp32", WeightsError, "its weights overflow; use other weights")],
 )
-def test_a_picture_without_numbers_is_never_given_away(
+def test_a_frame_without_numbers_is_never_given_away(
     tiny_model: FMANet, precision: str, error: type[Exception], remedy: str
 ) -> None:
     runner, frames = WithoutNumbers(), list(make_frames(4))
@@ -308,7 +308,7 @@ def test_a_frame_after_skipped_ones_is_computed(tiny_model: FMANet) -> None:
     assert sum(size[0] for size in runner.sizes) == 1
 
 
-def test_pictures_that_differ_in_one_value_are_no_repeats() -> None:
+def test_frames_that_differ_in_one_value_are_no_repeats() -> None:
     image = np.zeros((70, 9, 3), np.float32)
     for row in (0, 31, 69):
         other = image.copy()

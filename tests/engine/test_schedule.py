@@ -1,4 +1,4 @@
-"""Windows side by side: the same pictures in the same order, bounded, and nothing left behind when one fails."""
+"""Windows side by side: the same frames in the same order, bounded, and nothing left behind when one fails."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def restored_images(restorer: Restorer, frames: list[Frame]) -> list[np.ndarray]
 
 
 @pytest.mark.parametrize("tile", [0, 32])
-def test_pictures_do_not_depend_on_how_many_are_computed_at_once(
+def test_frames_do_not_depend_on_how_many_are_computed_at_once(
     tiny_model: FMANet, monkeypatch: pytest.MonkeyPatch, tile: int
 ) -> None:
     frames = list(make_frames(6, 40, 48))
@@ -265,7 +265,7 @@ def test_workers_report_results_and_errors() -> None:
 
 
 @pytest.mark.parametrize("memory_fails", [False, True], ids=["enough memory", "out of memory"])
-def test_several_windows_in_a_pass_give_the_same_pictures(
+def test_several_windows_in_a_pass_give_the_same_frames(
     tiny_model: FMANet, monkeypatch: pytest.MonkeyPatch, memory_fails: bool
 ) -> None:
     torch.set_num_threads(1)

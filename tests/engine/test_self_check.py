@@ -40,7 +40,7 @@ class OnNoDevice:
 
 @pytest.fixture(autouse=True)
 def _a_card(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An Ampere card with Triton, as far as choices go; its pictures are the CPU's."""
+    """An Ampere card with Triton, as far as choices go; its frames are the CPU's."""
     monkeypatch.setattr(module, "why_not_fused", lambda *_: None)
     monkeypatch.setattr(module, "longer_precisions", lambda first, _: {"fp16": ["bf16", "fp32"]}.get(first, []))
     monkeypatch.setattr(module, "is_lost", lambda _: False)

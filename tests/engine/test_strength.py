@@ -1,4 +1,4 @@
-"""A restored frame between the enlarged source and the network's picture."""
+"""A restored frame between the enlarged source and the network's frame."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def enlarged(frame: Frame) -> np.ndarray:
 
 
 @pytest.mark.parametrize(("order", "tile"), [("rgb", 0), ("bgr", 32)])
-def test_a_share_of_the_networks_picture(tiny_model: FMANet, order: str, tile: int) -> None:
+def test_a_share_of_the_networks_frame(tiny_model: FMANet, order: str, tile: int) -> None:
     tiny_model.colour_order = order  # type: ignore[assignment]
     restorer = Restorer(tiny_model, device="cpu", precision="fp32", tile=tile)
     full, none, some = (restored(restorer, strength) for strength in (1, 0, 0.25))
@@ -35,9 +35,9 @@ def test_a_share_of_the_networks_picture(tiny_model: FMANet, order: str, tile: i
         assert np.abs(some[index] - (0.75 * none[index] + 0.25 * full[index])).max() < 1e-5
 
 
-def test_full_strength_leaves_the_picture_as_it_is() -> None:
-    picture = torch.rand(3, 8, 8)
-    assert blended(picture, torch.rand(3, 2, 2), 1.0) is picture
+def test_full_strength_leaves_the_frame_as_it_is() -> None:
+    image = torch.rand(3, 8, 8)
+    assert blended(image, torch.rand(3, 2, 2), 1.0) is image
 
 
 @pytest.mark.parametrize("strength", [-0.1, 1.5, float("nan")])

@@ -31,7 +31,7 @@ def test_overlap_as_large_as_the_tile_is_refused() -> None:
 
 
 @pytest.mark.parametrize("overlap", [0, 3, 16])
-def test_blending_tiles_of_a_picture_gives_the_picture(overlap: int) -> None:
+def test_blending_tiles_of_a_frame_gives_the_frame(overlap: int) -> None:
     height, width, scale = 45, 70, 4
     large = torch.rand(3, height * scale, width * scale, generator=torch.Generator().manual_seed(0))
     blender = TileBlender(height, width, scale=scale, overlap=overlap)

@@ -89,7 +89,7 @@ def test_direct_copies_are_there_at_once() -> None:
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
-def test_pictures_survive_many_ways_there_and_back_on_a_gpu() -> None:
+def test_frames_survive_many_ways_there_and_back_on_a_gpu() -> None:
     device = torch.device("cuda", 0)
     transfer = transfer_for(device)
     assert isinstance(transfer, StreamedTransfer)

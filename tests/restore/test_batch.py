@@ -120,9 +120,9 @@ def test_no_film_inherits_the_tiles_of_another(
     events = run_batch(plan_folder(tmp_path / "in", tmp_path / "out"), restorer, settings=settings)
     reports = [event.result.report for event in events if event.result]
     assert [report and (str(report.tiling), len(report.warnings)) for report in reports] == [
-        ("whole pictures", 0),
+        ("whole frames", 0),
         ("tiles of 48 pixels, 16 shared", 1),
-        ("whole pictures", 0),
+        ("whole frames", 0),
     ]
 
 

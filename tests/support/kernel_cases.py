@@ -99,12 +99,12 @@ def _random(*shape: int, seed: int) -> Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
-def _picture(
+def _image(
     count: int, channels: int, height: int, width: int, *, dtype: str, device: torch.device, seed: int
 ) -> Tensor:
     """Channels last."""
-    picture = _random(count, height, width, channels, seed=seed).to(device, DTYPES[dtype])
-    return picture.permute(0, 3, 1, 2)
+    image = _random(count, height, width, channels, seed=seed).to(device, DTYPES[dtype])
+    return image.permute(0, 3, 1, 2)
 
 
 def _warp(
@@ -172,13 +172,13 @@ def _upsample(
 
 
 def _norm(dtype: str) -> Case:
-    """Some rows of two pictures whose last channels are rounding."""
+    """Some rows of two images whose last channels are rounding."""
 
     def difference(device: torch.device) -> float:
         whole = _random(2, 6, 5, 16, seed=6).to(device, DTYPES[dtype]).permute(0, 3, 1, 2)
-        picture, weight, bias = whole[:, :, 1:5], _random(11, seed=7).to(device), _random(11, seed=8).to(device)
-        found = glue.norm(picture, weight, bias, 1e-5)
-        rows = picture[:, :11].permute(0, 2, 3, 1).double()
+        image, weight, bias = whole[:, :, 1:5], _random(11, seed=7).to(device), _random(11, seed=8).to(device)
+        found = glue.norm(image, weight, bias, 1e-5)
+        rows = image[:, :11].permute(0, 2, 3, 1).double()
         expected = torch.nn.functional.layer_norm(rows, (11,), weight.double(), bias.double(), 1e-5)
         return max(largest(found[:, :11], expected.permute(0, 3, 1, 2)), largest(found[:, 11:], 0 * found[:, 11:]))
 
@@ -189,8 +189,8 @@ def _grow(dtype: str) -> Case:
     """A layer of 3 channels, rounded up to 4, in the middle of a block; and a first one, without sums."""
 
     def difference(device: torch.device) -> float:
-        before, wide = (_picture(2, size, 3, 5, dtype=dtype, device=device, seed=size) for size in (13, 8))
-        collected = _picture(2, 10, 3, 5, dtype=dtype, device=device, seed=1).fill_(7)
+        before, wide = (_image(2, size, 3, 5, dtype=dtype, device=device, seed=size) for size in (13, 8))
+        collected = _image(2, 10, 3, 5, dtype=dtype, device=device, seed=1).fill_(7)
         expected = wide[:, :6].double() + before[:, 6:12].double()
         active = torch.nn.functional.leaky_relu(expected[:, :3], glue.NEGATIVE_SLOPE)
         left = wide[:, 6:].clone()
@@ -208,16 +208,16 @@ def _grow(dtype: str) -> Case:
 
 
 def _filter(dtype: str, *, gated: bool) -> Case:
-    """Some rows of two pictures, from their first, from the middle and to their last row."""
+    """Some rows of two images, from their first, from the middle and to their last row."""
 
     def difference(device: torch.device) -> float:
-        rows = _picture(2, 10, 7, 9, dtype=dtype, device=device, seed=9)
+        rows = _image(2, 10, 7, 9, dtype=dtype, device=device, seed=9)
         weight = _random(9, 10, seed=10).mul(0.3).to(device)
         taps = weight.t().view(10, 1, 3, 3).double().cpu()
         whole = torch.nn.functional.conv2d(rows.double().cpu(), taps, padding=1, groups=10)
         if gated:
             whole = torch.nn.functional.gelu(whole[:, :5]) * whole[:, 5:]
-        found = _picture(2, whole.shape[1], 7, 9, dtype=dtype, device=device, seed=1)
+        found = _image(2, whole.shape[1], 7, 9, dtype=dtype, device=device, seed=1)
         for first, last in ((0, 2), (2, 6), (6, 7)):
             top, bottom = max(0, first - 1), min(7, last + 1)
             filters.filter_into(
@@ -230,7 +230,7 @@ def _filter(dtype: str, *, gated: bool) -> Case:
 
 def _flow(dtype: str) -> Case:
     def difference(device: torch.device) -> float:
-        hidden, guided = (_picture(count, 8, 3, 5, dtype=dtype, device=device, seed=count) for count in (6, 2))
+        hidden, guided = (_image(count, 8, 3, 5, dtype=dtype, device=device, seed=count) for count in (6, 2))
         sums = (hidden.double().unflatten(0, (3, 2)) + guided.double()).flatten(0, 1)[:, :7]
         return largest(glue.flow_hidden(hidden, guided, 7), torch.nn.functional.leaky_relu(sums, glue.NEGATIVE_SLOPE))
 
@@ -239,10 +239,10 @@ def _flow(dtype: str) -> Case:
 
 def _shuffle(dtype: str) -> Case:
     def difference(device: torch.device) -> float:
-        picture = _picture(2, 21, 3, 4, dtype=dtype, device=device, seed=3)
-        by_channel = picture[:, :20].double().unflatten(1, (4, 5)).transpose(1, 2).flatten(1, 2)
+        image = _image(2, 21, 3, 4, dtype=dtype, device=device, seed=3)
+        by_channel = image[:, :20].double().unflatten(1, (4, 5)).transpose(1, 2).flatten(1, 2)
         expected = torch.nn.functional.pixel_shuffle(by_channel, 2)
-        found = glue.shuffled(picture, 5, 8)
+        found = glue.shuffled(image, 5, 8)
         active = torch.nn.functional.leaky_relu(expected, glue.NEGATIVE_SLOPE)
         return max(largest(found[:, :5], active), largest(found[:, 5:], torch.zeros(1)))
 
@@ -253,21 +253,21 @@ def _fuse(dtype: str, *, has_pending: bool) -> Case:
     """With a bias and the input added, then added to what is there."""
 
     def difference(device: torch.device) -> float:
-        sizes = {"picture": 40, "collected": 10, "wide": 6, "pending": 9}
-        given = {name: _picture(2, size, 5, 7, dtype=dtype, device=device, seed=size) for name, size in sizes.items()}
+        sizes = {"image": 40, "collected": 10, "wide": 6, "pending": 9}
+        given = {name: _image(2, size, 5, 7, dtype=dtype, device=device, seed=size) for name, size in sizes.items()}
         pending = given["pending"][:, 2:] if has_pending else None
         grown = fusion.Grown(given["collected"], given["wide"], pending, 5)
         matrix = _random(40 + 10 + 5, 40, seed=11).mul(0.1).to(device, DTYPES[dtype])
         bias = _random(40, seed=12).to(device)
         last = given["wide"][:, :5].double() + (0 if pending is None else pending[:, :5].double())
         last = torch.nn.functional.leaky_relu(last, glue.NEGATIVE_SLOPE).to(DTYPES[dtype])
-        inputs = torch.cat((given["picture"], given["collected"], last), dim=1).double()
+        inputs = torch.cat((given["image"], given["collected"], last), dim=1).double()
         product = (inputs.permute(0, 2, 3, 1) @ matrix.double()).permute(0, 3, 1, 2)
-        found = torch.empty_like(given["picture"])
-        fusion.fuse_into(found, given["picture"], grown, matrix, bias, add=given["picture"])
-        once = largest(found, product + bias.double()[:, None, None] + given["picture"].double())
+        found = torch.empty_like(given["image"])
+        fusion.fuse_into(found, given["image"], grown, matrix, bias, add=given["image"])
+        once = largest(found, product + bias.double()[:, None, None] + given["image"].double())
         before = found.clone()
-        fusion.fuse_into(found, given["picture"], grown, matrix, None, add=found)
+        fusion.fuse_into(found, given["image"], grown, matrix, None, add=found)
         return max(once, largest(found, product + before.double()))
 
     return difference
@@ -279,8 +279,8 @@ def _attention(dtype: str, *, heads: int, size: int, height: int, width: int) ->
     def difference(device: torch.device) -> float:
         real = heads * size
         channels = -(-real // 8) * 8 + 40
-        query = _picture(2, channels, height, width, dtype=dtype, device=device, seed=13)
-        both = _picture(2, 2 * channels, height, width, dtype=dtype, device=device, seed=14)
+        query = _image(2, channels, height, width, dtype=dtype, device=device, seed=13)
+        both = _image(2, 2 * channels, height, width, dtype=dtype, device=device, seed=14)
         temperature, project = _random(heads, seed=15).to(device), _random(real, real, seed=16).mul(0.2).to(device)
         found = attention.mixing_matrices(query, both[:, :channels], temperature, project, channels)
         left, right = (
@@ -297,7 +297,7 @@ def _attention(dtype: str, *, heads: int, size: int, height: int, width: int) ->
 
 
 def _far_flow(device: torch.device) -> float:
-    """Numbers that are no flow at all give the zero outside the picture."""
+    """Numbers that are no flow at all give the zero outside the image."""
     flow_masks = torch.zeros(1, 3, 2, 4, device=device)
     flow_masks[0, 0, 0] = torch.tensor([1e30, -1e30, math.inf, -math.inf])
     flow_masks[0, 1, 1] = torch.tensor([1e30, -1e30, 3e9, math.nan])
@@ -307,7 +307,7 @@ def _far_flow(device: torch.device) -> float:
 
 
 def _whole_pixels(device: torch.device) -> float:
-    """One pixel to the right and half a pixel up; the picture ends in zero; the mask halves."""
+    """One pixel to the right and half a pixel up; the image ends in zero; the mask halves."""
     flow_masks = torch.zeros(1, 6, 2, 3, device=device)
     flow_masks[0, 0] = 1
     flow_masks[0, 4] = -0.5

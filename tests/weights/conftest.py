@@ -48,7 +48,7 @@ def tiny_model() -> FMANet:
 
 @pytest.fixture
 def upstream_folder(tmp_path: Path, tiny_model: FMANet) -> Path:
-    """A folder with ``model_D_best.pt`` and ``model_R_best.pt`` as the authors' training script leaves them."""
+    """A folder with `model_D_best.pt` and `model_R_best.pt` as the authors' training script leaves them."""
     folder = tmp_path / "authors" / "FMA-Net_REDS"
     folder.mkdir(parents=True)
     for part, network in (("D", tiny_model.degradation_learning_network), ("R", tiny_model.restoration_network)):
@@ -64,7 +64,7 @@ def upstream_folder(tmp_path: Path, tiny_model: FMANet) -> Path:
 
 @pytest.fixture
 def nested_zip(tmp_path: Path, upstream_folder: Path) -> Path:
-    """The published shape: a zip of a shared folder, with its root entry, around ``FMA-Net_REDS.zip``."""
+    """The published shape: a zip of a shared folder, with its root entry, around `FMA-Net_REDS.zip`."""
     inner = tmp_path / "FMA-Net_REDS.zip"
     with zipfile.ZipFile(inner, "w") as archive:
         for path in sorted(upstream_folder.iterdir()):

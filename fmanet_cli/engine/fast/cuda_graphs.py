@@ -1,4 +1,4 @@
-"""CUDA graphs: the hundreds of kernels of a window recorded once for a picture size and started as one."""
+"""CUDA graphs: the hundreds of kernels of a window recorded once for a frame size and started as one."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from fmanet_cli.model.fmanet import FMANet
 log = logging.getLogger(__name__)
 
 KEPT_SIZES = 2
-"""Each picture size keeps a window's whole working memory and a copy of its T states."""
+"""Each frame size keeps a window's whole working memory and a copy of its T states."""
 
 WARM_UPS = 3
 """Runs before a recording, in which kernels are compiled and chosen."""
@@ -83,7 +83,7 @@ def graphed(
 
 
 def check_recordable(device: torch.device) -> None:
-    """Raises DeviceError for a device or a torch without graphs."""
+    """Raise DeviceError for a device or a torch without graphs."""
     if device.type != "cuda":
         raise DeviceError(f"CUDA graphs need a CUDA device, not {device}; leave compile at auto or off")
     if _torch_version() < _OLDEST_TORCH:
@@ -102,10 +102,10 @@ class Recording(Protocol):
     """What the last replay computed, overwritten by the next one."""
 
     def replay(self) -> None:
-        """Computes again, from what its inputs hold now."""
+        """Compute again, from what its inputs hold now."""
 
     def release(self) -> None:
-        """Gives its memory back."""
+        """Give its memory back."""
 
 
 Record = Callable[[Callable[[], Any], Any], Recording]
@@ -141,7 +141,7 @@ class CudaRecording:
             raise
 
     def replay(self) -> None:
-        """Starts the graph on the current stream."""
+        """Start the graph on the current stream."""
         self._graph.replay()
 
     def release(self) -> None:
@@ -157,16 +157,16 @@ def _recording_stream(device: torch.device) -> torch.cuda.Stream:
 
 
 class GraphedRunner:
-    """A runner that is recorded for each picture size and replayed from then on.
+    """A runner that is recorded for each frame size and replayed from then on.
 
     Whatever goes wrong with recordings, the runner itself goes on without them, in this process for good, and `problem`
-    says why. Pictures too large for both keep to the runner too.
+    says why. Frames too large for both keep to the runner too.
 
     Args:
         runner: what is recorded.
         device: where.
-        is_worth: whether pictures of so many pixels gain by it.
-        has_room: whether memory suffices for recordings of pictures of so many pixels.
+        is_worth: whether frames of so many pixels gain by it.
+        has_room: whether memory suffices for recordings of frames of so many pixels.
         record: makes a recording; a CUDA graph unless a test says otherwise.
         new_pool: makes the memory pool that the two recordings of a size share.
     """
@@ -196,7 +196,7 @@ class GraphedRunner:
         return self._run(frame, lambda graphs: graphs.frame_state(frame), lambda: self.eager.frame_state(frame))
 
     def window(self, states: Sequence[Any]) -> Tensor:
-        """See `WindowRunner`; the picture is the caller's to keep."""
+        """See `WindowRunner`; the frame is the caller's to keep."""
         return self._run(states, lambda graphs: graphs.window(list(states)), lambda: self.eager.window(states))
 
     def frame_states(self, frames: Sequence[Tensor]) -> list[Any]:
@@ -212,17 +212,17 @@ class GraphedRunner:
         return self.eager.windows(batch)
 
     def records(self, height: int, width: int) -> bool:
-        """Whether pictures of this size are recorded, or will be."""
+        """Whether frames of this size are recorded, or will be."""
         if self.problem is not None or (height, width) in self._declined or not self._is_worth(height * width):
             return False
         if (height, width) in self._sizes or self._has_room(height * width):
             return True
         self._declined.add((height, width))
-        log.info("no room for CUDA graphs of %dx%d beside the pictures themselves", width, height)
+        log.info("no room for CUDA graphs of %dx%d beside the frames themselves", width, height)
         return False
 
     def release(self) -> None:
-        """Gives back what all recordings hold."""
+        """Give back what all recordings hold."""
         while self._sizes:
             self._sizes.popitem()[1].release()
         free_device_memory(self._device)
@@ -256,7 +256,7 @@ class GraphedRunner:
 
 
 class _SizeGraphs:
-    """The two recordings of one picture size, each with the inputs that it reads."""
+    """The two recordings of one frame size, each with the inputs that it reads."""
 
     def __init__(self, runner: WindowRunner, record: Record, pool: Any) -> None:
         self._runner, self._record, self._pool = runner, record, pool
@@ -281,7 +281,7 @@ class _SizeGraphs:
         return _cloned(recording.outputs)
 
     def _check(self, recording: Recording, expected: Any) -> None:
-        """Raises RuntimeError where a replay does not give what the runner itself gives."""
+        """Raise RuntimeError where a replay does not give what the runner itself gives."""
         recording.replay()
         for found, truth in zip(_tensors(recording.outputs), _tensors(expected), strict=True):
             scale = float(truth.abs().max().clamp_min(1))

@@ -1,4 +1,4 @@
-"""The restored picture for streaming: dynamic upsampling and the pixel-shuffle residual, strip by strip."""
+"""The restored frame for streaming: dynamic upsampling and the pixel-shuffle residual, strip by strip."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ class KernelFeatures:
     """Features of the degradation kernels, without ever making the kernels.
 
     Net^D's last convolution (C to k_d * k_d) and Net^R's first that reads it have no activation between them, so
-    they are one 5x5 convolution over the frames. Only where the picture's edge cuts the kernels off (they are zero
+    they are one 5x5 convolution over the frames. Only where the frame's edge cuts the kernels off (they are zero
     outside) does that differ: what kernels outside would have added to the outermost rows and columns is taken off.
     """
 

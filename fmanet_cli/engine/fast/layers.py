@@ -1,6 +1,6 @@
-"""How the streaming network's pictures lie in memory, in which strips it walks through them, and its convolutions.
+"""How the streaming network's images lie in memory, in which strips it walks through them, and its convolutions.
 
-Pictures are (N, C, H, W) tensors in the channels-last format.
+Images are (N, C, H, W) tensors in the channels-last format.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ class Layout:
         return lengthened(taps, 0, self.width(len(taps))).t().to(self.device, torch.float32).contiguous()
 
     def rows(self, width: int, channels: int) -> int:
-        """How many rows a strip has whose widest tensor has `channels` channels; `width` of all pictures together."""
+        """How many rows a strip has whose widest tensor has `channels` channels; `width` of all images together."""
         return max(8, self.strip_bytes // (width * channels * self.dtype.itemsize))
 
 
@@ -98,7 +98,7 @@ def lengthened(values: Tensor, axis: int, length: int) -> Tensor:
 
 @dataclass(frozen=True, slots=True)
 class Strip:
-    """Some rows of a picture and the rows around them that a local computation reads."""
+    """Some rows of an image and the rows around them that a local computation reads."""
 
     start: int
     """First row of the result."""
@@ -109,7 +109,7 @@ class Strip:
     bottom: int
     """Last row to read, plus one."""
     edges: tuple[bool, bool]
-    """Whether the rows read begin and end at the picture's edge, where convolutions pad with zeros."""
+    """Whether the rows read begin and end at the image's edge, where convolutions pad with zeros."""
 
     def near(self, image: Tensor) -> Tensor:
         """The rows to read."""
@@ -120,7 +120,7 @@ class Strip:
         return image[:, :, self.start : self.stop]
 
     def conv(self, rows: Tensor, weight: Tensor, *, groups: int = 1) -> Tensor:
-        """A convolution of rows read; its margin is used up at each side but the picture's edges."""
+        """A convolution of rows read; its margin is used up at each side but the image's edges."""
         margin = weight.shape[-1] // 2
         if rows.device.type == "cpu" and any(self.edges) and not all(self.edges) and margin:
             # Here arithmetic is dearer than a copy.
@@ -134,7 +134,7 @@ class Strip:
 
 
 def strips(height: int, rows: int, halo: int) -> Iterator[Strip]:
-    """Cuts `height` rows into about equal strips of at most `rows` rows, each with `halo` rows around it."""
+    """Cut `height` rows into about equal strips of at most `rows` rows, each with `halo` rows around it."""
     count = max(1, -(-height // rows))
     borders = [round(index * height / count) for index in range(count + 1)]
     for start, stop in pairwise(borders):

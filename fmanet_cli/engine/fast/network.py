@@ -134,7 +134,7 @@ class StreamingRunner:
         return self.windows([states])[0]
 
     def windows(self, batch: Sequence[Sequence[FrameState]]) -> list[Tensor]:
-        """Several windows of one size in one pass, which fills a GPU that one small picture would not."""
+        """Several windows of one size in one pass, which fills a GPU that one small image would not."""
         with torch.inference_mode(), exact_float32(self._layout.device, self._precision):
             return self._windows(batch)
 
@@ -182,5 +182,5 @@ def _single(images: Tensor, index: int) -> Tensor:
 
 
 def _batched(images: Sequence[Tensor]) -> Tensor:
-    """(1, C, H, W) each to (B, C, H, W), channels last; one picture is not copied."""
+    """(1, C, H, W) each to (B, C, H, W), channels last; one image is not copied."""
     return images[0] if len(images) == 1 else torch.cat(list(images))

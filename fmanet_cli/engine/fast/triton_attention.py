@@ -24,7 +24,7 @@ BLOCK = 128
 
 
 def mixing_matrices(query: Tensor, key: Tensor, temperature: Tensor, project: Tensor, channels: int) -> Tensor:
-    """What attention does to the values of each picture: `values @ matrix` is its result.
+    """What attention does to the values of each image: `values @ matrix` is its result.
 
     Args:
         query: (B, C', H, W), channels last, its pixels at equal distances; the first C channels are looked at.
@@ -141,7 +141,7 @@ def _mix_program(  # type: ignore[no-untyped-def]
     channels: tl.constexpr,
     outputs: tl.constexpr,
 ):
-    """The rows of one head's channels in the matrix of one picture."""
+    """The rows of one head's channels in the matrix of one image."""
     image = tl.program_id(1).to(tl.int64)
     head = tl.program_id(0)
     lane = tl.arange(0, lanes)

@@ -64,7 +64,7 @@ def _filter_program(  # type: ignore[no-untyped-def]
     gated: tl.constexpr,
     block: tl.constexpr,
 ):
-    """`block` values of one picture, whose rows here never have 2^31."""
+    """`block` values of one image, whose rows here never have 2^31."""
     number = tl.program_id(1).to(tl.int64)
     index = tl.program_id(0) * block + tl.arange(0, block)
     channel = index % lanes

@@ -112,7 +112,7 @@ def _fuse_program(  # type: ignore[no-untyped-def]
     step: tl.constexpr,
     block: tl.constexpr,
 ):
-    """`block` pixels; those of all pictures lie one after the other."""
+    """`block` pixels; those of all images lie one after the other."""
     pixel = (tl.program_id(0).to(tl.int64) * block + tl.arange(0, block))[:, None]
     inside = pixel < pixels
     output = tl.arange(0, lanes)[None, :]

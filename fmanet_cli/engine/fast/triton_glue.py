@@ -108,7 +108,7 @@ def flow_hidden(hidden: Tensor, guided: Tensor, channels: int) -> Tensor:
 
     Args:
         hidden: (T * B, C, H, W), channels last, without gaps.
-        guided: (B, C, H, W), likewise: added to the pictures of each of T moments.
+        guided: (B, C, H, W), likewise: added to the images of each of T moments.
         channels: of the result, the first ones.
 
     Returns:
@@ -190,7 +190,7 @@ def _norm_program(  # type: ignore[no-untyped-def]
     lanes: tl.constexpr,
     block: tl.constexpr,
 ):
-    """`block` pixels of one picture."""
+    """`block` pixels of one image."""
     number = tl.program_id(1).to(tl.int64)
     pixel = tl.program_id(0).to(tl.int64) * block + tl.arange(0, block)
     lane = tl.arange(0, lanes)[None, :]
@@ -226,7 +226,7 @@ def _grow_program(  # type: ignore[no-untyped-def]
     slope: tl.constexpr,
     block: tl.constexpr,
 ):
-    """`block` pixels; those of all pictures lie one after the other."""
+    """`block` pixels; those of all images lie one after the other."""
     pixel = (tl.program_id(0).to(tl.int64) * block + tl.arange(0, block))[:, None]
     channel = tl.arange(0, lanes)[None, :]
     inside = pixel < pixels
@@ -276,7 +276,7 @@ def _shuffle_program(  # type: ignore[no-untyped-def]
     slope: tl.constexpr,
     block: tl.constexpr,
 ):
-    """`block` values of one picture, which here never has 2^31."""
+    """`block` values of one image, which here never has 2^31."""
     number = tl.program_id(1).to(tl.int64)
     index = tl.program_id(0) * block + tl.arange(0, block)
     channel = index % padded

@@ -28,9 +28,9 @@ UPSAMPLE_BLOCK = 64
 
 
 def warp_into(target: Tensor, features: Tensor, flow_masks: Tensor) -> None:
-    """Warps groups of channels with their own flow-mask pairs and writes them where they are needed (paper Eq. 2).
+    """Warp groups of channels with their own flow-mask pairs and write them where they are needed (paper Eq. 2).
 
-    One launch for all pictures: gather, occlusion mask and conversion, nothing in between is stored. Coordinates and
+    One launch for all images: gather, occlusion mask and conversion, nothing in between is stored. Coordinates and
     sums are float32.
 
     Args:
@@ -142,7 +142,7 @@ def dynamic_upsample_into(
 
 
 def is_observed(inputs: Sequence[Tensor], outputs: Sequence[Tensor], *, multiply_adds: int = 0) -> bool:
-    """Tells the observer of a launch; whether that is all, because there are no values.
+    """Tell the observer of a launch; return whether that is all, because there are no values.
 
     `multiply_adds`: of its convolutions and matrix products.
     """
@@ -189,8 +189,8 @@ def _warp_program(  # type: ignore[no-untyped-def]
     aligned_features: tl.constexpr,
     block: tl.constexpr,
 ):
-    """`block` vectors of channels in one row of one picture."""
-    # Products with a row or a picture may exceed 32 bits.
+    """`block` vectors of channels in one row of one image."""
+    # Products with a row or an image may exceed 32 bits.
     image = tl.program_id(2).to(tl.int64)
     row = tl.program_id(1).to(tl.int64)
     index = tl.program_id(0) * block + tl.arange(0, block)
@@ -206,7 +206,7 @@ def _warp_program(  # type: ignore[no-untyped-def]
     # Positions outside the image read zero. They are clamped first: NaN and huge floats have no integer value.
     x = tl.where((x > -2) & (x < width + 1), x, -2.0)
     y = tl.where((y > -2) & (y < height + 1), y, -2.0)
-    # The plain sampling grid has nowhere to point to in a picture of one column or row.
+    # The plain sampling grid has nowhere to point to in an image of one column or row.
     x = tl.where(width == 1, 0.0, x)
     y = tl.where(height == 1, 0.0, y)
     left = tl.floor(x)
@@ -325,7 +325,7 @@ def _upsample_program(  # type: ignore[no-untyped-def]
 def _finish(  # type: ignore[no-untyped-def]
     place, value, added, valid, has_residual: tl.constexpr, clamp: tl.constexpr, rounded: tl.constexpr
 ):
-    """Stores one channel."""
+    """Store one channel."""
     if has_residual:
         value += tl.load(added, mask=valid, other=0.0).to(tl.float32)
     if clamp:

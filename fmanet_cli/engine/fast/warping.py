@@ -12,11 +12,11 @@ from torch.nn import functional as F
 from fmanet_cli.model.config import FLOW_MASK_CHANNELS
 
 WARPED_BYTES = 32 << 20
-"""Size of the float32 copies of rows that are sampled together; whole pictures up to here, which is fastest."""
+"""Size of the float32 copies of rows that are sampled together; whole images up to here, which is fastest."""
 
 
 def warp_into(target: Tensor, features: Tensor, flow_masks: Tensor, *, fused: bool = False) -> None:
-    """Warps groups of channels with their own flow-mask pairs and writes the result where it is needed.
+    """Warp groups of channels with their own flow-mask pairs and write the result where it is needed.
 
     Args:
         target: (N, C, H, W), any strides, any dtype; overwritten.
@@ -41,14 +41,14 @@ def warp_into(target: Tensor, features: Tensor, flow_masks: Tensor, *, fused: bo
 
 
 def _sampling_grid(flows: Tensor, first_row: int, height: int) -> Tensor:
-    """Where some rows of a picture of `height` rows are sampled; -1 to 1 between its outermost pixels.
+    """Where some rows of an image of `height` rows are sampled; -1 to 1 between its outermost pixels.
 
-    `model.filtering.backward_warp` computes the same for whole pictures.
+    `model.filtering.backward_warp` computes the same for whole images.
 
     Args:
         flows: (N, 2 or more, h, W) float32: optical flow x, y in pixels.
-        first_row: row of the picture that the flows' first row belongs to.
-        height: of the picture.
+        first_row: row of the image that the flows' first row belongs to.
+        height: of the image.
 
     Returns:
         (N, h, W, 2).
@@ -73,7 +73,7 @@ def warp_source(features: Tensor, *, fused: bool = False) -> Tensor:
 def upsample_source(frames: Tensor, taps: int, *, fused: bool = False) -> Tensor:
     """`frames` (T, 3, H, W) as `upsample_into` reads them, made once for all rows; `taps` is k * k.
 
-    For the plain code the picture is continued by its edge pixels and a fourth channel of ones is added, channels last.
+    For the plain code the image is continued by its edge pixels and a fourth channel of ones is added, channels last.
     """
     if fused:
         return frames
@@ -110,7 +110,7 @@ def _kernels() -> ModuleType:
 
 
 def _upsampled_rows(source: Tensor, kernels: Tensor, scale: int) -> Tensor:
-    """Weighs each pixel's neighbourhood with its restoration kernels.
+    """Weigh each pixel's neighbourhood with its restoration kernels.
 
     The kernels' taps are not shifted to a sum of one: since the sum is linear, the shift is added as the
     neighbourhood's sum times the missing weight.

@@ -50,7 +50,7 @@ class _Found:
 def find_upstream_pair(paths: Sequence[Path], *, scratch: Path) -> UpstreamPair:
     """Find the two files in a zip archive or folder, or take the two that are given.
 
-    Archives are unpacked into the folder ``scratch`` under names of our own, and only as far as needed: nothing that an
+    Archives are unpacked into the folder `scratch` under names of our own, and only as far as needed: nothing that an
     archive says about paths is followed. Raises `WeightsError` for anything but exactly one pair.
     """
     for path in paths:
@@ -108,7 +108,7 @@ class _Search:
                 yield from self.archive(path, place, ())
 
     def archive(self, path: Path, place: PurePosixPath, outside: tuple[SourceFile, ...]) -> Iterator[_Found]:
-        """Yield the weights files in the zip ``path``; ``place`` says where it lay, ``outside`` in which archives."""
+        """Yield the weights files in the zip `path`; `place` says where it lay, `outside` in which archives."""
         name = place.name or path.name
         if len(outside) >= DEPTH_LIMIT:
             raise WeightsError(f"{name} lies more than {DEPTH_LIMIT} archives deep: unpack it by hand")

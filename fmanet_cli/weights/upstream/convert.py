@@ -83,7 +83,7 @@ def infer_config(shapes: Mapping[str, tuple[int, ...]], *, origin: str) -> FMANe
 
 
 def ffn_expansion(dim: int, hidden: int) -> float:
-    """The factor of ``dim`` whose integer part is ``hidden``: the paper's where it fits, else the shortest decimal."""
+    """The factor of `dim` whose integer part is `hidden`: the paper's where it fits, else the shortest decimal."""
     if int(dim * PAPER.ffn_expansion) == hidden:
         return PAPER.ffn_expansion
     for digits in range(17):
@@ -124,7 +124,7 @@ class _Shapes:
         return root
 
     def count(self, prefix: str) -> int:
-        """One more than the largest index after ``prefix``, so that a gap shows as missing tensors."""
+        """One more than the largest index after `prefix`, so that a gap shows as missing tensors."""
         indices = [
             int(match[1]) for name in self._shapes if (match := re.match(re.escape(prefix) + r"(\d{1,9})\.", name))
         ]

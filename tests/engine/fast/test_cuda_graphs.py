@@ -60,7 +60,7 @@ def graphed(model: FMANet) -> GraphedRunner:
     return GraphedRunner(runner, device=CPU, record=FakeRecording, new_pool=object)
 
 
-def pictures(count: int, height: int, width: int) -> torch.Tensor:
+def images(count: int, height: int, width: int) -> torch.Tensor:
     return torch.rand(count, 3, height, width, generator=torch.Generator().manual_seed(height))
 
 
@@ -70,8 +70,8 @@ def windows(runner: Any, frames: torch.Tensor) -> list[torch.Tensor]:
     return [runner.window(states[first : first + 3]) for first in range(len(states) - 2)]
 
 
-def test_states_and_pictures_outlive_the_next_replay(tiny_model: FMANet, recordings: list[FakeRecording]) -> None:
-    frames = pictures(5, 12, 16)
+def test_states_and_frames_outlive_the_next_replay(tiny_model: FMANet, recordings: list[FakeRecording]) -> None:
+    frames = images(5, 12, 16)
     expected = windows(StreamingRunner(tiny_model, device=CPU, precision="fp32"), frames)
     found = windows(graphed(tiny_model), frames)
     torch.testing.assert_close(found, expected, atol=1e-6, rtol=0)
@@ -84,7 +84,7 @@ def test_the_size_that_was_not_used_for_longest_is_released(
 ) -> None:
     runner = graphed(tiny_model)
     for height in (8, 12, 8, 16, 8):
-        runner.frame_state(pictures(1, height, 16)[0])
+        runner.frame_state(images(1, height, 16)[0])
     assert [recording.is_released for recording in recordings] == [False, True, False]
     assert len({id(recording.pool) for recording in recordings}) == 3
     runner.release()
@@ -100,7 +100,7 @@ def test_the_size_that_was_not_used_for_longest_is_released(
         (torch.OutOfMemoryError("CUDA out of memory"), "replay"),
     ],
 )
-def test_whatever_fails_the_pictures_are_those_of_the_plain_runner(
+def test_whatever_fails_the_frames_are_those_of_the_plain_runner(
     tiny_model: FMANet, recordings: list[FakeRecording], monkeypatch: pytest.MonkeyPatch, error: Exception, when: str
 ) -> None:
     failures: list[str] = []
@@ -110,7 +110,7 @@ def test_whatever_fails_the_pictures_are_those_of_the_plain_runner(
         raise error
 
     runner = graphed(tiny_model)
-    frames = pictures(5, 12, 16)
+    frames = images(5, 12, 16)
     if when == "record":
         runner._record = failing  # type: ignore[assignment]
     else:
@@ -127,23 +127,23 @@ def test_whatever_fails_the_pictures_are_those_of_the_plain_runner(
 def test_a_recording_that_computes_something_else_is_not_used(
     random_tiny_model: FMANet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    runner, frames = graphed(random_tiny_model), pictures(4, 12, 16)
+    runner, frames = graphed(random_tiny_model), images(4, 12, 16)
     monkeypatch.setattr(FakeRecording, "replay", lambda self: leaves(self.outputs)[-1].add_(0.1))
     expected = windows(StreamingRunner(random_tiny_model, device=CPU, precision="fp32"), frames)
     torch.testing.assert_close(windows(runner, frames), expected, atol=1e-6, rtol=0)
     assert "a recording gives other values than the network" in (runner.problem or "")
 
 
-def test_pictures_without_room_for_recordings_are_computed_without(
+def test_frames_without_room_for_recordings_are_computed_without(
     tiny_model: FMANet, recordings: list[FakeRecording]
 ) -> None:
     plain = StreamingRunner(tiny_model, device=CPU, precision="fp32")
     runner = GraphedRunner(
         plain, device=CPU, has_room=lambda pixels: pixels <= 12 * 16, record=FakeRecording, new_pool=object
     )
-    windows(runner, pictures(3, 20, 16))
+    windows(runner, images(3, 20, 16))
     assert (recordings, runner.problem) == ([], None)
-    windows(runner, pictures(3, 12, 16))
+    windows(runner, images(3, 12, 16))
     assert len(recordings) == 2
 
 
@@ -202,7 +202,7 @@ def test_two_sizes_on_a_gpu_equal_the_plain_runner(precision: Any) -> None:
     runner = GraphedRunner(StreamingRunner(model, device=CUDA, precision=precision), device=CUDA)
     with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
         for height, width in ((45, 63), (90, 160), (45, 63)):
-            frames = pictures(5, height, width).to(CUDA)
+            frames = images(5, height, width).to(CUDA)
             found, expected = windows(runner, frames), windows(plain, frames)
             tolerance = 1e-4 if precision == "fp32" else 2e-2
             torch.testing.assert_close(found, expected, atol=tolerance, rtol=0)
@@ -214,7 +214,7 @@ def test_a_gpu_gets_its_memory_back() -> None:
     gc.collect()
     torch.cuda.empty_cache()
     before = torch.cuda.memory_reserved(0)
-    windows(runner, pictures(3, 180, 320).to(CUDA))
+    windows(runner, images(3, 180, 320).to(CUDA))
     assert torch.cuda.memory_reserved(0) > before
     runner.release()
     gc.collect()

@@ -50,10 +50,10 @@ def test_convolutions_get_whole_tensors(tiny_model: FMANet, monkeypatch: pytest.
 
 
 def test_pixels_of_another_order_of_memory_are_refused() -> None:
-    picture = torch.zeros(2, 4, 5, 6)
+    image = torch.zeros(2, 4, 5, 6)
     with pytest.raises(RuntimeError, match="view size is not compatible"):
-        layers.pixels(picture)
-    layers.pixels(channels_last := picture.contiguous(memory_format=torch.channels_last)).add_(1)
+        layers.pixels(image)
+    layers.pixels(channels_last := image.contiguous(memory_format=torch.channels_last)).add_(1)
     assert channels_last.min() == 1
 
 

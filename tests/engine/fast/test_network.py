@@ -1,4 +1,4 @@
-"""The streaming network gives the plain network's picture."""
+"""The streaming network gives the plain network's frame."""
 
 from __future__ import annotations
 
