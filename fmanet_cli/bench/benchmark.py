@@ -35,7 +35,7 @@ class BenchSettings:
     """What is measured."""
 
     model: str
-    """Name or path of the weights; `random:paper` and `random:lite` need none."""
+    """Name or path of the weights; `random:paper`, `random:lite` and `random:base` need none."""
     sizes: tuple[tuple[int, int], ...] = ()
     """(height, width) of the input; empty = `DEFAULT_SIZES`."""
     device: str = "auto"

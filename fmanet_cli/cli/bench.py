@@ -18,7 +18,7 @@ from fmanet_cli.cli.terminal import echo, make_bar
 
 @click.command("bench")
 @click.option("--size", "sizes", multiple=True, metavar="WxH", help="Input size, repeatable.  [default: by device]")
-@click.option("-n", "--model", metavar="NAME|PATH", help="Weights, random:paper or random:lite.  [default: the best]")
+@click.option("-n", "--model", metavar="NAME|PATH", help="Weights, or random:paper, :lite, :base.  [default: the best]")
 @device_option
 @precision_option
 @compile_option

@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from fmanet_cli.model.config import FLOW_MASK_CHANNELS, IMAGE_CHANNELS, FMANetConfig
 from fmanet_cli.model.filtering import dynamic_downsampling, warp_sharp_window
 from fmanet_cli.model.frma import FRMABlock, RefinementState
-from fmanet_cli.model.layers import FlowHead, channels_to_frames, feature_extractor, two_convs
+from fmanet_cli.model.kernel_reading import DegradationKernels
+from fmanet_cli.model.layers import FlowHead, FrameConv, channels_to_frames, feature_extractor, two_convs
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -20,8 +21,13 @@ class DegradationFeatures:
     """F^{D,M}: (B, C, T, H, W)."""
     flow_masks: Tensor
     """f^{D,M}: (B, 3n, T, H, W), per pair flow x, flow y (low-resolution pixels) and the occlusion logit."""
-    kernel_logits: Tensor
-    """K^D before its softmax: (B, k_d * k_d, T, H, W)."""
+    kernels: DegradationKernels
+    """K^D, not yet written."""
+
+    @property
+    def kernel_logits(self) -> Tensor:
+        """K^D before its softmax, written anew each time: (B, k_d * k_d, T, H, W)."""
+        return self.kernels.logits()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -66,8 +72,10 @@ class DegradationNetwork(nn.Module):
             state = block(state, centre)
         assert state.warped is not None
         assert state.flow_masks is not None
-        kernel_logits = self.d_conv(channels_to_frames(state.warped, self.config.num_frames))
-        return DegradationFeatures(state.features, state.flow_masks, kernel_logits)
+        first, activation, last = self.d_conv
+        assert isinstance(last, FrameConv)
+        hidden = activation(first(channels_to_frames(state.warped, self.config.num_frames)))
+        return DegradationFeatures(state.features, state.flow_masks, DegradationKernels(hidden, last))
 
     def forward_training(self, window: Tensor, sharp_window: Tensor | None) -> DegradationOutputs:
         """Also runs the heads that only the losses need.

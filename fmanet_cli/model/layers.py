@@ -60,11 +60,7 @@ class WindowConv(Folding, nn.Conv3d):
         """(B, C, T, H, W) to (B, C', T, H, W)."""
         if not self.folded:
             return super().forward(window)
-        frames = window.permute(0, 2, 3, 4, 1)
-        # Zeros are joined, not padded: padding in five dimensions is silently wrong on MPS.
-        nothing = torch.zeros_like(frames[:, :1])
-        padded = torch.cat((nothing, frames, nothing), dim=1)
-        stacked = torch.cat((padded[:, :-2], frames, padded[:, 2:]), dim=-1).flatten(0, 1).permute(0, 3, 1, 2)
+        stacked = stack_neighbours(fold_frames(window), window.shape[2])
         weight = self.weight.transpose(1, 2).flatten(1, 2)
         return unfold_frames(F.conv2d(stacked, weight, padding=1), window.shape[2])
 
@@ -77,6 +73,18 @@ def fold_frames(window: Tensor) -> Tensor:
 def unfold_frames(frames: Tensor, num_frames: int) -> Tensor:
     """(B * T, C, H, W) to (B, C, T, H, W), the inverse of `fold_frames`."""
     return frames.unflatten(0, (-1, num_frames)).transpose(1, 2)
+
+
+def stack_neighbours(frames: Tensor, num_frames: int) -> Tensor:
+    """(B * T, C, H, W) to (B * T, 3C, H, W), channels last: the frame before, each frame, the frame after.
+
+    Before the first frame and after the last there is zero.
+    """
+    windows = frames.permute(0, 2, 3, 1).unflatten(0, (-1, num_frames))
+    # Zeros are joined, not padded: padding in five dimensions is silently wrong on MPS.
+    nothing = torch.zeros_like(windows[:, :1])
+    padded = torch.cat((nothing, windows, nothing), dim=1)
+    return torch.cat((padded[:, :-2], windows, padded[:, 2:]), dim=-1).flatten(0, 1).permute(0, 3, 1, 2)
 
 
 def repeat_frame(frame: Tensor, num_frames: int) -> Tensor:

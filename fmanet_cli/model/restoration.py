@@ -82,7 +82,9 @@ class RestorationNetwork(nn.Module):
         config = self.config
         features = self.feature_extractor(join_channels(window.to(degradation.features.dtype), degradation.features))
         centre = features[:, :, config.centre]
-        kernel_features = self.d_conv(degradation.kernel_logits)
+        reader, activation, refiner = self.d_conv
+        assert isinstance(reader, WindowConv)
+        kernel_features = refiner(activation(degradation.kernels.read_by(reader)))
         state = RefinementState(features, None, self.f_conv1(degradation.flow_masks))
         for block in self.FRMA_blocks:
             state = block(state, centre, kernel_features)

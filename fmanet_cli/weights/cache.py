@@ -13,7 +13,7 @@ from fmanet_cli.errors import ChecksumError, WeightsError, did_you_mean
 from fmanet_cli.files import replacing, sha256_of
 from fmanet_cli.weights.registry import EMBEDDED_FOLDER, PRETRAINED, WeightsRow
 
-RANDOM_NAMES = ("random:paper", "random:lite")
+RANDOM_NAMES = ("random:paper", "random:lite", "random:base")
 """Names of seeded random weights: they exist only in memory."""
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from fmanet_cli.errors import FileWriteError, OptionError, WeightsError
 from fmanet_cli.files import replacing
-from fmanet_cli.model.config import LITE, PAPER, FMANetConfig
+from fmanet_cli.model.config import BASE, LITE, PAPER, FMANetConfig
 from fmanet_cli.model.fmanet import ColourOrder, FMANet, random_model
 from fmanet_cli.weights.cache import RANDOM_NAMES, SourceFile, home_path, installed_path
 
@@ -28,7 +28,7 @@ _FLOATS = {"F16", "BF16", "F32", "F64"}
 _COLOUR_ORDERS: dict[str, ColourOrder] = {"rgb": "rgb", "bgr": "bgr"}
 _FOREIGN_SUFFIXES = {".pt", ".pth", ".zip"}
 _NAMES_SHOWN = 3
-_RANDOM_CONFIGS = dict(zip(RANDOM_NAMES, (PAPER, LITE), strict=True))
+_RANDOM_CONFIGS = dict(zip(RANDOM_NAMES, (PAPER, LITE, BASE), strict=True))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,8 +66,8 @@ def load_model(name_or_path: str | Path) -> FMANet:
 
     Args:
         name_or_path: a name of the registry or of imported weights, the path of a `.safetensors` file (a text counts
-            as a path when it has a suffix or a folder separator), or `random:paper` or `random:lite` for seeded
-            untrained weights that serve for measuring only.
+            as a path when it has a suffix or a folder separator), or `random:paper`, `random:lite` or `random:base`
+            for seeded untrained weights that serve for measuring only.
 
     Returns:
         The network in evaluation mode, float32, on the CPU.
