@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 from torch.nn import functional as F
 
 from fmanet_cli.bench.operations import OperationCounter, count_operations
 from fmanet_cli.engine.fast import triton_kernels
-from fmanet_cli.weights.checkpoint import load_model
+from fmanet_cli.weights.checkpoint import CheckpointMetadata, load_model, save_checkpoint
 
 META = torch.device("meta")
 
@@ -22,6 +24,16 @@ def test_work_is_counted_and_views_are_not() -> None:
     with torch.inference_mode(), OperationCounter() as counter:
         F.conv2d(image, torch.empty(8, 4, 3, 3, device=META, dtype=torch.float16), padding=1)
     assert (counter.launches, counter.traffic_bytes) == (1, (120 + 8 * 36 + 240) * 2)
+
+
+def test_base_stays_within_what_it_may_cost(tmp_path: Path) -> None:
+    model = load_model("random:base")
+    for precision in ("fp32", "fp16"):
+        assert count_operations(model, 180, 320, precision=precision).macs_per_pixel <= 4e6
+    assert model.count_parameters() <= 3_000_000
+    file = tmp_path / "base.safetensors"
+    save_checkpoint(file, model, metadata=CheckpointMetadata(licence="MIT", source="random"))
+    assert file.stat().st_size <= 12_000_000
 
 
 def test_launches_of_triton_are_counted_among_operations_made_of_others() -> None:

@@ -12,7 +12,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from fmanet_cli.errors import FileWriteError, WeightsError
-from fmanet_cli.model.config import LITE, PAPER
+from fmanet_cli.model.config import BASE, LITE, PAPER
 from fmanet_cli.model.fmanet import FMANet, random_model
 from fmanet_cli.weights.cache import SourceFile
 from fmanet_cli.weights.checkpoint import (
@@ -185,7 +185,7 @@ def test_a_pickle_names_the_command_that_converts_it(upstream_folder: Path) -> N
         load_model(str(upstream_folder / "model_D_best.pt"))
 
 
-@pytest.mark.parametrize(("name", "config"), [("random:paper", PAPER), ("random:lite", LITE)])
+@pytest.mark.parametrize(("name", "config"), [("random:paper", PAPER), ("random:lite", LITE), ("random:base", BASE)])
 def test_random_names_give_seeded_weights(name: str, config: Any) -> None:
     model = load_model(name)
     assert model.config == config
