@@ -2,37 +2,39 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import logging
 import threading
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from dataclasses import replace
+from functools import partial
+from typing import TypeVar
 
 import numpy as np
 from torch import Tensor
 
 from fmanet_cli.engine.device import Precision, free_device_memory
 from fmanet_cli.engine.device_errors import in_one_line, is_out_of_memory
+from fmanet_cli.engine.device_frame import DeviceFrame
 from fmanet_cli.engine.fast.cuda_graphs import GraphedRunner
 from fmanet_cli.engine.memory import largest_tile
 from fmanet_cli.engine.planes import planar_codes
 from fmanet_cli.engine.prepared import PreparedNetwork
 from fmanet_cli.engine.repeats import shows_the_same
 from fmanet_cli.engine.resizing import resized
-from fmanet_cli.engine.runner import BatchRunner, WindowRunner
+from fmanet_cli.engine.runner import BatchRunner
 from fmanet_cli.engine.schedule import (
     WINDOWS_AT_ONCE,
-    Once,
     Turns,
     Workers,
-    in_groups,
     in_order,
     windows_at_once,
     windows_in_a_pass,
 )
 from fmanet_cli.engine.strength import blended, check_strength
 from fmanet_cli.engine.tiling import MIN_TILE, TileBlender, Tiling, plan_tiles
+from fmanet_cli.engine.transfer import Arrival
 from fmanet_cli.engine.windows import sliding_windows
 from fmanet_cli.errors import DeviceError, WeightsError
 from fmanet_cli.notes import Notes
@@ -46,6 +48,8 @@ MAX_PENDING = WINDOWS_AT_ONCE + 1
 
 Finished = TypeVar("Finished", Frame, PlanarFrame)
 Value = TypeVar("Value")
+Made = Callable[[Tensor], Sequence[Tensor]]
+"""What of a restored frame goes to the host, on the device."""
 
 
 def no_frame(_: int) -> bool:
@@ -136,7 +140,7 @@ class RestorationRun:
         """
 
         def made(restored: Tensor) -> list[Tensor]:
-            return [self._restorer.as_image(resized(restored, size))]
+            return [self._restorer.as_image(restored if size is None else resized(restored, size))]
 
         return self._restored(frames, skips, made, lambda source, arrays: replace(source, image=arrays[0]))
 
@@ -151,7 +155,8 @@ class RestorationRun:
         """As `restore`, with the frames as an encoder takes them, made on the device."""
 
         def made(restored: Tensor) -> Sequence[Tensor]:
-            return planar_codes(self._restorer.as_rgb(resized(restored, size)), plane_format)
+            restored = restored if size is None else resized(restored, size)
+            return planar_codes(self._restorer.as_rgb(restored), plane_format)
 
         def planar(source: Frame, arrays: list[np.ndarray]) -> PlanarFrame:
             luma, blue, red = arrays
@@ -163,80 +168,45 @@ class RestorationRun:
         self,
         frames: Iterable[Frame],
         skips: Callable[[int], bool],
-        made: Callable[[Tensor], Sequence[Tensor]],
+        made: Made,
         finish: Callable[[Frame, list[np.ndarray]], Finished],
     ) -> Generator[Finished, None, None]:
-        """`made`: a restored frame as it goes to the host, on the device; `finish`: what becomes of it there."""
-        wanted = self._wanted(frames, skips)
+        """`finish`: what becomes of a frame as it was read and the arrays of the restored one."""
+        count, is_cuda = self._windows_at_once(), self._restorer.device.type == "cuda"
+        with Workers(count) if count > 1 else contextlib.nullcontext() as workers:
 
-        def completed(begun: _Begun) -> _Result:
-            arrays = begun.arrival()
-            # The flag came with the frame: to ask the device for it would stop it.
-            while not arrays.pop().all():
-                self._lengthen_precision(begun.precision, _centre(begun.window).index)
-                begun = self._again(begun.window, made)
-                arrays = begun.arrival()
-            return _centre(begun.window).frame, arrays
+            def begin(windows: list[_Window]) -> Iterable[Callable[[], _Result]]:
+                if workers is None:
+                    return self._in_passes(made, windows)
+                return [workers.submit(partial(self._computed, made, window)) for window in windows]
 
-        def completion(begun: _Begun) -> Callable[[], _Result]:
-            return lambda: completed(begun)
-
-        def finished(results: Iterator[_Result]) -> Iterator[Finished]:
-            # What shows the same as the frame before is not computed again, but has a timestamp of its own.
-            before: list[np.ndarray] = []
+            # With workers one more than are computed, so that none waits while a finished frame is taken away. CUDA
+            # computes the next window while a frame is copied back; elsewhere each is given away before the next.
+            limit = MAX_PENDING if workers is not None else 2 if is_cuda else 1
+            results = in_order(self._windows(frames, skips), begin, size=lambda: self.pass_size, limit=limit)
+            shown: list[np.ndarray] = []
             for frame, arrays in results:
-                before = before if arrays is None else arrays
-                yield finish(frame, before)
+                # What shows the same as the frame before is not computed again, but has a timestamp of its own.
+                shown = shown if arrays is None else arrays
+                yield finish(frame, shown)
 
-        count = self._windows_at_once()
-        if count == 1:
+    def _windows(self, frames: Iterable[Frame], skips: Callable[[int], bool]) -> Iterator[_Window]:
+        """The window of every frame that is not skipped."""
+        newest: DeviceFrame | None = None
 
-            def started() -> Iterator[Callable[[], _Result]]:
-                for group in in_groups(wanted, lambda: self.pass_size):
-                    repeats = [frame if window is None else None for frame, window in group]
-                    windows = [window for _, window in group if window is not None]
-                    # The group would keep the states of windows that are done.
-                    group.clear()
-                    # No name for what is begun: it would stay while the next window is computed.
-                    begun = map(completion, self._begun_group(windows, made))
-                    yield from (next(begun) if frame is None else _repeat(frame) for frame in repeats)
+        def uploaded(number: int, frame: Frame) -> tuple[Frame, DeviceFrame]:
+            nonlocal newest
+            if newest is None or not shows_the_same(frame.image, newest.image):
+                tensor = self._with_less_memory(lambda _: self._restorer.upload(frame.image))
+                newest = DeviceFrame(number, frame.image, tensor)
+            return frame, newest
 
-            # CUDA computes the next window while a frame is copied back; elsewhere each is given away before the next.
-            yield from finished(in_order(started(), limit=2 if self._restorer.device.type == "cuda" else 1))
-            return
-        with Workers(count) as workers:
-
-            def submitted(frame: Frame, window: _Window | None) -> Callable[[], _Result]:
-                if window is None:
-                    return _repeat(frame)
-                return workers.submit(lambda: completed(self._begun(window, made)))
-
-            # One more than are computed, so that no worker waits while a finished frame is taken away.
-            yield from finished(in_order(itertools.starmap(submitted, wanted), limit=MAX_PENDING))
-
-    def _wanted(self, frames: Iterable[Frame], skips: Callable[[int], bool]) -> Iterator[tuple[Frame, _Window | None]]:
-        """Every frame that is not skipped with its window; None where that shows what the wanted one before shows."""
-        shown: tuple[int, ...] | None = None
-        for window in sliding_windows(
-            self._items(frames), self._restorer.model.config.centre, starts_run=lambda item: item.frame.starts_shot
-        ):
-            if skips(_centre(window).index):
-                continue
-            before, shown = shown, tuple(item.first for item in window)
-            yield _centre(window).frame, None if shown == before else window
-
-    def _items(self, frames: Iterable[Frame]) -> Iterator[_Item]:
-        before: _Item | None = None
-        for index, frame in enumerate(frames):
-            if before is not None and shows_the_same(frame.image, before.frame.image):
-                before = replace(before, index=index, frame=frame)
-            else:
-                before = self._item(index, frame)
-            yield before
-
-    def _item(self, index: int, frame: Frame) -> _Item:
-        tensor = self._with_less_memory(lambda _: self._restorer.upload(frame.image))
-        return _Item(index, index, tensor, frame, Once(lambda runner: runner.frame_state(tensor)))
+        radius, shown = self._restorer.model.config.centre, [-1]
+        pairs = map(uploaded, itertools.count(), frames)
+        for number, near in enumerate(sliding_windows(pairs, radius, starts_run=lambda pair: pair[0].starts_shot)):
+            if not skips(number):
+                before, shown = shown, [frame.number for _, frame in near]
+                yield _Window(near[radius][0], number, [frame for _, frame in near] if shown != before else [])
 
     def _first_tiling(self) -> Tiling:
         requested = self._restorer.tiling
@@ -284,63 +254,81 @@ class RestorationRun:
             precision=self.precision,
         )
 
-    def _begun_group(self, group: list[_Window], made: Callable[[Tensor], Sequence[Tensor]]) -> Iterator[_Begun]:
-        """Several windows in one pass where the network can; out of memory, fewer in a pass from then on.
+    def _in_passes(self, made: Made, windows: list[_Window]) -> Iterator[Callable[[], _Result]]:
+        """Begin with windows, several in one pass where the network can; out of memory, fewer from then on.
 
-        The list is emptied on the way: a name for a window would keep its oldest frame's state while the next one is
-        computed.
+        The list is emptied on the way.
         """
+        while windows:
+            count = min(len(windows), self.pass_size) if self._is_whole(self.tiling.size) else 1
+            new = [window for window in windows[:count] if window.frames]
+            if len(new) == 1:
+                self._begin(made, new[0])
+            elif new and not self._begin_together(made, new):
+                self.pass_size = len(new) // 2
+                continue
+            for _ in range(count):
+                yield partial(self._arrived, made, windows.pop(0))
+
+    def _begin_together(self, made: Made, windows: Sequence[_Window]) -> bool:
+        """Begin with windows in one pass; whether memory sufficed."""
         runner = self._runner
-        if len(group) > 1 and isinstance(runner, BatchRunner) and self._is_whole(self.tiling.size):
-            try:
-                _make_states(runner, group)
-                images = runner.windows([[item.state.get(runner) for item in window] for window in group])
-                begun = [self._sent(window, image, made) for window, image in zip(group, images, strict=True)]
-            except (RuntimeError, MemoryError) as error:
-                if not is_out_of_memory(error):
-                    raise
-            else:
-                group.clear()
-                yield from begun
-                return
-            for item in itertools.chain.from_iterable(group):
-                item.state.forget()
-            free_device_memory(self._restorer.device)
-            self.pass_size = len(group) // 2
-        while group:
-            part = [group.pop(0) for _ in range(min(len(group), self.pass_size))]
-            if len(part) == 1:
-                yield self._begun(part.pop(), made)
-            else:
-                yield from self._begun_group(part, made)
+        assert isinstance(runner, BatchRunner)
+        try:
+            DeviceFrame.make_states(runner, [frame for window in windows for frame in window.frames])
+            images = runner.windows([[frame.state(runner) for frame in window.frames] for window in windows])
+            for window, image in zip(windows, images, strict=True):
+                self._send(made, window, image)
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+        else:
+            for window in windows:
+                window.frames = []
+            return True
+        for window in windows:
+            window.forget()
+        free_device_memory(self._restorer.device)
+        return False
 
-    def _begun(self, window: Sequence[_Item], made: Callable[[Tensor], Sequence[Tensor]]) -> _Begun:
-        """One window computed, its frame on the way to the host."""
+    def _computed(self, made: Made, window: _Window) -> _Result:
+        if window.frames:
+            self._begin(made, window)
+        return self._arrived(made, window)
 
-        def compute(tile: int) -> _Begun:
-            runner = self._runner
+    def _begin(self, made: Made, window: _Window) -> None:
+        """Compute a window and send its frame on the way to the host."""
+
+        def compute(tile: int) -> None:
             if self._is_whole(tile):
+                runner = self._runner
                 # The newest first: its state is the one that is missing.
-                states = [item.state.get(runner) for item in reversed(window)][::-1]
-                return self._sent(window, runner.window(states), made)
-            for item in window:
-                item.state.forget()
-            return self._sent(window, self._tiled(window, tile), made)
+                states = [frame.state(runner) for frame in reversed(window.frames)][::-1]
+                self._send(made, window, runner.window(states))
+            else:
+                window.forget()
+                self._send(made, window, self._tiled(window, tile))
 
-        def forget() -> None:
-            for item in window:
-                item.state.forget()
+        self._with_less_memory(compute, window.forget)
+        window.frames = []
 
-        return self._with_less_memory(compute, forget)
-
-    def _again(self, window: Sequence[_Item], made: Callable[[Tensor], Sequence[Tensor]]) -> _Begun:
-        """A window computed again from its frames alone: their states may be gone."""
-        return self._with_less_memory(lambda tile: self._sent(window, self._tiled(window, tile), made))
+    def _arrived(self, made: Made, window: _Window) -> _Result:
+        """Wait for the arrays of a window; None = those of the window before."""
+        if window.arrival is None:
+            return window.frame, None
+        arrays = window.arrival()
+        # The flag came with the frame: to ask the device for it would stop it.
+        while not arrays.pop().all():
+            self._lengthen_precision(window.precision, window.number)
+            # From the tensors alone: the states may be gone.
+            self._with_less_memory(lambda tile: self._send(made, window, self._tiled(window, tile)))
+            arrays = window.arrival()
+        return window.frame, arrays
 
     def _with_less_memory(self, compute: Callable[[int], Value], forget: Callable[[], None] = lambda: None) -> Value:
         """Calls `compute` with the tile side; out of memory, alone, and then with smaller tiles until the smallest."""
         while True:
-            with self._turns.taken() as was_alone:
+            with self._turns as was_alone:
                 tile = self.tiling.size
                 try:
                     return compute(tile)
@@ -356,7 +344,7 @@ class RestorationRun:
             else:
                 self._turns.one_at_a_time()
 
-    def _tiled(self, window: Sequence[_Item], tile_size: int) -> Tensor:
+    def _tiled(self, window: _Window, tile_size: int) -> Tensor:
         height, width, runner = self._height, self._width, self._runner
         if self._is_whole(tile_size):
             tile_size = 0
@@ -364,19 +352,21 @@ class RestorationRun:
         blender = TileBlender(height, width, scale=self._restorer.scale, overlap=overlap)
         for tile in plan_tiles(height, width, tile=tile_size, overlap=overlap):
             area = (..., slice(tile.top, tile.top + tile.height), slice(tile.left, tile.left + tile.width))
-            states = {item.index: runner.frame_state(item.tensor[area].contiguous()) for item in window}
-            blender.add(tile, runner.window([states[item.index] for item in window]))
+            # A window at an end has a frame twice.
+            states = {id(tensor): runner.frame_state(tensor[area].contiguous()) for tensor in set(window.tensors)}
+            blender.add(tile, runner.window([states[id(tensor)] for tensor in window.tensors]))
             # They would stay while those of the next tile are made.
             del states
         return blender.result()
 
-    def _sent(self, window: Sequence[_Item], restored: Tensor, made: Callable[[Tensor], Sequence[Tensor]]) -> _Begun:
-        """Begins the way of a restored frame to the host, with a flag that says whether it holds numbers only."""
+    def _send(self, made: Made, window: _Window, restored: Tensor) -> None:
+        """Begin the way of a restored frame to the host, with a flag that says whether it holds numbers only."""
         # What is no number spreads into a sum, which needs no image of flags as `isfinite` does.
         flag = restored.sum().isfinite()
-        image = blended(restored, _centre(window).tensor, self._strength)
-        arrival = self._restorer.transfer.to_host([*made(image), flag])
-        return _Begun(tuple(replace(item, state=_NO_STATE) for item in window), self.precision, arrival)
+        if self._strength != 1:
+            restored = blended(restored, window.tensors[len(window.tensors) // 2], self._strength)
+        window.precision = self.precision
+        window.arrival = self._restorer.transfer.to_host([*made(restored), flag])
 
     def _shrink_tiles(self, tried: int, reason: str) -> None:
         """Takes smaller tiles than those that ran out of memory, unless another window has done so already."""
@@ -419,54 +409,28 @@ class RestorationRun:
         log.warning(text)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Item:
-    """A frame on its way through the windows."""
-
-    index: int
-    """Number of the frame."""
-    first: int
-    """Number of the first frame of those in a row that show the same; they share tensor and state."""
-    tensor: Tensor
-    """(3, H, W) on the device."""
-    frame: Frame
-    """As it was read."""
-    state: Once[WindowRunner, Any]
-    """What a runner computes of this frame alone."""
-
-
-def _make_states(runner: BatchRunner, group: Sequence[_Window]) -> None:
-    """Makes the states that windows lack in one pass, as the windows are."""
-    missing = {id(item.state): item for window in group for item in window if not item.state.is_made_by(runner)}
-    if missing:
-        made = runner.frame_states([item.tensor for item in missing.values()])
-        for item, state in zip(missing.values(), made, strict=True):
-            item.state.give(runner, state)
-
-
-_NO_STATE: Once[WindowRunner, Any] = Once(lambda _: None)
-
-
-_Window = tuple[_Item, ...]
 _Result = tuple[Frame, list[np.ndarray] | None]
 """A frame as it was read and the arrays of its restored frame; None = those of the frame before."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Begun:
-    """A restored frame on its way to the host."""
+class _Window:
+    """The frames that one restored frame is computed from; then that frame, on its way to the host."""
 
-    window: Sequence[_Item]
-    """Its frames, without their states: those are needed by the next windows only."""
-    precision: Precision
-    """What it was computed in."""
-    arrival: Callable[[], list[np.ndarray]]
-    """Waits for its arrays, the last of which says whether all its values are numbers."""
+    def __init__(self, frame: Frame, number: int, frames: list[DeviceFrame]) -> None:
+        self.frame = frame
+        """The one that is restored, as it was read."""
+        self.number = number
+        """Of that."""
+        self.frames = frames
+        """Of the window, in order, until it is computed; empty where it shows what the window before shows."""
+        self.tensors = [frame.tensor for frame in frames]
+        """Of the same frames: without their states, which are needed by the next windows only."""
+        self.precision: Precision = "fp32"
+        """What it was computed in."""
+        self.arrival: Arrival | None = None
+        """Waits for its arrays, the last of which says whether all its values are numbers."""
 
-
-def _repeat(frame: Frame) -> Callable[[], _Result]:
-    return lambda: (frame, None)
-
-
-def _centre(window: Sequence[_Item]) -> _Item:
-    return window[len(window) // 2]
+    def forget(self) -> None:
+        """Free what was computed of each frame alone."""
+        for frame in self.frames:
+            frame.forget()

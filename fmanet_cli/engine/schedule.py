@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Generic, TypeVar
+from typing import TypeVar
 
 import torch
 
@@ -17,7 +16,7 @@ from fmanet_cli.engine.stopping import stop_on
 from fmanet_cli.model.config import FMANetConfig
 
 Value = TypeVar("Value")
-Maker = TypeVar("Maker")
+Result = TypeVar("Result")
 
 WINDOWS_AT_ONCE = 2
 """Windows that a CPU computes side by side: many of a window's operations are too small to be shared well among
@@ -63,103 +62,69 @@ def windows_in_a_pass(
     return next((count for count in range(most, 1, -1) if fits(pixels, windows=count, **sizes)), 1)  # type: ignore[arg-type]
 
 
-def in_groups(items: Iterable[Value], size: Callable[[], int]) -> Iterator[list[Value]]:
-    """Groups of `size` items, as that is now, in order; the last, also before an exception of `items`, may be smaller.
+def in_order(
+    items: Iterator[Value],
+    begin: Callable[[list[Value]], Iterable[Callable[[], Result]]],
+    *,
+    size: Callable[[], int],
+    limit: int,
+) -> Iterator[Result]:
+    """Yield the results of what is begun with items, in order.
 
-    A group belongs to its taker, who may empty it.
+    Where an item, or beginning with it, fails, the results of what was begun before come first.
+
+    Args:
+        items: each gives one result.
+        begin: gives for each item of a group the call that waits for its result; may empty the group.
+        size: items in a group, as that is now; the last one may be smaller.
+        limit: calls that are begun and not yet waited for, at most.
     """
-    group: list[Value] = []
-    try:
-        for item in items:
-            group.append(item)
-            if len(group) >= size():
-                yield group
-                group = []
-    except Exception:
-        if group:
-            yield group
-        raise
-    if group:
-        yield group
-
-
-def in_order(started: Iterator[Callable[[], Value]], *, limit: int) -> Iterator[Value]:
-    """Call for the results of what is started, in order, at most `limit` started and not yet called for.
-
-    Where starting fails, the results of what was started before come first.
-    """
-    pending: deque[Callable[[], Value]] = deque()
-    failure: Exception | None = None
-    while failure is None:
+    pending: deque[Callable[[], Result]] = deque()
+    end: Exception | None = None
+    while end is None:
+        group: list[Value] = []
         try:
-            pending.append(next(started))
-        except StopIteration:
-            break
+            while len(group) < size():
+                group.append(next(items))
         except Exception as error:
-            failure = error
-        if len(pending) >= limit:
-            yield pending.popleft()()
+            end = error
+        begun = iter(begin(group))
+        while True:
+            try:
+                pending.append(next(begun))
+            except StopIteration:
+                break
+            except Exception as error:
+                end = error
+                break
+            if len(pending) >= limit:
+                yield pending.popleft()()
     while pending:
         yield pending.popleft()()
-    if failure is not None:
-        raise failure
-
-
-class Once(Generic[Maker, Value]):
-    """A value that several threads need and one of them makes."""
-
-    def __init__(self, make: Callable[[Maker], Value]) -> None:
-        self._make = make
-        self._lock = threading.Lock()
-        self._made_by: Maker | None = None
-        self._value: Any = None
-
-    def get(self, maker: Maker) -> Value:
-        """Make it, wait for the thread that does, or take what is there; what another maker has made does not count."""
-        with self._lock:
-            if self._made_by is not maker:
-                self._value = None
-                self._value = self._make(maker)
-                self._made_by = maker
-            return self._value
-
-    def is_made_by(self, maker: Maker) -> bool:
-        """Whether it is there, made by this maker."""
-        with self._lock:
-            return self._made_by is maker
-
-    def give(self, maker: Maker, value: Value) -> None:
-        """What a maker has made together with others."""
-        with self._lock:
-            self._value, self._made_by = value, maker
-
-    def forget(self) -> None:
-        """Free the value; who asks again has it made again."""
-        with self._lock:
-            self._value = self._made_by = None
+    if not isinstance(end, StopIteration):
+        raise end
 
 
 class Turns:
-    """Who may compute: everybody, or one alone after memory ran out."""
+    """Who may compute: everybody, or one alone after memory ran out; each turn is a block."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
         self._running = 0
         self._is_alone = False
 
-    @contextlib.contextmanager
-    def taken(self) -> Iterator[bool]:
+    def __enter__(self) -> bool:
         """Wait for a turn; whether nobody else can have one meanwhile."""
         with self._changed:
-            self._changed.wait_for(lambda: not (self._is_alone and self._running))
+            while self._is_alone and self._running:
+                self._changed.wait()
             self._running += 1
-            is_alone = self._is_alone
-        try:
-            yield is_alone
-        finally:
-            with self._changed:
-                self._running -= 1
-                self._changed.notify_all()
+            return self._is_alone
+
+    def __exit__(self, *_: object) -> None:
+        with self._changed:
+            self._running -= 1
+            self._changed.notify_all()
 
     def one_at_a_time(self) -> None:
         """Turns that begin from now on are alone."""

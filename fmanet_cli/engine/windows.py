@@ -42,7 +42,7 @@ def sliding_windows(
         held.append(item)
         count += 1
         if count > radius:
-            yield _window(held, count, centre, radius, last=None)
+            yield tuple(held) if centre >= radius else _window(held, count, centre, radius, last=None)
             centre += 1
     yield from _last_windows(held, count, centre, radius)
 

@@ -115,9 +115,9 @@ def test_no_more_states_than_a_window_has_are_alive_after_a_pass_failed(
     assert max(counts[2:]) == 3
 
 
-@pytest.mark.parametrize("place", ["upload", "convert"])
+@pytest.mark.parametrize(("place", "in_a_pass"), [("upload", 1), ("upload", 8), ("convert", 1)])
 def test_memory_that_runs_out_beside_the_network_ends_in_tiles(
-    tiny_model: FMANet, monkeypatch: pytest.MonkeyPatch, place: str
+    tiny_model: FMANet, monkeypatch: pytest.MonkeyPatch, place: str, in_a_pass: int
 ) -> None:
     engine, failures = restorer(tiny_model, Enlarging()), iter([True, True])
     name = {"upload": "upload", "convert": "as_image"}[place]
@@ -130,6 +130,7 @@ def test_memory_that_runs_out_beside_the_network_ends_in_tiles(
 
     monkeypatch.setattr(engine, name, failing)
     monkeypatch.setattr(run_module, "windows_at_once", lambda *_, **__: 1)
+    monkeypatch.setattr(run_module, "windows_in_a_pass", lambda *_, **__: in_a_pass)
     run, frames = engine.start(40, 90), list(make_frames(3, 40, 90))
     restored = list(run.restore(frames))
     assert run.tiling.size == 45

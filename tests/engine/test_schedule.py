@@ -6,7 +6,7 @@ import itertools
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -16,9 +16,10 @@ import torch
 from fmanet_cli.engine import memory
 from fmanet_cli.engine import run as run_module
 from fmanet_cli.engine import schedule as inflight
+from fmanet_cli.engine.device_frame import DeviceFrame
 from fmanet_cli.engine.restorer import Restorer
 from fmanet_cli.engine.run import MAX_PENDING
-from fmanet_cli.engine.schedule import Once, Turns, Workers, in_groups, in_order, windows_at_once, windows_in_a_pass
+from fmanet_cli.engine.schedule import Turns, Workers, in_order, windows_at_once, windows_in_a_pass
 from fmanet_cli.model.config import LITE, PAPER, FMANetConfig
 from fmanet_cli.model.fmanet import FMANet
 from fmanet_cli.video.frames import Frame
@@ -204,42 +205,76 @@ def test_windows_at_once_need_threads_memory_and_a_cpu(tiny_model: FMANet, monke
     torch.set_num_threads(2)
 
 
-def test_order_and_bound_of_what_is_started() -> None:
-    events = []
+def begun_with(numbers: list[int], events: list[str]) -> Iterator[Callable[[], int]]:
+    for number in numbers:
+        if number == 7:
+            raise OSError("7 fails")
+        events.append(f"begin {number}")
+        yield lambda number=number: events.append(f"wait {number}") or number
 
-    def started() -> Iterator[object]:
-        for number in range(5):
-            events.append(f"start {number}")
-            yield lambda number=number: events.append(f"wait {number}") or number
 
-    assert list(in_order(started(), limit=2)) == [0, 1, 2, 3, 4]
-    assert events[:4] == ["start 0", "start 1", "wait 0", "start 2"]
+def test_order_and_bound_of_what_is_begun() -> None:
+    events: list[str] = []
+    assert list(in_order(iter(range(5)), lambda group: begun_with(group, events), size=lambda: 1, limit=2)) == [
+        *range(5)
+    ]
+    assert events[:4] == ["begin 0", "begin 1", "wait 0", "begin 2"]
     assert events[-2:] == ["wait 3", "wait 4"]
 
 
-def test_once_is_computed_again_only_after_failure_or_forgetting() -> None:
-    answers = iter([ValueError("not yet"), "first", "second", "third"])
+def test_results_before_a_failure_come_before_it() -> None:
+    def broken() -> Iterator[int]:
+        yield from range(3)
+        raise ValueError("damaged")
 
-    def make(maker: str) -> str:
-        answer = next(answers)
+    groups: list[list[int]] = []
+
+    def begin(group: list[int]) -> Iterator[Callable[[], int]]:
+        groups.append(list(group))
+        return begun_with(group, [])
+
+    results = in_order(broken(), begin, size=lambda: 2, limit=9)
+    assert [next(results), next(results), next(results)] == [0, 1, 2]
+    with pytest.raises(ValueError, match="damaged"):
+        next(results)
+    assert groups == [[0, 1], [2]]
+    results = in_order(iter(range(5, 10)), begin, size=lambda: 4, limit=9)
+    assert [next(results), next(results)] == [5, 6]
+    with pytest.raises(OSError, match="7 fails"):
+        next(results)
+
+
+class Answering:
+    """Gives these answers for frames."""
+
+    def __init__(self, *answers: object) -> None:
+        self._answers = iter(answers)
+
+    def frame_state(self, _: object) -> object:
+        answer = next(self._answers)
         if isinstance(answer, Exception):
             raise answer
-        return f"{answer} by {maker}"
+        return answer
 
-    once = Once(make)
+    window = frame_state
+
+
+def test_a_state_is_made_again_only_after_failure_or_forgetting_or_for_another_runner() -> None:
+    me, you = Answering(ValueError("not yet"), "first", "second"), Answering("third")
+    frame = DeviceFrame(0, np.zeros((1, 1, 3), np.float32), torch.zeros(3, 1, 1))
     with pytest.raises(ValueError, match="not yet"):
-        once.get("me")
-    assert [once.get("me"), once.get("me")] == ["first by me", "first by me"]
-    once.forget()
-    assert once.get("me") == "second by me"
-    assert once.get("you") == "third by you"
+        frame.state(me)
+    assert [frame.state(me), frame.state(me)] == ["first", "first"]
+    frame.forget()
+    assert frame.state(me) == "second"
+    assert frame.state(you) == "third"
 
 
 def test_a_turn_alone_waits_for_those_under_way() -> None:
     turns, order, inside, may_leave = Turns(), [], threading.Event(), threading.Event()
 
     def early() -> None:
-        with turns.taken() as is_alone:
+        with turns as is_alone:
             inside.set()
             may_leave.wait(20)
             order.append(("early", is_alone))
@@ -249,7 +284,7 @@ def test_a_turn_alone_waits_for_those_under_way() -> None:
     inside.wait(20)
     turns.one_at_a_time()
     threading.Timer(0.1, may_leave.set).start()
-    with turns.taken() as is_alone:
+    with turns as is_alone:
         order.append(("late", is_alone))
     thread.join()
     assert order == [("early", False), ("late", True)]
@@ -305,15 +340,3 @@ def test_little_work_shares_a_pass_on_cuda_alone(monkeypatch: pytest.MonkeyPatch
     assert passes(LITE, 488_652, 1.1e9, 320 * 180) == [4]
     assert passes(LITE, 488_652, 0.6e9, 320 * 180) == [1]
     assert passes(LITE, 488_652, 80e9, 64, device="cpu") == [1]
-
-
-def test_groups_keep_what_came_before_an_error() -> None:
-    def broken() -> Iterator[int]:
-        yield from range(3)
-        raise ValueError("damaged")
-
-    groups = in_groups(broken(), lambda: 2)
-    assert [next(groups), next(groups)] == [[0, 1], [2]]
-    with pytest.raises(ValueError, match="damaged"):
-        next(groups)
-    assert list(in_groups(range(4), lambda: 2)) == [[0, 1], [2, 3]]
