@@ -45,15 +45,15 @@ def melody() -> np.ndarray:
 
 
 def main(photograph_path: str, target: str) -> None:
-    """Films the photograph and writes the clip."""
+    """Film the photograph and write the clip."""
     photograph = read_image(photograph_path)
     with av.open(target, "w") as output:
         video = output.add_stream("libx264", rate=FRAME_RATE, options={"crf": "14", "preset": "slow"})
         video.width, video.height, video.pix_fmt = WIDTH, HEIGHT, "yuv420p"
         sound = output.add_stream("aac", rate=SAMPLE_RATE, layout="mono")
         for index in range(FRAMES):
-            picture = av.VideoFrame.from_ndarray(film(photograph, index), format="rgb24")
-            output.mux(video.encode(picture))
+            frame = av.VideoFrame.from_ndarray(film(photograph, index), format="rgb24")
+            output.mux(video.encode(frame))
         output.mux(video.encode(None))
         samples = melody()
         for start in range(0, samples.shape[1], 1024):

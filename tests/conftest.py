@@ -52,9 +52,9 @@ def tiny_model(random_tiny_model: FMANet) -> FMANet:
 
 
 def _make_it_enlarge(model: FMANet) -> None:
-    """Makes heavy what a restored picture has from the centre frame, and light everything else, which stays random.
+    """Make heavy what a restored frame has from the centre frame, and light everything else, which stays random.
 
-    A run that gives another picture than its source's is refused.
+    A run that shows something else than its source is refused.
     """
     import torch
 

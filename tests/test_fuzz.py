@@ -37,7 +37,7 @@ def start_runs(*arguments: float) -> Any:
 
 
 def feed(pipe: IO[bytes], parts: Iterator[bytes]) -> None:
-    """Writes until there is nothing left or nobody reads."""
+    """Write until there is nothing left or nobody reads."""
     try:
         with pipe:
             for part in parts:

@@ -56,7 +56,7 @@ def test_every_exit_code_has_a_row() -> None:
     assert listed == {int(code) for code in re.findall(r"\b\d+\b", main.epilog or "")}
 
 
-def test_pictures_are_there_and_small() -> None:
+def test_images_are_there_and_small() -> None:
     names = re.findall(r"!\[.*?\]\((.*?)\)", PAGE)
     assert names == ["examples/before-after.png"]
     assert (README.parent / names[0]).stat().st_size <= 300_000

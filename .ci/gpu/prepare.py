@@ -1,4 +1,4 @@
-"""Packs what a GPU machine without a network needs to train: photographs, weights to start from. See ``run``."""
+"""Packs what a GPU machine without a network needs to train: photographs, weights to start from. See `run`."""
 
 from __future__ import annotations
 

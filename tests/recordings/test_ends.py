@@ -41,7 +41,7 @@ def test_fragments_may_begin_at_any_time(tmp_path: Path, start: Fraction, sound:
 
 @pytest.mark.parametrize("name", ["a.wmv", "a.mkv", "a.mp4", "a.avi", "a.ts", "a.flv", "a.nut", "a.mov"])
 @pytest.mark.parametrize("count", [1, 2, 10])
-def test_sound_may_last_longer_than_the_picture(tmp_path: Path, name: str, count: int) -> None:
+def test_sound_may_last_longer_than_the_video(tmp_path: Path, name: str, count: int) -> None:
     path = tmp_path / name
     codecs = {".wmv": ("wmv2", "wmav2"), ".avi": ("mpeg4", "mp3"), ".flv": ("flv", "mp3")}
     codec, sound = codecs.get(path.suffix, ("libx264", "aac"))
@@ -77,7 +77,7 @@ def test_a_recording_that_begins_in_the_middle_says_what_it_leaves_out(tmp_path:
     content = path.read_bytes()
     whole, _ = frames_of(path)
     units = [content[at : at + 188] for at in range(0, len(content), 188)]
-    # Tables first, then the pictures from the third on.
+    # Tables first, then the frames from the third on.
     starts = [k for k, unit in enumerate(units) if unit[1] & 0x40 and (unit[1] & 0x1F, unit[2]) == (1, 0)]
     (tmp_path / "cut.ts").write_bytes(b"".join(units[: starts[0]] + units[starts[3] :]))
     frames, reader = frames_of(tmp_path / "cut.ts")

@@ -104,7 +104,7 @@ def test_every_frame_keeps_its_captions(tmp_path: Path, name: str, codec: str, c
     assert rows["closed captions"] is Verdict.SAME
 
 
-def test_pictures_are_the_same_with_and_without_captions(tmp_path: Path) -> None:
+def test_frames_are_the_same_with_and_without_captions(tmp_path: Path) -> None:
     record_with_sei(tmp_path / "a.mp4", numbered_captions)
     record_with_sei(tmp_path / "plain.mp4", b"\xb5\0\0")
     images = []
@@ -220,7 +220,7 @@ def test_stereo_marks_that_only_mp4_would_hold_are_named(tmp_path: Path) -> None
         (5, "frame alternate"),
     ],
 )
-def test_stereo_marks_of_the_pictures_are_kept(tmp_path: Path, number: int, said: str) -> None:
+def test_stereo_marks_of_the_frames_are_kept(tmp_path: Path, number: int, said: str) -> None:
     record(tmp_path / "a.mkv", count=3, options={"x264-params": f"frame-packing={number}"})
     settings = RestoreSettings(encoder=FAST, strict=True)
     restore_video(tmp_path / "a.mkv", tmp_path / "b.mp4", plain_restorer(), settings=settings)

@@ -67,7 +67,7 @@ def test_a_number_that_is_no_video_is_refused(tmp_path: Path, number: int) -> No
         VideoReader(tmp_path / "a.mkv", stream=number)
 
 
-def test_the_still_picture_beside_a_film_does_not_fail_the_run(tmp_path: Path) -> None:
+def test_the_still_image_beside_a_film_does_not_fail_the_run(tmp_path: Path) -> None:
     record_tracks(tmp_path / "a.mkv", STILL | OTHER, {})
     for name in ("b.mp4", "b.mkv"):
         settings = RestoreSettings(encoder=EncoderOptions(preset="ultrafast"))

@@ -52,7 +52,7 @@ def test_views_that_are_not_contiguous_and_single_frames(tiny_model: FMANet) -> 
     assert restore_frames(FRAMES[:, :1, :1], restorer).shape == (4, 4, 4, 3)
 
 
-def test_a_share_of_the_networks_picture(tiny_model: FMANet) -> None:
+def test_a_share_of_the_networks_frame(tiny_model: FMANet) -> None:
     frames, restorer = FRAMES / np.float32(255), on_cpu(tiny_model)
     full, none, half = (restore_frames(frames, restorer, strength=strength) for strength in (1, 0, 0.5))
     assert np.abs(half - (full + none) / 2).max() < 1e-5

@@ -72,7 +72,7 @@ def test_the_report_says_which_stage_the_network_waits_for(
     assert max(waits) > 0.2
 
 
-def test_output_is_the_networks_picture(make_clip: MakeClip, tmp_path: Path, tiny_model: FMANet) -> None:
+def test_output_is_what_the_network_restores(make_clip: MakeClip, tmp_path: Path, tiny_model: FMANet) -> None:
     source, target = make_clip(count=3), tmp_path / "frames" / "%03d.png"
     target.parent.mkdir()
     restorer = Restorer(tiny_model, device="cpu", precision="fp32")
@@ -82,8 +82,8 @@ def test_output_is_the_networks_picture(make_clip: MakeClip, tmp_path: Path, tin
     with VideoReader(target) as reader:
         found = [frame.image for frame in reader]
     assert len(found) == 3
-    for picture, truth in zip(found, expected, strict=True):
-        np.testing.assert_allclose(picture, truth, atol=0.5 / 255 + 1e-4)
+    for image, truth in zip(found, expected, strict=True):
+        np.testing.assert_allclose(image, truth, atol=0.5 / 255 + 1e-4)
 
 
 @pytest.mark.parametrize(
@@ -95,7 +95,7 @@ def test_output_is_the_networks_picture(make_clip: MakeClip, tmp_path: Path, tin
     ],
     ids=["planes", "RGB samples", "resized"],
 )
-def test_pictures_become_planes_on_the_device_where_the_encoder_takes_them(
+def test_frames_become_planes_on_the_device_where_the_encoder_takes_them(
     make_clip: MakeClip,
     tmp_path: Path,
     tiny_model: FMANet,
@@ -147,8 +147,8 @@ def test_shots_are_restored_apart(make_clip: MakeClip, tmp_path: Path, tiny_mode
         frames = list(reader)
     expected = [frame.image for half in (frames[:2], frames[2:]) for frame in restorer.restore(half)]
     with VideoReader(target) as reader:
-        for picture, truth in zip(reader, expected, strict=True):
-            np.testing.assert_allclose(picture.image, truth, atol=0.5 / 255 + 1e-4)
+        for frame, truth in zip(reader, expected, strict=True):
+            np.testing.assert_allclose(frame.image, truth, atol=0.5 / 255 + 1e-4)
 
 
 @pytest.mark.parametrize("network", ["good", "green"])
@@ -245,7 +245,7 @@ def test_impossible_settings_are_refused(options: dict[str, object], text: str) 
         RestoreSettings(**options)
 
 
-def test_a_picture_too_large_to_be_read_back_is_refused_before_the_work(
+def test_a_frame_too_large_to_be_read_back_is_refused_before_the_work(
     make_clip: MakeClip, tmp_path: Path, tiny_model: FMANet
 ) -> None:
     settings = RestoreSettings(size="15360x8640")

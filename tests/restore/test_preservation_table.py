@@ -266,7 +266,7 @@ def _short(value: Any) -> str:
 
 
 def run_kind(kind: Kind, folder: Path) -> tuple[dict[str, str], RestoreReport]:
-    """Makes the source, restores it, and compares it with the output by every reader there is."""
+    """Make the source, restore it, and compare it with the output by every reader there is."""
     source, target = folder / f"source.{kind.source}", folder / f"target.{kind.target}"
     if kind.maker is not None:
         kind.maker(source)

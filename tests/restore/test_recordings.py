@@ -152,12 +152,12 @@ def test_recordings_that_were_joined_stay_together(tmp_path: Path, suffix: str, 
     joined(tmp_path / "c.ts", tmp_path / "a.ts", tmp_path / "b.ts")
     report = restored(tmp_path / "c.ts", tmp_path / f"d{suffix}", on_error="continue")
     assert report.frames == 80
-    sound, pictures = (sorted(packet_times(tmp_path / f"d{suffix}", kind)[0]) for kind in ("audio", "video"))
+    sound, frames = (sorted(packet_times(tmp_path / f"d{suffix}", kind)[0]) for kind in ("audio", "video"))
     # In each part they begin together.
-    for share in (0, len(pictures) // 2):
-        moment = pictures[share]
+    for share in (0, len(frames) // 2):
+        moment = frames[share]
         assert min(abs(time - moment) for time in sound) < Fraction(1, 10)
-    assert abs(sound[-1] - pictures[-1]) < Fraction(1, 10)
+    assert abs(sound[-1] - frames[-1]) < Fraction(1, 10)
     assert len(sound) == 2 * len(packet_times(tmp_path / "a.ts", "audio")[0])
 
 

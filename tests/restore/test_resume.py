@@ -84,7 +84,7 @@ def interrupt(source: Path, target: Path, restorer: Restorer, *, after_frames: i
         run.throw(CrashError)
 
 
-def pictures(path: Path) -> list[tuple[int, int, str]]:
+def digests_of(path: Path) -> list[tuple[int, int, str]]:
     """Time, duration and digest of every decoded frame."""
     with VideoReader(path) as reader:
         return [(frame.pts, frame.duration, hashlib.sha256(frame.image.tobytes()).hexdigest()) for frame in reader]
@@ -113,8 +113,8 @@ def test_killed_runs_end_as_an_unbroken_one(tmp_path: Path, tiny_model: FMANet) 
     assert resumed_from[4] > resumed_from[3] > resumed_from[2] > resumed_from[1]
     last = run_and_kill(source, target, weights)
     assert (last.exit_code, last.frames_resumed) == (0, resumed_from[-1])
-    assert pictures(target) == pictures(whole)
-    assert [time for time, _, _ in pictures(target)] == [time for time, _, _ in pictures(source)]
+    assert digests_of(target) == digests_of(whole)
+    assert [time for time, _, _ in digests_of(target)] == [time for time, _, _ in digests_of(source)]
     assert packet_payloads(target, "audio") == packet_payloads(source, "audio")
     assert packet_times(target, "audio") == packet_times(whole, "audio")
     assert names_in(tmp_path) == ["clip.mp4", "killed.mp4", "tiny.safetensors", "whole.mp4"]
@@ -129,7 +129,7 @@ def test_an_interrupted_run_goes_on(clip: Path, tmp_path: Path, restorer: Restor
     assert kept_frames(target) == 16
     report = finish(clip, target, restorer, encoder=encoder)
     assert (report.frames, report.frames_resumed) == (FRAMES, 16)
-    assert pictures(target) == pictures(whole)
+    assert digests_of(target) == digests_of(whole)
     assert not journal_folder(target).exists()
 
 
@@ -143,7 +143,7 @@ def test_a_run_that_is_told_to_stop_keeps_every_frame(clip: Path, tmp_path: Path
         run.close()
         assert kept_frames(target) == after_frames
     assert finish(clip, target, restorer).frames_resumed == 13
-    assert [time for time, _, _ in pictures(target)] == [time for time, _, _ in pictures(clip)]
+    assert [time for time, _, _ in digests_of(target)] == [time for time, _, _ in digests_of(clip)]
 
 
 def test_a_slow_run_keeps_its_work_too(
@@ -159,7 +159,7 @@ def test_a_slow_run_keeps_its_work_too(
     assert kept_frames(target) % 4 == 0
     monkeypatch.undo()
     finish(clip, target, restorer)
-    assert [time for time, _, _ in pictures(target)] == [time for time, _, _ in pictures(clip)]
+    assert [time for time, _, _ in digests_of(target)] == [time for time, _, _ in digests_of(clip)]
 
 
 def test_frames_that_are_kept_are_not_computed_again(
@@ -184,7 +184,7 @@ def test_shots_are_restored_apart_after_a_break_too(clip: Path, tmp_path: Path, 
     report = finish(clip, target, restorer, scene_detect=str(cuts))
     # Segments end where a shot does.
     assert (report.frames_resumed, report.shots) == (7, 3)
-    assert pictures(target) == pictures(whole)
+    assert digests_of(target) == digests_of(whole)
     interrupt(clip, target, restorer, after_frames=14, scene_detect=str(cuts), overwrite=True)
     cuts.write_text("7\n10\n")
     with pytest.raises(ResumeError, match=r"options\.scene_cuts_sha256 was \w+ and is \w+"):
@@ -209,7 +209,7 @@ def test_a_damaged_segment_is_made_again(clip: Path, tmp_path: Path, restorer: R
         table = segment.with_suffix(".json")
         table.write_text(table.read_text().replace("500", "501", 1))
     assert finish(clip, target, restorer).frames_resumed == 8
-    assert pictures(target) == pictures(whole)
+    assert digests_of(target) == digests_of(whole)
 
 
 def test_a_film_that_needed_tiles_goes_on_in_tiles(
@@ -218,7 +218,7 @@ def test_a_film_that_needed_tiles_goes_on_in_tiles(
     target, window = tmp_path / "sharp.mp4", restorer.runner.window
 
     def window_short_of_memory(states: Any) -> Any:
-        # Every whole picture: windows side by side may run out of memory at the same moment.
+        # Every whole frame: windows side by side may run out of memory at the same moment.
         if states[0].frame.shape[1:] == (34, 36):
             raise RuntimeError("std::bad_alloc")
         return window(states)
@@ -284,7 +284,7 @@ def test_a_second_run_on_one_output_is_refused(clip: Path, tmp_path: Path, resto
             finish(clip, target, restorer, resume=resume)
     for _ in run:
         pass
-    assert len(pictures(target)) == FRAMES
+    assert len(digests_of(target)) == FRAMES
 
 
 def test_a_full_disk_loses_nothing_that_is_closed(
@@ -304,7 +304,7 @@ def test_a_full_disk_loses_nothing_that_is_closed(
     assert not target.exists()
     monkeypatch.undo()
     assert finish(clip, target, restorer).frames_resumed == 8
-    assert len(pictures(target)) == FRAMES
+    assert len(digests_of(target)) == FRAMES
 
 
 def test_a_failure_while_joining_keeps_every_segment(
@@ -318,7 +318,7 @@ def test_a_failure_while_joining_keeps_every_segment(
     assert kept_frames(target) == FRAMES
     monkeypatch.undo()
     assert finish(clip, target, restorer).frames_resumed == FRAMES
-    assert len(pictures(target)) == FRAMES
+    assert len(digests_of(target)) == FRAMES
 
 
 def test_a_rejected_file_is_all_that_is_kept(
@@ -331,7 +331,7 @@ def test_a_rejected_file_is_all_that_is_kept(
     with pytest.raises(VerificationError, match=r"unlike its source; kept as .*sharp\.rejected\.mp4"):
         finish(clip, tmp_path / "sharp.mp4", restorer)
     assert names_in(tmp_path) == ["clip.mp4", "sharp.rejected.mp4"]
-    assert len(pictures(tmp_path / "sharp.rejected.mp4")) == FRAMES
+    assert len(digests_of(tmp_path / "sharp.rejected.mp4")) == FRAMES
 
 
 def test_a_run_that_ends_before_its_first_segment_leaves_nothing(

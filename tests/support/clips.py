@@ -17,7 +17,7 @@ AUDIO_RATE = 48000
 COVER = "cover.png"
 
 
-def picture(number: int, height: int, width: int, bits: int = 8) -> np.ndarray:
+def numbered_luma(number: int, height: int, width: int, bits: int = 8) -> np.ndarray:
     """(H, W) luma codes: the number as eight black or white bars in the upper quarter, a moving gradient below."""
     unit = 1 << (bits - 8)
     rows, columns = np.mgrid[:height, :width]
@@ -29,7 +29,7 @@ def picture(number: int, height: int, width: int, bits: int = 8) -> np.ndarray:
 
 
 def number_of(image: np.ndarray) -> int:
-    """The number that ``picture`` drew, read from a decoded RGB image."""
+    """The number that `numbered_luma` drew, read from a decoded RGB image."""
     height, width = image.shape[:2]
     row = image[height // 8, :, 1]
     centres = [(2 * bit + 1) * width // (2 * _NUMBER_BITS) for bit in range(_NUMBER_BITS)]
@@ -48,9 +48,9 @@ def yuv_frame(planes: Sequence[np.ndarray], pix_fmt: str) -> av.VideoFrame:
 
 
 def numbered_frame(number: int, height: int, width: int, pix_fmt: str) -> av.VideoFrame:
-    """A numbered picture with mild chroma gradients."""
+    """A numbered frame with mild chroma gradients."""
     bits = 10 if "10" in pix_fmt else 8
-    luma = picture(number, height, width, bits)
+    luma = numbered_luma(number, height, width, bits)
     if pix_fmt.startswith("gray"):
         return yuv_frame([luma], pix_fmt)
     horizontal = 1 if "420" in pix_fmt or "422" in pix_fmt else 0
@@ -90,7 +90,7 @@ def make_clip(
 ) -> list[Fraction]:
     """Write a file; returns the presentation times of its frames in seconds.
 
-    tags: (matrix, range, primaries, transfer). pts: in ``time_base``, by default at a constant rate.
+    tags: (matrix, range, primaries, transfer). pts: in `time_base`, by default at a constant rate.
     """
     base = time_base or 1 / (rate * 512)
     step = round(1 / rate / base)
@@ -112,14 +112,14 @@ def make_clip(
             stream.set_display_rotation(rotation)
         tracks = [_audio_track(output, name, number) for number, name in enumerate(audio)]
         text = _subtitle_track(output, path.suffix) if subtitles else None
-        picture_stream = _cover_track(output) if cover else None
+        cover_stream = _cover_track(output) if cover else None
         if attachment is not None:
             output.add_attachment("font.ttf", "application/x-truetype-font", attachment)
         output.metadata.update(metadata or {})
         if chapters:
             output.set_chapters([_chapter(number, *chapter) for number, chapter in enumerate(chapters)])
-        if picture_stream is not None:
-            _mux_cover(output, picture_stream)
+        if cover_stream is not None:
+            _mux_cover(output, cover_stream)
         end = times[-1] + (last_duration or step)
         for number, (time, following) in enumerate(zip(times, [*times[1:], end], strict=True)):
             frame = numbered_frame(number, height, width, pix_fmt)
@@ -142,7 +142,7 @@ def make_gif(path: Path, count: int = 6) -> None:
         stream: Any = output.add_stream("gif", rate=10)
         stream.height, stream.width, stream.pix_fmt = 48, 64, "rgb8"
         for number in range(count):
-            array = np.repeat(picture(number, 48, 64)[..., None], 3, axis=2)
+            array = np.repeat(numbered_luma(number, 48, 64)[..., None], 3, axis=2)
             frame = av.VideoFrame.from_ndarray(array, format="rgb24").reformat(format="rgb8")
             frame.pts = number
             output.mux(stream.encode(frame))

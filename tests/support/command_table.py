@@ -20,7 +20,7 @@ _PLACE = re.compile(re.escape(BEGINNING) + r"\n\n(\|.*\n)*\n?")
 
 
 def command_table() -> str:
-    """One row a command, in the order of ``fmanet --help``."""
+    """One row a command, in the order of `fmanet --help`."""
     rows = [f"| `{_usage(name)}` | {line} |" for name, line in COMMANDS.items()]
     return "\n".join([BEGINNING, "", "| command | what it does |", "| --- | --- |", *rows, "", ""])
 

@@ -1,4 +1,4 @@
-"""Made-up pictures with the statistics of photographs: overlapping leaves of all sizes."""
+"""Made-up images with the statistics of photographs: overlapping leaves of all sizes."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def grained(image: np.ndarray, *, seed: int = 0) -> np.ndarray:
 
 
 def line_of_blur(image: np.ndarray, length: float, degrees: float) -> np.ndarray:
-    """A picture as a camera sees it that moves that many pixels along a line while it looks."""
+    """The image that a camera takes while it moves that many pixels along a line."""
     if not length:
         return image
     side = 2 * int(np.ceil(length / 2)) + 5

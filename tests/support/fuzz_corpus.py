@@ -64,8 +64,8 @@ def valid_sources(folder: Path) -> dict[str, bytes]:
     make_clip(folder / "a.h264", options=lossy, container_format="h264", **size)
     make_clip(folder / "a.y4m", codec="wrapped_avframe", time_base=Fraction(1, 25), **size)
     make_gif(folder / "a.gif")
-    picture = np.linspace(0, 1, HEIGHT * WIDTH * 3, dtype=np.float32).reshape(HEIGHT, WIDTH, 3)
-    (folder / "a.png").write_bytes(encode_png(picture))
+    image = np.linspace(0, 1, HEIGHT * WIDTH * 3, dtype=np.float32).reshape(HEIGHT, WIDTH, 3)
+    (folder / "a.png").write_bytes(encode_png(image))
     return {path.suffix[1:]: path.read_bytes() for path in sorted(folder.glob("a.*"))}
 
 
@@ -160,7 +160,7 @@ def _lies(sources: dict[str, bytes], folder: Path) -> Iterator[HostileFile]:
     yield from _box_lies(sources["mp4"])
     yield from _parameter_set_lies(sources["mp4"], folder)
     yield from _matroska_lies(folder)
-    yield from _picture_lies(sources)
+    yield from _image_lies(sources)
     for width, height in ((_HUGE, _HUGE), (8192, 8192), (0, 0), (1, 1), (-1, -1), (1 << 31, 1)):
         assert b"W64 H48 F25:1 Ip" in sources["y4m"]
         lie = sources["y4m"].replace(b"W64 H48", f"W{width} H{height}".encode(), 1)
@@ -221,7 +221,7 @@ def _parameter_set_lies(mp4: bytes, folder: Path) -> Iterator[HostileFile]:
 
 
 def _with_size(avcc: bytes, side: int) -> bytes:
-    """An avcC record whose only sequence parameter set is a baseline one with square pictures of a side."""
+    """An avcC record whose only sequence parameter set is a baseline one with square frames of a side."""
     old_length = int.from_bytes(avcc[6:8], "big")
     macroblocks = side // 16 - 1
     # constraint fields are bytes; then: id, frame number bits, order type 2, one reference, no gaps, size, frames only,
@@ -257,7 +257,7 @@ def _matroska_lies(folder: Path) -> Iterator[HostileFile]:
     yield HostileFile("lie-timescale-0.mkv", "Matroska TimestampScale 0", lie)
 
 
-def _picture_lies(sources: dict[str, bytes]) -> Iterator[HostileFile]:
+def _image_lies(sources: dict[str, bytes]) -> Iterator[HostileFile]:
     gif = bytearray(sources["gif"])
     struct.pack_into("<HH", gif, 6, _HUGE, _HUGE)
     yield HostileFile("lie-screen-65535.gif", "GIF screen of 65535x65535", bytes(gif))

@@ -76,7 +76,7 @@ def run_one(source: str, restorer: Restorer, settings: RestoreSettings, most_fra
 
 
 def main() -> None:
-    """Reads lines of `stop` or `continue`, a tab and a path; with the arguments END and FRAMES, one piped video.
+    """Read lines of `stop` or `continue`, a tab and a path; with the arguments END and FRAMES, one piped video.
 
     END in seconds and the number of FRAMES after which the run is given up; 0 = without end.
     """

@@ -1,4 +1,4 @@
-"""Small smooth moving pictures with uneven timestamps, as frames."""
+"""Small smooth moving frames with uneven timestamps."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from fmanet_cli.video.frames import Frame
 
 
 def make_frames(count: int, height: int = 24, width: int = 32, *, seed: int = 0) -> Iterator[Frame]:
-    """`count` pictures of `height` x `width`."""
+    """`count` frames of `height` x `width`."""
     rng = np.random.default_rng(seed)
     phases = rng.uniform(0, 6, 3)
     rows, columns = np.mgrid[:height, :width]

@@ -15,7 +15,7 @@ import numpy as np
 from support.clips import numbered_frame
 
 REPEATED_THEORA = Path(__file__).with_name("repeated.ogv")
-"""20 pictures of 1/25 s at 5 changes a second: all but frames 0, 5, 10, 12 and 15 are empty packets.
+"""20 frames of 1/25 s at 5 changes a second: all but frames 0, 5, 10, 12 and 15 are empty packets.
 
     ffmpeg -f lavfi -i testsrc=s=32x32:r=5 -r 25 -t 0.8 -c:v libtheora -q:v 1 repeated.ogv
 """
@@ -38,7 +38,7 @@ def record(
     form: str | None = None,
     aspect: Fraction | None = None,
 ) -> None:
-    """Write numbered pictures at ``pts`` (in frames), and sound of its own length beside them."""
+    """Write numbered frames at `pts` (in frames), and sound of its own length beside them."""
     with av.open(str(path), "w", format=form, options=dict(muxer or {})) as output:
         video: Any = output.add_stream(codec, rate=rate, options=dict(options or {}))
         video.height, video.width = size
@@ -103,7 +103,7 @@ def joined(path: Path, *parts: Path) -> None:
 
 
 def move_flv_times(path: Path, first: Callable[[int], int]) -> None:
-    """Add milliseconds to the time of each video tag of Flash video; ``first`` takes the number of the tag."""
+    """Add milliseconds to the time of each video tag of Flash video; `first` takes the number of the tag."""
     content = bytearray(path.read_bytes())
     position, number = 13, 0
     while position + 11 <= len(content):
@@ -119,7 +119,7 @@ def move_flv_times(path: Path, first: Callable[[int], int]) -> None:
 
 
 def record_tracks(path: Path, *tracks: Mapping[str, Any]) -> None:
-    """Several video streams; each mapping may have ``codec``, ``count``, ``size`` and ``default``."""
+    """Several video streams; each mapping may have `codec`, `count`, `size` and `default`."""
     with av.open(str(path), "w") as output:
         made = []
         for number, track in enumerate(tracks):
@@ -178,7 +178,7 @@ def dolby_vision(profile: int, compatibility: int) -> bytes:
 
 
 def clean_aperture(width: int, height: int, right: int, down: int) -> bytes:
-    """The shown part of a picture, with its centre moved by whole pixels."""
+    """The shown part of a frame, with its centre moved by whole pixels."""
     return box(b"clap", struct.pack(">4IiIiI", width, 1, height, 1, right, 1, down, 1))
 
 
@@ -196,7 +196,7 @@ def spherical(stereo: int = 0, *, kind: str = "equirectangular", pose: Sequence[
 
 
 CAPTIONS = bytes.fromhex("b50031") + b"GA94" + bytes.fromhex("03c1fffc9420ff")
-"""Closed captions of one picture as registered user data: ATSC A/53, one pair of bytes."""
+"""Closed captions of one frame as registered user data: ATSC A/53, one pair of bytes."""
 
 _WINDOW = f"01{400:027b}0" + f"{1000:017b}" * 3 + f"{100:017b}0000{5:010b}000" + "0" * 5
 HDR10_PLUS = bytes.fromhex("b5003c00010401") + int(_WINDOW, 2).to_bytes(15, "big")
@@ -204,7 +204,7 @@ HDR10_PLUS = bytes.fromhex("b5003c00010401") + int(_WINDOW, 2).to_bytes(15, "big
 
 
 def numbered_captions(number: int) -> bytes:
-    """Closed captions that differ from picture to picture."""
+    """Closed captions that differ from frame to frame."""
     return CAPTIONS[:-3] + bytes([0x80 | number, 0x20, 0xFF])
 
 
@@ -225,7 +225,7 @@ def record_with_sei(
     first: int = 0,
     size: tuple[int, int] = (48, 64),
 ) -> None:
-    """A clip whose pictures from number ``first`` on carry registered user data in their bitstream."""
+    """A clip whose frames from number `first` on carry registered user data in their bitstream."""
     head = b"\x06" if codec == "libx264" else b"\x4e\x01"
 
     def unit(number: int) -> bytes:

@@ -28,7 +28,7 @@ def enlarged_copy(
     read: dict[str, Any] | None = None,
     **options: Any,
 ) -> tuple[VideoInfo, Fraction]:
-    """A copy with enlarged pictures; `like` replaces facts of the source and `change` its frames.
+    """A copy with enlarged frames; `like` replaces facts of the source and `change` its frames.
 
     Returns the source's facts and by how much every timestamp was moved.
     """

@@ -27,7 +27,7 @@ def slow_rgb(luma: float, blue: float, red: float, matrix: int, bits: int, full_
     return tuple(min(1.0, max(0.0, value)) for value in (r, g, b))
 
 
-def smooth_picture(height: int, width: int) -> np.ndarray:
+def smooth_image(height: int, width: int) -> np.ndarray:
     rows, columns = np.mgrid[:height, :width].astype(np.float32)
     x, y = columns / width, rows / height
     red = 0.5 + 0.45 * np.sin(5 * x + 0.3) * np.cos(4 * y)
@@ -61,7 +61,7 @@ def test_codes_survive_a_round_trip(
     colour = Colour(matrix, full_range)
     horizontal, vertical = SHIFTS[subsampling]
     options = {"colour": colour, "bits": bits, "horizontal_shift": horizontal, "vertical_shift": vertical}
-    planes = rgb_to_planes(smooth_picture(*size), **options)
+    planes = rgb_to_planes(smooth_image(*size), **options)
     again = rgb_to_planes(planes_to_rgb(planes, colour=colour, bits=bits), **options)
     assert planes[1].shape == ((size[0] + vertical) >> vertical, (size[1] + horizontal) >> horizontal)
     largest = max(int(np.abs(a.astype(int) - b).max()) for a, b in zip(planes, again, strict=True))
@@ -70,7 +70,7 @@ def test_codes_survive_a_round_trip(
 
 @pytest.mark.parametrize(("bits", "decibels"), [(8, 52.0), (10, 63.0)])
 def test_smooth_rgb_survives_420(bits: int, decibels: float) -> None:
-    colour, rgb = Colour(1, False), smooth_picture(90, 160)
+    colour, rgb = Colour(1, False), smooth_image(90, 160)
     planes = rgb_to_planes(rgb, colour=colour, bits=bits, horizontal_shift=1, vertical_shift=1)
     error = planes_to_rgb(planes, colour=colour, bits=bits) - rgb
     assert -10 * np.log10((error**2).mean()) > decibels
@@ -105,7 +105,7 @@ def test_chroma_lies_where_its_location_says(location: str, centre: tuple[float,
 def test_chroma_is_put_back_where_it_was_taken(location: str) -> None:
     colour = Colour(6, False, chroma_location=location)
     options = {"colour": colour, "bits": 8, "horizontal_shift": 1, "vertical_shift": 1}
-    planes = rgb_to_planes(smooth_picture(90, 160), **options)
+    planes = rgb_to_planes(smooth_image(90, 160), **options)
     again = rgb_to_planes(planes_to_rgb(planes, colour=colour, bits=8), **options)
     assert max(int(np.abs(a.astype(int) - b).max()) for a, b in zip(planes, again, strict=True)) <= 1
 
@@ -129,7 +129,7 @@ def test_values_outside_are_clipped() -> None:
     assert blue.tolist() == [[128, 128]]
 
 
-def test_untagged_pictures_follow_the_usual_rule() -> None:
+def test_untagged_frames_follow_the_usual_rule() -> None:
     sizes = [(480, 720), (576, 720), (720, 1280), (1080, 1920), (360, 1280), (719, 1279)]
     assert [guessed_matrix(*size) for size in sizes] == [6, 5, 1, 1, 1, 6]
 

@@ -1,4 +1,4 @@
-"""Every pixel format that decoders give, against the same picture made by hand."""
+"""Every pixel format that decoders give, against the same image made by hand."""
 
 from __future__ import annotations
 

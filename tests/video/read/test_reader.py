@@ -1,4 +1,4 @@
-"""Every frame once, with the right time, picture and facts."""
+"""Every frame once, with the right time, image and facts."""
 
 from __future__ import annotations
 
@@ -234,8 +234,8 @@ def test_fields_are_woven_apart_when_flagged(tmp_path: Path) -> None:
     assert len(frames) == len(woven) == 8
     assert times(frames) == times(woven)
 
-    def combing(picture: Frame) -> float:
-        rows = picture.image[8:-8, :, 1]
+    def combing(frame: Frame) -> float:
+        rows = frame.image[8:-8, :, 1]
         return float(np.abs(2 * rows[1:-1] - rows[:-2] - rows[2:]).mean())
 
     assert combing(frames[4]) < 0.25 * combing(woven[4])
@@ -367,7 +367,7 @@ def test_standard_input_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     assert reader.info.is_pipe
 
 
-def test_pictures_that_would_fill_the_memory_are_refused(tmp_path: Path) -> None:
+def test_frames_that_would_fill_the_memory_are_refused(tmp_path: Path) -> None:
     header = b"YUV4MPEG2 W60000 H60000 F25:1 Ip A1:1 C420jpeg\n"
     (tmp_path / "huge.y4m").write_bytes(header + b"FRAME\n" + bytes(100))
     with pytest.raises(VideoReadError):

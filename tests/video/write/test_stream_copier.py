@@ -50,9 +50,9 @@ def test_a_restart_is_continued_in_every_stream(tmp_path: Path) -> None:
         for frame in reader:
             writer.write(frame)
     sound = packet_times(tmp_path / "c.mp4", "audio")[0]
-    pictures = sorted(packet_times(tmp_path / "c.mp4", "video")[0])
-    assert len(pictures) == 100
-    assert abs((sound[-1] - sound[0]) - (pictures[-1] - pictures[0])) < Fraction(1, 5)
+    frames = sorted(packet_times(tmp_path / "c.mp4", "video")[0])
+    assert len(frames) == 100
+    assert abs((sound[-1] - sound[0]) - (frames[-1] - frames[0])) < Fraction(1, 5)
     assert any("start again; they are continued" in warning for warning in writer.warnings)
 
 

@@ -217,7 +217,7 @@ def test_sound_can_be_converted_or_left_out(tmp_path: Path) -> None:
         copy(source, tmp_path / "mp3.mp4", audio="mp3")
 
 
-def test_sound_primed_before_zero_stays_with_the_pictures(tmp_path: Path) -> None:
+def test_sound_primed_before_zero_stays_with_the_video(tmp_path: Path) -> None:
     """AAC of an MP4 starts at -21 ms; Matroska before FFmpeg 9 moves everything instead."""
     make_clip(tmp_path / "a.mp4", audio=["aac"])
     writer = copy(tmp_path / "a.mp4", tmp_path / "b.mkv")
@@ -555,7 +555,7 @@ def test_planes_that_do_not_fit_are_refused(tmp_path: Path) -> None:
             with pytest.raises(ValueError, match="planes must be"):
                 writer.write(PlanarFrame(planes, 0, frame.time_base))
         writer.write(PlanarFrame((luma, chroma, chroma), 0, frame.time_base))
-    # Neither a picture that has to be turned nor one of RGB samples can be taken as planes.
+    # Neither a frame that has to be turned nor one of RGB samples can be taken as planes.
     for name, encoder in (("frames/%03d.png", None), ("c.nut", FAST)):
         (tmp_path / "frames").mkdir(exist_ok=True)
         with VideoWriter(tmp_path / name, like=info, scale=1, encoder=encoder) as writer:

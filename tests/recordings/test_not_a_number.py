@@ -1,4 +1,4 @@
-"""Pictures of floating-point numbers that are none."""
+"""Images whose floating-point values are no numbers."""
 
 from __future__ import annotations
 
@@ -44,8 +44,8 @@ def test_pixels_without_a_number_are_named(tmp_path: Path, kind: str) -> None:
     else:
         write_exr(path, image, kind)
     with VideoReader(path) as reader:
-        picture = next(reader).image
-    assert np.isfinite(picture).all()
+        read = next(reader).image
+    assert np.isfinite(read).all()
     assert reader.warnings[-1:] == [
         "frame 0 has 3 pixels that are no finite numbers (NaN or infinite); such pixels are read as black or white"
     ]
