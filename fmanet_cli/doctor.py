@@ -54,22 +54,19 @@ class Finding:
         return {**asdict(self), "ok": self.ok}
 
 
-def examine(folder: Path | None = None) -> Iterator[Finding]:
+def examine() -> Iterator[Finding]:
     """Look at everything a run depends on, the quick things first; nothing is written or downloaded.
-
-    Args:
-        folder: where outputs would go; None = the working folder.
 
     Yields:
         One finding after the other. A part that fails for a reason nobody foresaw is a finding of its own.
     """
     for topic, look in _LOOKS.items():
-        yield from _looked_at(topic, look, folder or Path())
+        yield from _looked_at(topic, look)
 
 
-def _looked_at(topic: str, look: Callable[[Path], Iterator[Finding]], folder: Path) -> Iterator[Finding]:
+def _looked_at(topic: str, look: Callable[[], Iterator[Finding]]) -> Iterator[Finding]:
     try:
-        yield from look(folder)
+        yield from look()
     except FmanetError as error:
         yield Finding(topic, str(error), "the message says what to do")
     except ImportError as error:
@@ -79,12 +76,12 @@ def _looked_at(topic: str, look: Callable[[Path], Iterator[Finding]], folder: Pa
         yield Finding(topic, f"cannot be looked at: {text}", "report this with the output of this command")
 
 
-def _program(_: Path) -> Iterator[Finding]:
+def _program() -> Iterator[Finding]:
     versions = {"fmanet": __version__, "python": platform.python_version(), "system": platform.platform()}
     yield Finding("fmanet", f"{__version__}, Python {versions['python']}, {versions['system']}", facts=versions)
 
 
-def _torch(_: Path) -> Iterator[Finding]:
+def _torch() -> Iterator[Finding]:
     try:
         import torch
     except (ImportError, OSError) as error:
@@ -102,7 +99,7 @@ def _torch(_: Path) -> Iterator[Finding]:
     yield Finding("torch", text, remedy, facts)
 
 
-def _devices(_: Path) -> Iterator[Finding]:
+def _devices() -> Iterator[Finding]:
     import torch
 
     from fmanet_cli.engine.memory import free_memory
@@ -142,7 +139,7 @@ def _cuda_device(index: int) -> Finding:
     return Finding(f"cuda:{index}", text, remedy, facts)
 
 
-def _precision(_: Path) -> Iterator[Finding]:
+def _precision() -> Iterator[Finding]:
     from fmanet_cli.engine.device import choose_device, choose_precision, device_warnings
 
     device = choose_device()
@@ -165,7 +162,7 @@ def _self_check(device: torch.device) -> Finding:
     return Finding("self-check", f"{device} against the CPU: {', '.join(map(str, trials))}", remedy, facts)
 
 
-def _codecs(_: Path) -> Iterator[Finding]:
+def _codecs() -> Iterator[Finding]:
     from fmanet_cli.video.write.trial import encoder_fault, ffmpeg_text
 
     faults = {name: encoder_fault(name) for name in ENCODERS}
@@ -179,12 +176,12 @@ def _codecs(_: Path) -> Iterator[Finding]:
     yield Finding("encoders", text, remedy, {"usable": usable, "faults": faults})
 
 
-def _ray(_: Path) -> Iterator[Finding]:
+def _ray() -> Iterator[Finding]:
     if version := _version_of("ray"):
         yield Finding("ray", f"{version}: --ray shares films on a cluster", facts={"version": version})
 
 
-def _weights(_: Path) -> Iterator[Finding]:
+def _weights() -> Iterator[Finding]:
     from fmanet_cli.errors import WeightsError
     from fmanet_cli.weights.cache import installed_names, installed_path, verify_installed
     from fmanet_cli.weights.registry import best_installed
@@ -201,7 +198,7 @@ def _weights(_: Path) -> Iterator[Finding]:
         yield Finding("weights", f"{name}{said}: whole, SHA-256 {facts['sha256'][:16]}", facts=facts)
 
 
-def _folders(folder: Path) -> Iterator[Finding]:
+def _folders() -> Iterator[Finding]:
     from fmanet_cli.weights.cache import cache_folder
 
     cache = cache_folder()
@@ -210,20 +207,20 @@ def _folders(folder: Path) -> Iterator[Finding]:
     remedy = "" if os.access(at_hand, os.W_OK) else "make it writable, or set FMANET_CACHE to a folder that is"
     facts: dict[str, Any] = {"path": str(cache), "bytes": size}
     yield Finding("cache", f"{cache}, {bytes_text(size) if size else 'empty'}", remedy, facts)
-    free = shutil.disk_usage(folder).free
+    free = shutil.disk_usage(Path()).free
     remedy = "" if free >= LEAST_DISK_BYTES else "free some space, or write to another disk"
-    facts = {"folder": str(folder.resolve()), "free": free}
+    facts = {"folder": str(Path().resolve()), "free": free}
     yield Finding("disk", f"{bytes_text(free)} free for outputs in {facts['folder']}", remedy, facts)
 
 
-def _surroundings(_: Path) -> Iterator[Finding]:
+def _surroundings() -> Iterator[Finding]:
     chosen = {name: value for name, value in sorted(os.environ.items()) if name.startswith("FMANET_")}
     if chosen:
         text = "set in the environment: " + ", ".join(f"{name}={value}" for name, value in chosen.items())
         yield Finding("options", text, facts=chosen)
 
 
-_LOOKS: dict[str, Callable[[Path], Iterator[Finding]]] = {
+_LOOKS: dict[str, Callable[[], Iterator[Finding]]] = {
     "fmanet": _program,
     "torch": _torch,
     "devices": _devices,

@@ -109,7 +109,7 @@ def test_little_disk_and_an_encoder_that_does_not_start(monkeypatch: pytest.Monk
 
 
 def test_an_unforeseen_fault_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    def breaks(_: Path) -> None:
+    def breaks() -> None:
         raise RuntimeError("first line\nsecond line")
 
     monkeypatch.setitem(doctor._LOOKS, "encoders", breaks)

@@ -9,8 +9,8 @@ import click
 
 from fmanet_cli.cli.options import device_option, model_option
 from fmanet_cli.cli.terminal import echo
-from fmanet_cli.errors import OptionError, VideoWriteError
-from fmanet_cli.files import sibling
+from fmanet_cli.errors import OptionError
+from fmanet_cli.files import naming_failures, sibling
 
 if TYPE_CHECKING:
     from fmanet_cli.review.explain import Explanation
@@ -64,10 +64,8 @@ def command(
     shown = window[network.config.centre].seconds
     write_image(target, explanation_sheet(explanation, f"{video.name} at {shown:.3f} s, explained with {name}"))
     if npz is not None:
-        try:
+        with naming_failures(npz):
             np.savez_compressed(npz, **explanation.arrays())  # type: ignore[arg-type]
-        except OSError as error:
-            raise VideoWriteError(f"{npz} cannot be written: {error.strerror or error}") from error
     _print(explanation, target, npz)
 
 

@@ -14,6 +14,7 @@ import click
 
 from fmanet_cli.cli.faults import explain
 from fmanet_cli.cli.interruption import Interruption, kept_text
+from fmanet_cli.cli.sight import Pace
 from fmanet_cli.cli.terminal import echo
 
 if TYPE_CHECKING:
@@ -62,18 +63,19 @@ def stream_batch(events: Generator[BatchEvent, None, None]) -> list[BatchResult]
     """Run a batch and say what happens: `start`, `progress` (at most ten a second) and `end` of every video."""
     results: list[BatchResult] = []
     current: BatchItem | None = None
-    began = said = 0.0
+    pace, said = Pace(0), 0.0
     try:
         for event in events:
             now = time.monotonic()
             if event.progress is not None:
                 is_last = event.progress.frames_done == event.progress.frames_expected
                 if event.item is not current:
-                    current, began, said = event.item, now, now
-                    _say_start(event.item, event.progress)
+                    current, pace, said = event.item, Pace(event.progress.frames_done), now
+                    expected = event.progress.frames_expected
+                    say("start", **_names(event.item), frames_expected=expected)
                 elif now - said >= _LEAST_SECONDS_BETWEEN_LINES or is_last:
                     said = now
-                    _say_progress(event.item, event.progress, seconds=now - began)
+                    _say_progress(event.item, event.progress, pace)
             if event.result is not None:
                 results.append(event.result)
                 _say_end(event.result)
@@ -83,28 +85,25 @@ def stream_batch(events: Generator[BatchEvent, None, None]) -> list[BatchResult]
     return results
 
 
-def _say_start(item: BatchItem, progress: RestoreProgress) -> None:
-    say("start", source=str(item.source), target=str(item.target), frames_expected=progress.frames_expected)
+def _names(item: BatchItem) -> dict[str, Any]:
+    return {"source": str(item.source), "target": str(item.target)}
 
 
-def _say_progress(item: BatchItem, progress: RestoreProgress, *, seconds: float) -> None:
-    rate = progress.frames_done / seconds if seconds > 0 else None
-    left = None
-    if rate and progress.frames_expected is not None:
-        left = max(0, progress.frames_expected - progress.frames_done) / rate
+def _say_progress(item: BatchItem, progress: RestoreProgress, pace: Pace) -> None:
+    seconds, rate, left = pace.told(progress)
     say(
         "progress",
         source=str(item.source),
         frames_done=progress.frames_done,
         frames_expected=progress.frames_expected,
         seconds=round(seconds, 3),
-        frames_per_second=None if rate is None else round(rate, 4),
+        frames_per_second=round(rate, 4),
         seconds_left=None if left is None else round(left, 1),
     )
 
 
 def _say_end(result: BatchResult) -> None:
-    fields: dict[str, Any] = {"source": str(result.item.source), "target": str(result.item.target)}
+    fields = _names(result.item)
     if result.report is not None:
         report = result.report
         fields |= {

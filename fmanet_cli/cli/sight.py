@@ -72,6 +72,23 @@ class Whole:
         return max(0.0, total - behind) * (time.monotonic() - self._began) / computed
 
 
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How fast one video is restored."""
+
+    first: int
+    """Frames that were there when it was begun, which say nothing of it."""
+    began: float = field(default_factory=time.monotonic)
+
+    def told(self, progress: RestoreProgress) -> tuple[float, float, float | None]:
+        """Seconds since it was begun, frames a second, and the seconds that are left; None = that is not known."""
+        seconds = time.monotonic() - self.began
+        rate = (progress.frames_done - self.first) / seconds if seconds > 0 else 0.0
+        if not rate or progress.frames_expected is None:
+            return seconds, rate, None
+        return seconds, rate, max(0, progress.frames_expected - progress.frames_done) / rate
+
+
 class Sight:
     """Shows the current film and, where there are several, all of them."""
 
@@ -81,8 +98,8 @@ class Sight:
         self._count, self._whole = count, whole
         self._bar: Any = None
         self._whole_bar: Any = None
-        self._began = self._said = 0.0
-        self._first = 0
+        self._pace = Pace(0)
+        self._said = 0.0
 
     def progress(self, item: BatchItem, progress: RestoreProgress, *, number: int) -> None:
         """Show a frame of the current video, the `number`-th one."""
@@ -98,7 +115,7 @@ class Sight:
         is_seen = self._bar.disable is False or self._hidden
         if not is_seen and now - self._said >= SECONDS_BETWEEN_LINES:
             self._said = now
-            echo(self._line(item, progress, now - self._began), err=True)
+            echo(self._line(item, progress), err=True)
 
     def end(self, item: BatchItem) -> None:
         """Take away the bar of a film that has ended."""
@@ -131,8 +148,8 @@ class Sight:
             position=0 if self._whole_bar is None else 1,
             leave=self._whole_bar is None,
         )
-        self._began = self._said = time.monotonic()
-        self._first = progress.frames_done
+        self._pace = Pace(progress.frames_done)
+        self._said = time.monotonic()
 
     def _show_whole(self, item: BatchItem) -> None:
         if self._whole_bar is None or self._whole is None:
@@ -146,8 +163,11 @@ class Sight:
             self._bar.close()
             self._bar = None
 
-    def _line(self, item: BatchItem, progress: RestoreProgress, seconds: float) -> str:
-        text = progress_line(item.source.name, progress, self._first, seconds)
+    def _line(self, item: BatchItem, progress: RestoreProgress) -> str:
+        _, rate, own_left = self._pace.told(progress)
+        of_all = "" if progress.frames_expected is None else f" of {progress.frames_expected}"
+        text = f"{item.source.name}: {progress.frames_done}{of_all} frames, {rate:.2f} frames/s"
+        text += "" if own_left is None else f", {clock_text(own_left)} left"
         left = None if self._whole is None or self._count == 1 else self._whole.seconds_left(item)
         if left is None or self._whole is None:
             return text
@@ -155,16 +175,6 @@ class Sight:
             f"{text}; all {self._count}: {self._whole.frames_behind} of {self._whole.frames_expected} frames, "
             f"{clock_text(left)} left"
         )
-
-
-def progress_line(name: str, progress: RestoreProgress, first: int, seconds: float) -> str:
-    """One line of progress, as a log keeps it; `first`: frames that were done when it began, `seconds` ago."""
-    rate = (progress.frames_done - first) / seconds if seconds > 0 else 0.0
-    total = progress.frames_expected
-    text = f"{name}: {progress.frames_done}{f' of {total}' if total is not None else ''} frames, {rate:.2f} frames/s"
-    if total is None or not rate:
-        return text
-    return f"{text}, {clock_text(max(0, total - progress.frames_done) / rate)} left"
 
 
 def clock_text(seconds: float) -> str:

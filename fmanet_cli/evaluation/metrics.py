@@ -73,14 +73,16 @@ def psnr(restored: np.ndarray, truth: np.ndarray, *, border: int = BORDER_PIXELS
     return math.inf if mean_squared_error == 0 else 10 * math.log10(peak * peak / mean_squared_error)
 
 
-def ssim(restored: np.ndarray, truth: np.ndarray, *, border: int = BORDER_PIXELS) -> float:
+def ssim(restored: np.ndarray, truth: np.ndarray) -> float:
     """Return the mean structural similarity of two (H, W, C) images of code values in [0, 255].
 
     Gaussian window of 11 x 11 and sigma 1.5, only where it lies wholly inside the image; per channel, then averaged;
-    `border` pixels at each side left out (paper section 4). Raises EvaluationError if the shapes differ or the image
-    is smaller than the window and its border.
+    4 pixels at each side left out (paper section 4). Raises EvaluationError if the shapes differ or the image is
+    smaller than the window and its border.
     """
-    a, b = (image.astype(np.float64) for image in _inner(restored, truth, border=border, least=SSIM_WINDOW_PIXELS))
+    a, b = (
+        image.astype(np.float64) for image in _inner(restored, truth, border=BORDER_PIXELS, least=SSIM_WINDOW_PIXELS)
+    )
     c1, c2 = (0.01 * PEAK) ** 2, (0.03 * PEAK) ** 2
     mean_a, mean_b = _window_mean(a), _window_mean(b)
     variance_a = _window_mean(a * a) - mean_a**2

@@ -108,9 +108,9 @@ class FilmPair:
         return list(range(first, min(self.count, first + CLIP)))
 
 
-def most_changed(changes: list[FrameChange], count: int = STILLS) -> list[int]:
+def most_changed(changes: list[FrameChange]) -> list[int]:
     """Numbers of the frames that changed most, in order of the film."""
-    return sorted(change.number for change in sorted(changes, key=lambda change: change.difference)[:count])
+    return sorted(change.number for change in sorted(changes, key=lambda change: change.difference)[:STILLS])
 
 
 def comparison_sheet(films: FilmPair, title: str) -> np.ndarray:

@@ -38,11 +38,9 @@ class FilmPlan:
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON: sizes in pixels and bytes, times in seconds."""
-        fields = asdict(self) | {"estimate": {}}
-        names = (name for name in Estimate.__slots__ if name != "info")
-        info = self.estimate.info
+        fields, info = asdict(self), self.estimate.info
+        del fields["estimate"]["info"]
         return fields | {
-            "estimate": {name: getattr(self.estimate, name) for name in names},
             "codec": info.codec,
             "frame_rate": str(info.frame_rate),
             "duration_seconds": info.duration_seconds,

@@ -99,10 +99,10 @@ class CheckedStep:
     def __call__(self, batch: WindowBatch, rebuild: bool) -> Loss:
         """The loss of a batch; its gradients are left in the parameters, which must have none before."""
         if not self._trusted:
-            return _with_gradients(self._plain, batch, rebuild)
+            return with_gradients(self._plain, batch, rebuild)
         if rebuild in self._checked:
-            return _with_gradients(self._compiled, batch, rebuild)
-        plain_loss = _with_gradients(self._plain, batch, rebuild)
+            return with_gradients(self._compiled, batch, rebuild)
+        plain_loss = with_gradients(self._plain, batch, rebuild)
         plain = self._take_gradients()
         loss = self._first_compiled(batch, rebuild)
         wrong = _differences(plain, {name: parameter.grad for name, parameter in self._parameters.items()})
@@ -121,7 +121,7 @@ class CheckedStep:
 
     def _first_compiled(self, batch: WindowBatch, rebuild: bool) -> Loss:
         try:
-            return _with_gradients(self._compiled, batch, rebuild)
+            return with_gradients(self._compiled, batch, rebuild)
         except (RuntimeError, OSError) as error:
             # Dynamo's and inductor's errors are children of RuntimeError, with a report of many lines.
             first_line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
@@ -134,7 +134,8 @@ class CheckedStep:
         return taken
 
 
-def _with_gradients(compute: Callable[[WindowBatch, bool], Loss], batch: WindowBatch, rebuild: bool) -> Loss:
+def with_gradients(compute: Callable[[WindowBatch, bool], Loss], batch: WindowBatch, rebuild: bool) -> Loss:
+    """The loss of a batch; its gradients are left in the parameters."""
     loss = compute(batch, rebuild)
     loss.total.backward()
     return loss

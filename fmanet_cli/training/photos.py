@@ -19,6 +19,7 @@ from fmanet_cli.training.windows import (
     CODED_FRAMES,
     SCALE,
     WindowBatch,
+    WindowOptions,
     batch_generator,
     coding_order,
     join_batches,
@@ -31,15 +32,9 @@ _HIGHLIGHT_EXPOSURE = 0.1
 
 
 @dataclass(frozen=True, slots=True)
-class PhotoOptions:
-    """How windows are made from photographs."""
+class PhotoOptions(WindowOptions):
+    """How windows are made from photographs; `window_pixels` is even."""
 
-    window_pixels: int = 32
-    """Side of the square low-resolution window; even."""
-    batch_windows: int = 8
-    """Windows in a batch."""
-    frames: int = 3
-    """Frames in a window; odd."""
     exposures: tuple[tuple[float, float, float], ...] = ((0.35, 0.0, 0.1), (0.30, 0.1, 0.5), (0.35, 0.5, 1.0))
     """Shares and ranges of the exposure as a share of the frame interval, whatever the speed."""
     uneven_exposure_share: float = 0.2
@@ -66,11 +61,6 @@ class PhotoOptions:
             raise ValueError(f"exposures must be shares and ranges inside 0 to 1, got {self.exposures}")
         if not 0 < self.scales[0] <= self.scales[1] <= 1:
             raise ValueError(f"scales must be a range above 0 and up to 1, got {self.scales}")
-
-    @property
-    def sharp_pixels(self) -> int:
-        """Side of the square high-resolution window."""
-        return self.window_pixels * SCALE
 
     @property
     def texture_pixels(self) -> int:

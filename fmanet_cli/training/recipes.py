@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from fmanet_cli.errors import OptionError
@@ -109,7 +109,8 @@ LITE_RECIPE = Recipe(
     window_uses=4,
 )
 
-BASE_RECIPE = Recipe(
+BASE_RECIPE = replace(
+    LITE_RECIPE,
     name="base",
     config=BASE,
     stages=(
@@ -117,13 +118,6 @@ BASE_RECIPE = Recipe(
         # A network widened from lite is as good as lite from its first step; it needs a gentle start, no stage 1.
         Stage(number=2, steps=60_000, learning_rate=1.5e-3, schedule="constant", warm_up_steps=300, decay_from=0.82),
     ),
-    window_pixels=32,
-    batch_windows=8,
-    weights=LossWeights(flow=0.01),
-    optimizer="muon",
-    weight_decay=0.02,
-    reconstruction_every=4,
-    window_uses=4,
 )
 
 RECIPES = {recipe.name: recipe for recipe in (PAPER_RECIPE, LITE_RECIPE, BASE_RECIPE)}

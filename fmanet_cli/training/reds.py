@@ -13,23 +13,15 @@ from torch import Tensor
 
 from fmanet_cli.dataset.reds import BLURRY_FOLDER, FLOW_FOLDER, REDS4_CLIPS, SHARP_FOLDER
 from fmanet_cli.errors import TrainingError, VideoReadError
-from fmanet_cli.training.windows import SCALE, WindowBatch, batch_generator
+from fmanet_cli.training.windows import SCALE, WindowBatch, WindowOptions, batch_generator
 
 
 @dataclass(frozen=True, slots=True)
-class RedsOptions:
+class RedsOptions(WindowOptions):
     """How windows are cut from REDS."""
 
     window_pixels: int = 64
     """Side of the square low-resolution window."""
-    batch_windows: int = 8
-    """Windows in a batch."""
-    frames: int = 3
-    """Frames in a window; odd."""
-
-    def __post_init__(self) -> None:
-        if self.frames % 2 == 0 or self.frames < 1:
-            raise ValueError(f"frames must be odd, got {self.frames}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import math
 import os
 import sys
 from collections.abc import Generator
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -34,7 +33,7 @@ from fmanet_cli.training.text import TextPlanes
 from fmanet_cli.training.trainer import Trainer
 from fmanet_cli.training.video import VideoOptions, VideoWindows, load_spans
 from fmanet_cli.training.widen import is_widening, widen
-from fmanet_cli.training.windows import WindowBatch, WindowSource
+from fmanet_cli.training.windows import WindowBatch, WindowOptions, WindowSource
 from fmanet_cli.weights.checkpoint import load_model
 
 SourceKind = Literal["photos", "video", "reds"]
@@ -133,7 +132,7 @@ def build_trainer(session: Session, device: torch.device) -> Trainer:
     model = random_model(recipe.config, seed=session.run.seed) if session.init is None else load_start(session)
     run = session.run
     if session.processes > 1:
-        run = dataclasses.replace(run, prefetched_batches=0)
+        run = replace(run, prefetched_batches=0)
     trainer = Trainer(
         model,
         build_source(session),
@@ -152,15 +151,16 @@ def build_trainer(session: Session, device: torch.device) -> Trainer:
 def build_source(session: Session) -> WindowSource:
     """The windows of a session, made on the CPU: codecs run nowhere else."""
     recipe, seed, folder = session.recipe, session.run.seed, session.source_folder
-    size, count, frames = recipe.window_pixels, recipe.batch_windows // session.processes, recipe.config.num_frames
+    count = recipe.batch_windows // session.processes
+    shape = WindowOptions(recipe.window_pixels, count, recipe.config.num_frames)
     if session.source_kind == "reds":
-        return RedsWindows(folder, RedsOptions(window_pixels=size, batch_windows=count, frames=frames), seed=seed)
+        return RedsWindows(folder, RedsOptions(**asdict(shape)), seed=seed)
     source: WindowSource
     if session.source_kind == "video":
-        clips = VideoOptions(window_pixels=size, batch_windows=count, frames=frames, mixture=session.mixture)
+        clips = VideoOptions(**asdict(shape), mixture=session.mixture)
         source = VideoWindows(load_spans(folder, smallest_side=clips.cut_pixels, seed=seed), clips, seed=seed)
     else:
-        photos = PhotoOptions(window_pixels=size, batch_windows=count, frames=frames, mixture=session.mixture)
+        photos = PhotoOptions(**asdict(shape), mixture=session.mixture)
         library = load_photos(folder, smallest_side=photos.texture_pixels)
         texts = None if session.fonts_folder is None else TextPlanes(session.fonts_folder)
         source = PhotoWindows(library, photos, seed=seed, texts=texts)

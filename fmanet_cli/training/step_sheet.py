@@ -17,10 +17,11 @@ from fmanet_cli.model.fmanet import FMANet
 from fmanet_cli.training.windows import SCALE, WindowBatch
 
 _MARGIN_PIXELS = 4
+_WINDOWS = 4
 
 
 @torch.no_grad()
-def draw_step(model: FMANet, batch: WindowBatch, *, windows: int = 4) -> np.ndarray:
+def draw_step(model: FMANet, batch: WindowBatch) -> np.ndarray:
     """Draw the first windows of a batch, one per row: (H, W, 3) float32 RGB in [0, 1].
 
     Columns: blurry input, bicubic, restored, truth, exact optical flow of the last frame, predicted flow, and the
@@ -28,7 +29,7 @@ def draw_step(model: FMANet, batch: WindowBatch, *, windows: int = 4) -> np.ndar
     """
     training = model.training
     model.eval()
-    blurry, sharp = batch.blurry[:windows], batch.sharp[:windows]
+    blurry, sharp = batch.blurry[:_WINDOWS], batch.sharp[:_WINDOWS]
     outputs = model.forward_training(blurry, None)
     logits = model.degradation_learning_network(blurry).kernel_logits
     model.train(training)
@@ -39,7 +40,7 @@ def draw_step(model: FMANet, batch: WindowBatch, *, windows: int = 4) -> np.ndar
         enlarge_batch(blurry[:, :, middle]),
         outputs.restored,
         sharp[:, :, middle],
-        _resize(colour_flow(batch.flow[:windows, :, -1]), size),
+        _resize(colour_flow(batch.flow[:_WINDOWS, :, -1]), size),
         _resize(colour_flow(outputs.flow_mask[:, :2, -1]), size),
         _draw_kernels(logits, size),
     ]

@@ -6,6 +6,7 @@ import dataclasses
 import time
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -15,7 +16,7 @@ from fmanet_cli.errors import TrainingError
 from fmanet_cli.model.fmanet import FMANet
 from fmanet_cli.training.averages import Averages
 from fmanet_cli.training.broken_steps import BrokenSteps
-from fmanet_cli.training.compiling import CheckedStep, avoid_wrong_code
+from fmanet_cli.training.compiling import CheckedStep, avoid_wrong_code, with_gradients
 from fmanet_cli.training.losses import DegradationLoss, RestorationLoss, degradation_loss, restoration_loss
 from fmanet_cli.training.prefetch import EveryNth, prefetch
 from fmanet_cli.training.recipes import Recipe, Stage
@@ -171,8 +172,10 @@ class Trainer:
                 raise
             checked = self._validate(stage) if validates else ()
             if saves and not broken.last_was_broken:
-                self._save(RunPosition(*self._name(), stage.number, step, self._batch, self._seconds), update)
-            reports[-1] = dataclasses.replace(reports[-1], validations=checked, notes=_notes(compute))
+                name, seed = self.recipe.name, self.options.seed
+                self._save(RunPosition(name, seed, stage.number, step, self._batch, self._seconds), update)
+            notes = compute.take_notes() if compute else ()
+            reports[-1] = dataclasses.replace(reports[-1], validations=checked, notes=notes)
             yield from reports
 
     def _position_in(self, stage: Stage, update: Update) -> tuple[int, float]:
@@ -192,17 +195,12 @@ class Trainer:
         def loss_of(batch: WindowBatch, rebuild: bool) -> DegradationLoss | RestorationLoss:
             return self._compute_loss(stage.number, batch, rebuild)
 
-        def plain(batch: WindowBatch, rebuild: bool) -> DegradationLoss | RestorationLoss:
-            loss = loss_of(batch, rebuild)
-            loss.total.backward()
-            return loss
-
         checked = CheckedStep(loss_of, update.parameters) if self.options.compiled else None
 
         def share() -> None:
             self._seconds = average_gradients(list(update.parameters.values()), self._seconds)
 
-        step = TrainingStep(checked or plain, update, share)
+        step = TrainingStep(checked or partial(with_gradients, loss_of), update, share)
         return checked, RecordedStep(step) if checked and self.device.type == "cuda" else step
 
     def _is_over(self, seconds_before: float) -> bool:
@@ -231,14 +229,10 @@ class Trainer:
     def _validate(self, stage: Stage) -> tuple[ValidationResult, ...]:
         if stage.number == 1 or not self.validation_windows:
             return ()
-        results = [
-            validate(model, self.validation_windows, autocast=self._autocast()) for model in self.averages.models
-        ]
+        autocast = torch.bfloat16 if self.options.half_precision else None
+        results = [validate(model, self.validation_windows, autocast=autocast) for model in self.averages.models]
         self._released = max(range(len(results)), key=lambda number: results[number].psnr)
         return tuple(results)
-
-    def _autocast(self) -> torch.dtype | None:
-        return torch.bfloat16 if self.options.half_precision else None
 
     def _compute_loss(self, stage: int, batch: WindowBatch, rebuild: bool) -> DegradationLoss | RestorationLoss:
         with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.options.half_precision):
@@ -248,14 +242,7 @@ class Trainer:
             outputs = self.model.forward_training(batch.blurry, batch.sharp if rebuild else None)
         return restoration_loss(outputs, batch, self.recipe.weights)
 
-    def _name(self) -> tuple[str, int]:
-        return self.recipe.name, self.options.seed
-
     def _save(self, position: RunPosition, update: Update) -> None:
         assert self.last_batch is not None
         window = (self.validation_windows or [self.last_batch])[0].blurry[:_WATCHED_WINDOWS]
         save_run(self.options, position, self.model, self.averages, self._released, update, window)
-
-
-def _notes(checked: CheckedStep | None) -> tuple[str, ...]:
-    return checked.take_notes() if checked else ()

@@ -22,6 +22,7 @@ from fmanet_cli.files import VIDEO_SUFFIXES
 from fmanet_cli.training.windows import (
     SCALE,
     WindowBatch,
+    WindowOptions,
     batch_generator,
     coding_order,
     detail,
@@ -39,15 +40,9 @@ _CONSISTENT_PIXELS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
-class VideoOptions:
+class VideoOptions(WindowOptions):
     """How windows are made from clips."""
 
-    window_pixels: int = 32
-    """Side of the square low-resolution window."""
-    batch_windows: int = 8
-    """Windows in a batch."""
-    frames: int = 3
-    """Frames in a window; odd."""
     strides: tuple[int, ...] = (1, 2, 3)
     """Source frames between two frames of a window; one is drawn for each window."""
     exposure: tuple[float, float] = (0.3, 1.0)
@@ -58,18 +53,12 @@ class VideoOptions:
     """Average frames interpolated along the motion too; otherwise the source frames alone."""
 
     def __post_init__(self) -> None:
-        if self.frames % 2 == 0 or self.frames < 1:
-            raise ValueError(f"frames must be odd, got {self.frames}")
+        WindowOptions.__post_init__(self)
         if not 0.0 <= self.exposure[0] <= self.exposure[1] <= 1.0:
             raise ValueError(f"exposure must be a range inside 0 to 1, got {self.exposure}")
         longest = (self.frames + 1) * max(self.strides) + 2
         if longest > SPAN_FRAMES:
             raise ValueError(f"a window may need {longest} source frames, more than {SPAN_FRAMES}; use smaller strides")
-
-    @property
-    def sharp_pixels(self) -> int:
-        """Side of the square high-resolution window."""
-        return self.window_pixels * SCALE
 
     @property
     def cut_pixels(self) -> int:

@@ -17,6 +17,27 @@ CODED_FRAMES = 7
 """Frames that a codec sees for one window: enough for I-, P- and B-frames."""
 
 
+@dataclass(frozen=True, slots=True)
+class WindowOptions:
+    """What windows of every source have in common."""
+
+    window_pixels: int = 32
+    """Side of the square low-resolution window."""
+    batch_windows: int = 8
+    """Windows in a batch."""
+    frames: int = 3
+    """Frames in a window; odd."""
+
+    def __post_init__(self) -> None:
+        if self.frames % 2 == 0 or self.frames < 1:
+            raise ValueError(f"frames must be odd, got {self.frames}")
+
+    @property
+    def sharp_pixels(self) -> int:
+        """Side of the square high-resolution window."""
+        return self.window_pixels * SCALE
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class WindowBatch:
     """A batch of training windows, all tensors on one device.

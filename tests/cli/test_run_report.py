@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,11 @@ import pytest
 from click.testing import CliRunner, Result
 
 from fmanet_cli.cli.main import main
+from fmanet_cli.cli.progress_lines import stream_batch
 from fmanet_cli.model.fmanet import FMANet
+from fmanet_cli.restore.batch import BatchEvent
+from fmanet_cli.restore.inputs import BatchItem
+from fmanet_cli.restore.job import RestoreProgress
 from fmanet_cli.video.frames import Frame
 from fmanet_cli.video.write.writer import VideoWriter
 from fmanet_cli.weights.checkpoint import CheckpointMetadata, save_checkpoint
@@ -121,6 +126,19 @@ def test_progress_as_json_lines(make_clip: MakeClip, tmp_path: Path, weights: Pa
     assert told[1]["frames_expected"] == 3
     assert (told[-2]["event"], told[-2]["frames_done"], told[-2]["seconds_left"]) == ("progress", 3, 0)
     assert (told[-1]["event"], told[-1]["state"], told[-1]["verified"]) == ("end", "done", True)
+
+
+def test_frames_that_were_there_count_nothing_for_the_speed(capsys: pytest.CaptureFixture[str]) -> None:
+    def resumed() -> Generator[BatchEvent, None, None]:
+        item = BatchItem(Path("a.mp4"), Path("b.mp4"))
+        for done in (1000, 1001):
+            yield BatchEvent(item, progress=RestoreProgress(done, 1001))
+            time.sleep(0.05)
+
+    stream_batch(resumed())
+    last = json.loads(capsys.readouterr().err.splitlines()[-1])
+    assert (last["frames_done"], last["seconds_left"]) == (1001, 0)
+    assert 0 < last["frames_per_second"] <= 1 / 0.05
 
 
 def test_errors_as_json_lines(make_clip: MakeClip, tmp_path: Path, weights: Path) -> None:

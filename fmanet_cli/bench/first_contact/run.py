@@ -29,10 +29,8 @@ class FirstContact:
     `summary.json` and `summary.txt`, which are written anew after every step.
     """
 
-    def __init__(
-        self, folder: Path, *, device: str = "auto", seconds: float = WHOLE_SECONDS, steps: Sequence[Step] = STEPS
-    ) -> None:
-        """`seconds`: for everything; `steps`: of `STEPS`, in their order.
+    def __init__(self, folder: Path, *, device: str = "auto", seconds: float = WHOLE_SECONDS) -> None:
+        """`seconds`: for everything.
 
         Raises:
             OutputExistsError: the folder holds something.
@@ -47,7 +45,7 @@ class FirstContact:
         except (OSError, ValueError) as error:
             reason = error.strerror if isinstance(error, OSError) else error
             raise OptionError(f"{folder} cannot be made: {reason}; name another folder") from error
-        self.folder, self._device, self._seconds, self._steps = folder.absolute(), device, seconds, steps
+        self.folder, self._device, self._seconds = folder.absolute(), device, seconds
         self._found: list[StepFindings] = []
 
     def run(self) -> Iterator[StepFindings]:
@@ -57,8 +55,8 @@ class FirstContact:
             FmanetError: the device cannot be had; nothing else stops it.
         """
         began = time.time()
-        for step in self._steps:
-            until = time_limit(STEPS.index(step), now=time.time(), end=began + self._seconds, whole=self._seconds)
+        for index, step in enumerate(STEPS):
+            until = time_limit(index, now=time.time(), end=began + self._seconds, whole=self._seconds)
             found = self._findings(step, until)
             if found.exit_code is not None:
                 for path in self._files(step):
@@ -88,7 +86,7 @@ class FirstContact:
         return name.with_suffix(".json"), name.with_suffix(".log")
 
     def _write_summary(self, seconds: float) -> None:
-        missing = [step.name for step in self._steps[len(self._found) :]]
+        missing = [step.name for step in STEPS[len(self._found) :]]
         whole = {"seconds": round(seconds, 1), "missing": missing, "steps": [found.as_dict() for found in self._found]}
         write_text(self.folder / f"{SUMMARY}.json", json.dumps(whole, indent=1) + "\n")
         write_text(self.folder / f"{SUMMARY}.txt", summary_text(self._found, missing, seconds))

@@ -35,7 +35,7 @@ class ImagingLevels:
     unsharp: Unsharp | None = None
     first_codec: Coding | None = None
     second_codec: Coding | None = None
-    walks: bool = True
+    walks: bool = False
     """Whether noise and unsharp mask change slowly from frame to frame, by 5 % each."""
 
 

@@ -29,7 +29,7 @@ def condition_name(exposure: float | None) -> str:
 
 
 PRESETS: dict[str, Preset] = {
-    "clean": Preset(levels=ImagingLevels(walks=False), exposures=(None, 0.5, 0.8)),
+    "clean": Preset(levels=ImagingLevels(), exposures=(None, 0.5, 0.8)),
     "camera": Preset(
         levels=ImagingLevels(
             optics=Optics(sigma=1.0),
@@ -37,7 +37,6 @@ PRESETS: dict[str, Preset] = {
             noise=SensorNoise(shot=3e-4),
             unsharp=Unsharp(amount=0.8),
             first_codec=Coding(quality=20),
-            walks=False,
         ),
         exposures=(None, 0.05, 0.5),
     ),
@@ -48,7 +47,6 @@ PRESETS: dict[str, Preset] = {
             noise=SensorNoise(shot=1.5e-3, denoise_luma=0.6, denoise_chroma=0.6),
             unsharp=Unsharp(amount=1.2, luma_only=True),
             first_codec=Coding(quality=23),
-            walks=False,
         ),
         exposures=(None, 0.1, 0.8),
     ),
@@ -61,7 +59,6 @@ PRESETS: dict[str, Preset] = {
             unsharp=Unsharp(amount=0.8),
             first_codec=Coding(quality=24),
             second_codec=Coding(quality=29),
-            walks=False,
         ),
         exposures=(None, 0.1, 0.8),
     ),
@@ -72,17 +69,12 @@ PRESETS: dict[str, Preset] = {
             flicker=0.015,
             unsharp=Unsharp(amount=0.5, sigma=1.5),
             first_codec=Coding(codec="mpeg2video", quality=6),
-            walks=False,
         ),
         exposures=(None, 0.5, 0.8),
     ),
-    "unsharp-0.4": Preset(
-        levels=ImagingLevels(kernel="area", unsharp=Unsharp(amount=0.4), walks=False), exposures=(None,)
-    ),
-    "unsharp-0.8": Preset(
-        levels=ImagingLevels(kernel="area", unsharp=Unsharp(amount=0.8), walks=False), exposures=(None,)
-    ),
-    "moving-sharp": Preset(levels=ImagingLevels(walks=False), exposures=(0.0,)),
+    "unsharp-0.4": Preset(levels=ImagingLevels(kernel="area", unsharp=Unsharp(amount=0.4)), exposures=(None,)),
+    "unsharp-0.8": Preset(levels=ImagingLevels(kernel="area", unsharp=Unsharp(amount=0.8)), exposures=(None,)),
+    "moving-sharp": Preset(levels=ImagingLevels(), exposures=(0.0,)),
 }
 """By name: five kinds of recordings, then a sharpened image without a codec and motion without blur."""
 

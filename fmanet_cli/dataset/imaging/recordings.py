@@ -167,6 +167,7 @@ class RecordingClass:
             else None,
             flicker=rng.uniform(*self.flicker) if rng.random() < self.flicker_share else 0.0,
             unsharp=self._draw_unsharp(rng),
+            walks=True,
             first_codec=_draw_coding(rng, self.first_codecs) if rng.random() < self.first_codec_share else None,
             second_codec=_draw_coding(rng, self.second_codecs) if rng.random() < self.second_codec_share else None,
         )

@@ -61,7 +61,7 @@ def test_a_file_made_larger_first_has_the_same_size_and_place(frames):
 
 
 def test_levels_walk_slowly_and_can_stand_still(frames):
-    levels = ImagingLevels(unsharp=Unsharp(amount=1.0))
+    levels = ImagingLevels(unsharp=Unsharp(amount=1.0), walks=True)
     same = [frames[0]] * 6
     walking = image_clip(same, levels, rng()).frames.astype(int)
     steps = np.abs(np.diff(walking, axis=0)).mean()
