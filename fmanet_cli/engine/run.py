@@ -138,6 +138,7 @@ class RestorationRun:
             DeviceError: memory does not even suffice for the smallest tile, or the requested precision holds no result.
             WeightsError: the network gives no numbers in float32 either.
         """
+        size = None if size == self.restored_size else size
 
         def made(restored: Tensor) -> list[Tensor]:
             return [self._restorer.as_image(restored if size is None else resized(restored, size))]
@@ -153,6 +154,7 @@ class RestorationRun:
         skips: Callable[[int], bool] = no_frame,
     ) -> Generator[PlanarFrame, None, None]:
         """As `restore`, with the frames as an encoder takes them, made on the device."""
+        size = None if size == self.restored_size else size
 
         def made(restored: Tensor) -> Sequence[Tensor]:
             restored = restored if size is None else resized(restored, size)

@@ -40,11 +40,10 @@ class DecodeTimes:
         self._waiting.append(pts)
         self._end = pts + duration
 
-    def timed(self, packet: av.Packet) -> Iterator[av.Packet]:
-        """Take one packet in coding order; yield those whose times are settled."""
+    def timed(self, packet: av.Packet) -> list[av.Packet]:
+        """Take one packet in coding order; those whose times are settled."""
         self._held.append(packet)
-        if len(self._held) > _HELD_PACKETS:
-            yield self._settled(self._held.popleft())
+        return [self._settled(self._held.popleft())] if len(self._held) > _HELD_PACKETS else []
 
     def finish(self) -> Iterator[av.Packet]:
         """Yield the packets that are left, after the encoder was drained."""

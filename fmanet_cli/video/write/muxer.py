@@ -64,6 +64,7 @@ class ContainerOutput:
         self._times: DecodeTimes | None = None
         self._dts_end = Fraction(0)
         self._shift = Fraction(0)
+        self._shift_ticks = 0
         self._first_pts = 0
         self._written = 0
         self._damaged_packets = 0
@@ -81,6 +82,7 @@ class ContainerOutput:
         """
         self._first_pts = first_pts
         self._shift = self._plan.shift_seconds(first_pts)
+        self._shift_ticks = round(self._shift / self._settings.time_base)
         opened_input = self._source.container if self._source is not None else None
         if self._input is not None:
             opened_input = self._input.container
@@ -110,7 +112,7 @@ class ContainerOutput:
     def write(self, image: ImageOrPlanes, *, pts: int, duration: int, captioned: av.VideoFrame | None = None) -> None:
         """Encode one picture, and copy what belongs to the time until there."""
         if self._container.has_timestamps:
-            pts += round(self._shift / self._settings.time_base)
+            pts += self._shift_ticks
         else:
             drift = (pts - self._first_pts) * self._like.time_base - self._written * self._settings.time_base
             self._largest_drift = max(self._largest_drift, abs(drift))
@@ -132,11 +134,13 @@ class ContainerOutput:
         """
         times = DecodeTimes(reorder_depth=reorder_depth)
         for pts, duration in shown:
-            times.shows(pts, duration)
+            times.shows(pts + self._shift_ticks, duration)
         for packet in packets:
-            self._mux_video(map(self._moved, times.timed(packet)))
+            assert packet.pts is not None
+            packet.pts, packet.stream = packet.pts + self._shift_ticks, self._video
+            self._mux_video(times.timed(packet))
             self._mux_others(self._dts_end)
-        self._mux_video(map(self._moved, times.finish()))
+        self._mux_video(times.finish())
 
     def finish(self, *, is_whole: bool = True) -> None:
         """Write everything that is left, or only what is shown beside the video so far, and close the file."""
@@ -187,12 +191,6 @@ class ContainerOutput:
         if self._partial is not None:
             self._partial.discard()
 
-    def _moved(self, packet: av.Packet) -> av.Packet:
-        shift = round(self._shift / self._settings.time_base)
-        assert packet.pts is not None and packet.dts is not None
-        packet.pts, packet.dts, packet.stream = packet.pts + shift, packet.dts + shift, self._video
-        return packet
-
     def _mux_video(self, packets: Iterable[av.Packet]) -> None:
         assert self._output is not None
         for packet in packets:
@@ -201,16 +199,12 @@ class ContainerOutput:
             self._output.mux(packet)
 
     def _mux_others(self, end_seconds: Fraction | None) -> None:
-        assert self._copier is not None
+        assert self._output is not None and self._copier is not None
         for packet in self._copier.up_to(end_seconds):
-            self._mux_other(packet)
-
-    def _mux_other(self, packet: av.Packet) -> None:
-        assert self._output is not None
-        try:
-            self._output.mux(packet)
-        except av.error.InvalidDataError:
-            self._damaged_packets += 1
+            try:
+                self._output.mux(packet)
+            except av.error.InvalidDataError:
+                self._damaged_packets += 1
 
     def _side_packets(self, start_seconds: Fraction | None) -> Iterable[av.Packet]:
         if self._source is not None:

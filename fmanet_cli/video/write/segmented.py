@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
+from operator import attrgetter
 from pathlib import Path
 
 import av
@@ -29,6 +30,8 @@ class SegmentedOutput:
         self._output, self._segments, self._settings = output, segments, settings
         self._current: SegmentWriter | None = None
         self._current_since = 0.0
+        self._next = 0
+        """Number of the frame that comes next, while a segment is open."""
 
     @property
     def shift_seconds(self) -> Fraction:
@@ -50,14 +53,14 @@ class SegmentedOutput:
 
     def write(self, image: ImageOrPlanes, *, pts: int, duration: int, captioned: av.VideoFrame | None = None) -> None:
         """Encode one picture; a segment that is full or old, or ends where this picture begins a span, is closed."""
-        if self._current is not None and self._segments.grid.begins(self._current.first + self._current.frame_count):
+        if self._current is not None and self._segments.grid.begins(self._next):
             self._close_segment()
         if self._current is None:
             self._current = self._segments.begin(self._settings)
-            self._current_since = time.monotonic()
+            self._current_since, self._next = time.monotonic(), self._current.first
         self._current.write(image, pts=pts, duration=duration, captioned=captioned)
-        is_old = time.monotonic() - self._current_since >= MOST_SECONDS
-        if is_old or self._current.frame_count == self._current.room:
+        self._next += 1
+        if self._next == self._current.end or time.monotonic() - self._current_since >= MOST_SECONDS:
             self._close_segment()
 
     def finish(self) -> None:
@@ -74,7 +77,7 @@ class SegmentedOutput:
 
         playable: also join the segments from the first frame to the first gap into a file of its own.
         """
-        if self._current is not None and self._current.frame_count:
+        if self._current is not None and self._next > self._current.first:
             self._close_segment()
         self._segments.look_again()
         end, _ = self._segments.gap()
@@ -120,22 +123,15 @@ def _joined_packets(segments: Sequence[Segment], time_base: Fraction) -> Iterato
             if number and own != extradata:
                 raise VideoWriteError(f"{segment.path.name} was encoded otherwise than those before it")
             extradata = own
-            for packet in _packets(segment, stream):
-                packet.time_base, packet.dts = time_base, None
+            container = stream.container
+            assert isinstance(container, av.container.InputContainer)
+            packets, count = filter(attrgetter("size"), container.demux(stream)), 0
+            for packet, rank in zip(packets, segment.order, strict=False):
+                packet.pts, packet.dts, packet.time_base = segment.pts[rank], None, time_base
+                count += 1
                 yield packet
-
-
-def _packets(segment: Segment, stream: av.VideoStream) -> Iterable[av.Packet]:
-    container = stream.container
-    assert isinstance(container, av.container.InputContainer)
-    packets = (packet for packet in container.demux(stream) if packet.size)
-    count = 0
-    for packet, rank in zip(packets, segment.order, strict=False):
-        packet.pts = segment.pts[rank]
-        count += 1
-        yield packet
-    if count != len(segment.order):
-        raise VideoWriteError(f"{segment.path.name} has {count} packets instead of {len(segment.order)}")
+            if count != len(segment.order):
+                raise VideoWriteError(f"{segment.path.name} has {count} packets instead of {len(segment.order)}")
 
 
 @contextlib.contextmanager

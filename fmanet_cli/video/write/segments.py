@@ -193,7 +193,7 @@ class SegmentWriter:
 
     def __init__(self, folder: Path, settings: VideoSettings, *, first: int, room: int):
         """first: number of the first frame. room: frames after which it is full."""
-        self.first, self.room = first, room
+        self.first, self.end = first, first + room
         self._path = _segment_path(folder, first)
         # Two workers may make one segment at once, where the first was thought dead.
         self._part = self._path.with_name(f"{self._path.name}.{secrets.token_hex(4)}{PART_SUFFIX}")
@@ -206,17 +206,12 @@ class SegmentWriter:
         self._encoder = VideoEncoder(add_video_stream(self._output, settings), settings)
         self._output.start_encoding()
 
-    @property
-    def frame_count(self) -> int:
-        """Frames taken so far."""
-        return len(self._pts)
-
     def write(self, image: ImageOrPlanes, *, pts: int, duration: int, captioned: av.VideoFrame | None = None) -> None:
         """Encode one picture."""
+        rank, own_pts = len(self._pts), pts - self._pts[0] if self._pts else 0
         self._pts.append(pts)
         self._durations.append(duration)
-        own_pts = pts - self._pts[0]
-        self._ranks[own_pts] = len(self._pts) - 1
+        self._ranks[own_pts] = rank
         for packet in self._encoder.encode(image, pts=own_pts, duration=duration, captioned=captioned):
             self._mux(packet)
 

@@ -7,7 +7,7 @@ import os
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
-from typing import Protocol
+from typing import Any, Protocol
 
 import av
 import numpy as np
@@ -15,7 +15,7 @@ import numpy as np
 from fmanet_cli.errors import FmanetError, OptionError, VideoWriteError
 from fmanet_cli.notes import Notes
 from fmanet_cli.video.frames import Frame, PlanarFrame, VideoInfo
-from fmanet_cli.video.pixels.colour import ImageOrPlanes
+from fmanet_cli.video.pixels.colour import ImageOrPlanes, PlaneFormat
 from fmanet_cli.video.read.images import encode_png
 from fmanet_cli.video.read.reader import VideoReader
 from fmanet_cli.video.read.sequence import sequence_file
@@ -108,6 +108,7 @@ class VideoWriter:
             self.height, self.width = self.plan.height, self.plan.width
             self.plane_format = self.plan.plane_format
             """The planes that planar frames must have; None where only RGB is taken."""
+            self._planes = _planes(self.plane_format, self.height, self.width)
             self._like = like
             self._segments = segments
             self._keep_partial = keep_partial
@@ -232,19 +233,15 @@ class VideoWriter:
             height, width = frame.size
             raise ValueError(f"frames must be {self.width}x{self.height}, got {width}x{height}")
         if isinstance(frame, PlanarFrame):
-            self._check_planes(frame)
+            if self._planes is None:
+                raise ValueError(f"{self.path} takes RGB, got planes")
+            found = [(plane.shape, plane.dtype) for plane in frame.planes]
+            if found != self._planes:
+                raise ValueError(f"planes must be {self._planes}, got {found}")
         if frame.time_base != self._like.time_base:
             raise ValueError(f"frames must have time_base {self._like.time_base}, got {frame.time_base}")
         if self._last_pts is not None and frame.pts <= self._last_pts:
             raise ValueError(f"timestamps must rise, got pts {frame.pts} after {self._last_pts}")
-
-    def _check_planes(self, frame: PlanarFrame) -> None:
-        if self.plane_format is None:
-            raise ValueError(f"{self.path} takes RGB, got planes")
-        expected = [(shape, np.dtype(self.plane_format.dtype)) for shape in self.plane_format.shapes(*frame.size)]
-        found = [(plane.shape, plane.dtype) for plane in frame.planes]
-        if found != expected:
-            raise ValueError(f"planes must be {expected}, got {found}")
 
     def _opened_output(
         self, source: VideoReader | None, side: SidePackets | None, segments: SegmentFolder | None, *, overwrite: bool
@@ -327,6 +324,13 @@ class _SequenceOutput:
 
     def discard(self) -> None:
         self._partial.discard()
+
+
+def _planes(plane_format: PlaneFormat | None, height: int, width: int) -> list[tuple[Any, np.dtype]] | None:
+    """Shape and type of each plane of a frame."""
+    if plane_format is None:
+        return None
+    return [(shape, np.dtype(plane_format.dtype)) for shape in plane_format.shapes(height, width)]
 
 
 def _refuse_same_file(path: str, like: VideoInfo) -> None:
