@@ -6,17 +6,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner, Result
 
-from fmanet_cli.cli.main import main
 from fmanet_cli.model.fmanet import FMANet
 from fmanet_cli.weights.checkpoint import CheckpointMetadata, save_checkpoint
+from support.command_line import fmanet
 
 MakeClip = Callable[..., Path]
-
-
-def fmanet(*words: object) -> Result:
-    return CliRunner().invoke(main, [str(word) for word in words])
 
 
 def test_parts_and_join(

@@ -9,11 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import CliRunner, Result
 
-from fmanet_cli.cli.main import main
 from fmanet_cli.model.fmanet import FMANet
 from fmanet_cli.weights.checkpoint import CheckpointMetadata, save_checkpoint
+from support.command_line import fmanet
 
 ODD_VALUES: list[Any] = [
     None,
@@ -32,10 +31,6 @@ ODD_VALUES: list[Any] = [
     {"a": []},
 ]
 CODES = {0, 1, 2, 3, 4, 5, 6, 7}
-
-
-def fmanet(*words: object) -> Result:
-    return CliRunner().invoke(main, [str(word) for word in words])
 
 
 @pytest.fixture

@@ -8,14 +8,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import CliRunner
 
 from fmanet_cli.cli.main import main
 from support.clips import make_clip
-
-
-def fmanet(*words: object) -> Result:
-    return CliRunner().invoke(main, [str(word) for word in words])
+from support.command_line import fmanet
 
 
 @pytest.fixture

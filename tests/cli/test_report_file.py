@@ -8,20 +8,15 @@ import threading
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner, Result
 
-from fmanet_cli.cli.main import main
 from fmanet_cli.cli.report_file import ReportFile, json_with
 from fmanet_cli.errors import OptionError, OutputExistsError, VideoWriteError
 from fmanet_cli.model.fmanet import FMANet
 from fmanet_cli.weights.checkpoint import CheckpointMetadata, save_checkpoint
+from support.command_line import fmanet
 
 IS_OWN = json_with("format", "files")
 OWN = '{"format": 1, "files": []}\n'
-
-
-def fmanet(*words: object) -> Result:
-    return CliRunner().invoke(main, [str(word) for word in words])
 
 
 @pytest.fixture

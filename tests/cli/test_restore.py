@@ -8,17 +8,12 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from click.testing import CliRunner, Result
 
-from fmanet_cli.cli.main import main
 from fmanet_cli.engine.fast.network import StreamingRunner
 from fmanet_cli.video.read.reader import VideoReader
+from support.command_line import fmanet
 
 MakeClip = Callable[..., Path]
-
-
-def fmanet(*words: object) -> Result:
-    return CliRunner().invoke(main, [str(word) for word in words])
 
 
 def count_frames(path: Path) -> int:

@@ -10,9 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import Result
 
-from fmanet_cli.cli.main import main
 from fmanet_cli.cli.progress_lines import stream_batch
 from fmanet_cli.model.fmanet import FMANet
 from fmanet_cli.restore.batch import BatchEvent
@@ -21,6 +20,7 @@ from fmanet_cli.restore.job import RestoreProgress
 from fmanet_cli.video.frames import Frame
 from fmanet_cli.video.write.writer import VideoWriter
 from fmanet_cli.weights.checkpoint import CheckpointMetadata, save_checkpoint
+from support.command_line import fmanet
 
 MakeClip = Callable[..., Path]
 
@@ -32,10 +32,6 @@ def reported(make_clip: MakeClip, tmp_path: Path, weights: Path) -> dict[str, An
     result = fmanet("restore", make_clip(count=3), *words, *more)
     assert result.exit_code == 0, result.output
     return json.loads((tmp_path / "run.json").read_text())
-
-
-def fmanet(*words: object) -> Result:
-    return CliRunner().invoke(main, [str(word) for word in words])
 
 
 def sha256(path: Path) -> str:

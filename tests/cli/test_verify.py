@@ -6,15 +6,10 @@ import json
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner, Result
 
-from fmanet_cli.cli.main import main
 from support.clips import make_clip
+from support.command_line import fmanet
 from support.tampering import enlarged_copy
-
-
-def fmanet(*words: object) -> Result:
-    return CliRunner().invoke(main, [str(word) for word in words])
 
 
 @pytest.fixture

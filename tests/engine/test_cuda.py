@@ -13,9 +13,10 @@ from fmanet_cli.engine.device import Precision, read_facts
 from fmanet_cli.engine.fast import fused
 from fmanet_cli.engine.fast.network import StreamingRunner
 from fmanet_cli.engine.restorer import Restorer
-from fmanet_cli.engine.runner import ReferenceRunner, WindowRunner
+from fmanet_cli.engine.runner import ReferenceRunner
 from fmanet_cli.weights.checkpoint import load_model
 from support.moving_frames import make_frames
+from support.windows import window_of
 
 pytestmark = [
     pytest.mark.gpu,
@@ -46,10 +47,6 @@ def released_memory() -> Iterator[None]:
 def moving_window(height: int, width: int) -> torch.Tensor:
     """(3, 3, H, W) float32."""
     return torch.stack([torch.from_numpy(frame.image).permute(2, 0, 1) for frame in make_frames(3, height, width)])
-
-
-def window_of(runner: WindowRunner, frames: torch.Tensor) -> torch.Tensor:
-    return runner.window([runner.frame_state(frame) for frame in frames])
 
 
 def test_the_fused_kernels_run_here() -> None:

@@ -15,6 +15,7 @@ from fmanet_cli.engine.fast.network import StreamingRunner
 from fmanet_cli.video.read.reader import VideoReader
 from fmanet_cli.weights.checkpoint import load_model
 from fmanet_cli.weights.registry import PRETRAINED
+from support.windows import window_of
 
 CPU = torch.device("cpu")
 STREET = Path(__file__).parents[2] / "examples" / "street.mp4"
@@ -57,18 +58,14 @@ def frames(scene: str) -> torch.Tensor:
     return torch.full((3, 3, 20, 24), float(scene == "white"))
 
 
-def window(runner: StreamingRunner, window_frames: torch.Tensor) -> torch.Tensor:
-    return runner.window([runner.frame_state(frame) for frame in window_frames])
-
-
 @pytest.mark.parametrize(("name", "scene"), CASES)
 def test_half_precision_stays_in_range_and_close_to_float32(name: str, scene: str) -> None:
     model = load_model(name)
-    expected = window(StreamingRunner(model, device=CPU, precision="fp32"), frames(scene))
+    expected = window_of(StreamingRunner(model, device=CPU, precision="fp32"), frames(scene))
     # As a GPU lays it out.
     half = StreamingRunner(model, device=CPU, precision="fp16", channel_multiple=8)
     with LargestHalf() as largest:
-        found = window(half, frames(scene))
+        found = window_of(half, frames(scene))
     assert found.isfinite().all()
     assert largest.found < LARGEST
     noise = (found.clamp(0, 1) - expected.clamp(0, 1)).square().mean()
@@ -78,6 +75,6 @@ def test_half_precision_stays_in_range_and_close_to_float32(name: str, scene: st
 @pytest.mark.parametrize("name", NETWORKS)
 def test_the_scale_that_fp16_needs_changes_no_bit_of_float32(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     model, street = load_model(name), frames("street")
-    scaled = window(StreamingRunner(model, device=CPU, precision="fp32"), street)
+    scaled = window_of(StreamingRunner(model, device=CPU, precision="fp32"), street)
     monkeypatch.setattr(streaming, "KERNEL_BRANCH_SCALE", 1.0)
-    assert torch.equal(window(StreamingRunner(model, device=CPU, precision="fp32"), street), scaled)
+    assert torch.equal(window_of(StreamingRunner(model, device=CPU, precision="fp32"), street), scaled)

@@ -8,21 +8,11 @@ from pathlib import Path
 import pytest
 
 from fmanet_cli.errors import VideoReadError
-from fmanet_cli.video.frames import Frame
-from fmanet_cli.video.read.reader import VideoReader
 from support.odd_clips import REPEATED_THEORA, record, shift_fragments
+from support.reading import frames_of, seconds
 
 FRAGMENTED = {"movflags": "frag_keyframe+empty_moov+default_base_moof"}
 MILLISECOND = Fraction(1, 1000)
-
-
-def frames_of(path: Path, **options: object) -> tuple[list[Frame], VideoReader]:
-    with VideoReader(path, **options) as reader:
-        return list(reader), reader
-
-
-def seconds(frames: list[Frame]) -> list[Fraction]:
-    return [frame.pts * frame.time_base for frame in frames]
 
 
 @pytest.mark.parametrize("start", [Fraction(0), Fraction(2, 5), Fraction(5), Fraction(3600), Fraction(90000)])

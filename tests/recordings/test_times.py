@@ -15,13 +15,12 @@ import numpy as np
 import pytest
 
 from fmanet_cli.notes import Notes
-from fmanet_cli.video.frames import Frame
 from fmanet_cli.video.read.faults import FaultLog
 from fmanet_cli.video.read.frame_times import FrameClock, PresentationGuess
-from fmanet_cli.video.read.reader import VideoReader
 from fmanet_cli.video.read.restarts import Restart, RestartLog, is_restart
 from support.clips import number_of
 from support.odd_clips import joined, move_flv_times, record
+from support.reading import frames_of, seconds
 
 SLOT = Fraction(1, 25)
 AVI = {
@@ -33,15 +32,6 @@ AVI = {
     "mjpeg.avi": {"codec": "mjpeg", "pix_fmt": "yuvj420p"},
     "huffyuv.avi": {"codec": "huffyuv", "pix_fmt": "yuv422p"},
 }
-
-
-def frames_of(path: Path, **options: object) -> tuple[list[Frame], VideoReader]:
-    with VideoReader(path, **options) as reader:
-        return list(reader), reader
-
-
-def seconds(frames: Sequence[Frame]) -> list[Fraction]:
-    return [frame.pts * frame.time_base for frame in frames]
 
 
 def decode_times(path: Path) -> list[Fraction]:

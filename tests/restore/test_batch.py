@@ -157,11 +157,6 @@ def run_all(folder: Path, target: Path, restorer: Restorer, **choices: Any) -> d
     return {event.result.item.source.name: event.result for event in events if event.result}
 
 
-@pytest.fixture
-def restorer(tiny_model: FMANet) -> Restorer:
-    return Restorer(tiny_model, device="cpu", precision="fp32")
-
-
 def test_finished_ones_are_told_from_others(make_clip: MakeClip, tmp_path: Path, restorer: Restorer) -> None:
     for name in ("a", "b", "c", "d"):
         make_clip(f"in/{name}.mp4", count=1, height=16, width=16)

@@ -13,11 +13,11 @@ import pytest
 
 from fmanet_cli.engine.restorer import Restorer
 from fmanet_cli.errors import OutputBusyError, OutputExistsError, VideoWriteError
-from fmanet_cli.model.fmanet import FMANet
 from fmanet_cli.restore.job import RestoreJob
 from fmanet_cli.restore.journal import journal_folder, kept_frames, remove_leftover
 from fmanet_cli.restore.settings import RestoreSettings
 from fmanet_cli.video.write.segments import SegmentFolder, count_frames, remove_folder
+from support.folders import names_in
 
 FRAMES = 6
 
@@ -27,17 +27,8 @@ def clip(make_clip, tmp_path: Path) -> Path:
     return make_clip("clip.mp4", count=FRAMES, height=16, width=16)
 
 
-@pytest.fixture
-def restorer(tiny_model: FMANet) -> Restorer:
-    return Restorer(tiny_model, device="cpu", precision="fp32")
-
-
 def run(source: Path, target: Path, restorer: Restorer, **choices: Any) -> Any:
     return RestoreJob(source, target, restorer, settings=RestoreSettings(**choices)).run()
-
-
-def names_in(folder: Path) -> list[str]:
-    return sorted(path.name for path in folder.iterdir())
 
 
 @pytest.mark.parametrize(

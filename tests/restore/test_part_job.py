@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -12,36 +11,23 @@ from filelock import FileLock
 
 from fmanet_cli.engine.restorer import Restorer
 from fmanet_cli.errors import FmanetError, OptionError, OutputBusyError, ResumeError, VideoReadError
-from fmanet_cli.model.fmanet import FMANet, random_model
+from fmanet_cli.model.fmanet import random_model
 from fmanet_cli.restore.job import RestoreJob
 from fmanet_cli.restore.journal import journal_folder
 from fmanet_cli.restore.part_job import JoinJob, PartJob, PartReport
 from fmanet_cli.restore.parts import Part
 from fmanet_cli.restore.settings import RestoreSettings
 from fmanet_cli.video.write.codecs import EncoderOptions
-from support.clips import make_clip, packet_payloads, packet_times
 from support.fuzz_runs import plain_restorer
 from support.odd_clips import captions_of, numbered_captions, record_with_sei
+from support.shared_film import FRAMES, assert_equal
 
-COUNT = 45
 PARTS = 3
-
-
-@pytest.fixture
-def clip(tmp_path: Path) -> Path:
-    path = tmp_path / "clip.mp4"
-    make_clip(path, count=COUNT, height=24, width=32, time_base=Fraction(1, 12000), audio=["aac"])
-    return path
 
 
 @pytest.fixture
 def target(tmp_path: Path) -> Path:
     return tmp_path / "sharp.mp4"
-
-
-@pytest.fixture
-def restorer(tiny_model: FMANet) -> Restorer:
-    return Restorer(tiny_model, device="cpu", precision="fp32")
 
 
 def settings(**changes: Any) -> RestoreSettings:
@@ -64,12 +50,6 @@ def restore_part(clip: Path, target: Path, restorer: Restorer, part: str, **chan
     return job.part_report
 
 
-def assert_equal(one: Path, other: Path) -> None:
-    for kind in ("video", "audio"):
-        assert packet_payloads(one, kind) == packet_payloads(other, kind)
-        assert packet_times(one, kind) == packet_times(other, kind)
-
-
 def test_joined_parts_are_the_file_of_one_run(clip: Path, tmp_path: Path, target: Path, restorer: Restorer) -> None:
     cuts = tmp_path / "cuts.txt"
     cuts.write_text("6\n20\n")
@@ -90,7 +70,7 @@ def test_joined_parts_are_the_file_of_one_run(clip: Path, tmp_path: Path, target
     job = JoinJob(target)
     finish(job)
     assert job.report is not None
-    assert (job.report.frames, job.report.shots, job.report.model) == (COUNT, 3, "tiny")
+    assert (job.report.frames, job.report.shots, job.report.model) == (FRAMES, 3, "tiny")
     assert job.report.verification is not None
     assert_equal(target, whole)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["clip.mp4", "sharp.mp4", "whole.mp4"]

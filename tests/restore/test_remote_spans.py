@@ -7,7 +7,6 @@ import pickle
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +25,7 @@ from fmanet_cli.restore.span_pool import SpanPool
 from fmanet_cli.restore.span_worker import WorkerSetup
 from fmanet_cli.restore.worker_facts import WorkerFacts
 from fmanet_cli.restore.workers import Worker, WorkerDiedError
-from support.clips import make_clip, packet_payloads, packet_times
-
-COUNT = 45
+from support.shared_film import FRAMES, assert_equal
 
 
 class Elsewhere:
@@ -62,17 +59,6 @@ class Elsewhere:
         self._threads.shutdown(wait=False)
 
 
-@pytest.fixture
-def clip(tmp_path: Path) -> Path:
-    make_clip(tmp_path / "clip.mp4", count=COUNT, height=24, width=32, time_base=Fraction(1, 12000), audio=["aac"])
-    return tmp_path / "clip.mp4"
-
-
-@pytest.fixture
-def setup(tiny_model: FMANet) -> WorkerSetup:
-    return WorkerSetup(model=tiny_model, device="cpu", precision="fp32", tile="auto", tile_overlap=16, threads=1)
-
-
 def start(setup: WorkerSetup, remote: Elsewhere, *, ships: bool = False) -> Worker:
     return RemoteSpans(remote, setup, WorkerFacts.here(setup.model), ships=ships)
 
@@ -86,12 +72,6 @@ def restore(clip: Path, target: Path, model: FMANet, *starters: Callable[[], Wor
     return done[-1]
 
 
-def assert_equal(one: Path, other: Path) -> None:
-    for kind in ("video", "audio"):
-        assert packet_payloads(one, kind) == packet_payloads(other, kind)
-        assert packet_times(one, kind) == packet_times(other, kind)
-
-
 @pytest.mark.parametrize("ships", [False, True])
 def test_remote_workers_make_the_file_of_one_process(
     clip: Path, tmp_path: Path, tiny_model: FMANet, setup: WorkerSetup, monkeypatch: pytest.MonkeyPatch, ships: bool
@@ -101,7 +81,7 @@ def test_remote_workers_make_the_file_of_one_process(
     restore(clip, tmp_path / "whole.mp4", tiny_model)
     remotes = [Elsewhere(), Elsewhere()]
     starters = [functools.partial(start, setup, remote, ships=ships) for remote in remotes]
-    assert restore(clip, tmp_path / "shared.mp4", tiny_model, *starters) == COUNT
+    assert restore(clip, tmp_path / "shared.mp4", tiny_model, *starters) == FRAMES
     assert_equal(tmp_path / "shared.mp4", tmp_path / "whole.mp4")
     calls = [call for remote in remotes for call in remote.calls]
     assert "run(frames 8 to 15 of clip.mp4)" in calls
@@ -132,7 +112,7 @@ def test_a_lost_machine_costs_its_span_only(
         begun.append(Elsewhere(hears))
         return start(setup, begun[-1], ships=ships)
 
-    assert restore(clip, tmp_path / "shared.mp4", tiny_model, begin) == COUNT
+    assert restore(clip, tmp_path / "shared.mp4", tiny_model, begin) == FRAMES
     assert len(begun) == 2
     assert_equal(tmp_path / "shared.mp4", tmp_path / "whole.mp4")
 
@@ -174,14 +154,14 @@ def test_stopping_closes_the_running_spans(clip: Path, tmp_path: Path, tiny_mode
     restorer = Restorer(tiny_model, device="cpu", precision="fp32")
     with SpanPool([lambda: start(setup, Elsewhere(), ships=True)]) as pool:
         job = RestoreJob(
-            clip, tmp_path / "out.mp4", restorer, settings=RestoreSettings(segment_frames=COUNT), pool=pool
+            clip, tmp_path / "out.mp4", restorer, settings=RestoreSettings(segment_frames=FRAMES), pool=pool
         )
         run = job.run()
         while next(run).frames_done < 3:
             pass
         with pytest.raises(KeyboardInterrupt):
             run.throw(KeyboardInterrupt)
-    assert 3 <= kept_frames(tmp_path / "out.mp4") <= COUNT
+    assert 3 <= kept_frames(tmp_path / "out.mp4") <= FRAMES
 
 
 def test_what_nobody_foresaw_there_fails_the_film_in_one_line(

@@ -25,6 +25,7 @@ from fmanet_cli.video.write import planning, segments
 from fmanet_cli.video.write.codecs import EncoderOptions
 from fmanet_cli.weights.checkpoint import CheckpointMetadata, save_checkpoint
 from support.clips import make_clip, packet_payloads, packet_times
+from support.folders import names_in
 from support.interrupted_runs import SEGMENT_FRAMES, run_and_kill
 
 FRAMES = 21
@@ -34,11 +35,6 @@ FRAMES = 21
 def clip(tmp_path: Path) -> Path:
     """Frames at uneven times, with sound."""
     return write_clip(tmp_path / "clip.mp4", FRAMES)
-
-
-@pytest.fixture
-def restorer(tiny_model: FMANet) -> Restorer:
-    return Restorer(tiny_model, device="cpu", precision="fp32")
 
 
 def write_clip(path: Path, count: int, *, height: int = 24, width: int = 32) -> Path:
@@ -88,10 +84,6 @@ def digests_of(path: Path) -> list[tuple[int, int, str]]:
     """Time, duration and digest of every decoded frame."""
     with VideoReader(path) as reader:
         return [(frame.pts, frame.duration, hashlib.sha256(frame.image.tobytes()).hexdigest()) for frame in reader]
-
-
-def names_in(folder: Path) -> list[str]:
-    return sorted(path.name for path in folder.iterdir())
 
 
 @pytest.mark.skipif("forkserver" not in multiprocessing.get_all_start_methods(), reason="needs processes to kill")

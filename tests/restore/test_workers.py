@@ -7,7 +7,6 @@ import multiprocessing
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from fractions import Fraction
 from pathlib import Path
 from typing import TypeVar
 
@@ -24,23 +23,11 @@ from fmanet_cli.restore.span_worker import SpanResult, SpanTask, SpanWorker, Wor
 from fmanet_cli.restore.worker_facts import WorkerFacts
 from fmanet_cli.restore.workers import NoRoomError, ProcessWorker, Worker, WorkerDiedError
 from fmanet_cli.video.write.segments import SegmentFolder
-from support.clips import make_clip, packet_payloads, packet_times
+from support.shared_film import FRAMES, assert_equal
 
 AnyWorker = TypeVar("AnyWorker", bound=Worker)
 
-COUNT = 45
 SEGMENT_FRAMES = 8
-
-
-@pytest.fixture
-def clip(tmp_path: Path) -> Path:
-    make_clip(tmp_path / "clip.mp4", count=COUNT, height=24, width=32, time_base=Fraction(1, 12000), audio=["aac"])
-    return tmp_path / "clip.mp4"
-
-
-@pytest.fixture
-def setup(tiny_model: FMANet) -> WorkerSetup:
-    return WorkerSetup(model=tiny_model, device="cpu", precision="fp32", tile="auto", tile_overlap=16, threads=1)
 
 
 class LocalWorker:
@@ -85,18 +72,12 @@ def noted_starts(start: Callable[[], AnyWorker]) -> tuple[list[AnyWorker], Calla
     return begun, noting
 
 
-def assert_equal(target: Path, whole: Path) -> None:
-    for kind in ("video", "audio"):
-        assert packet_payloads(target, kind) == packet_payloads(whole, kind)
-        assert packet_times(target, kind) == packet_times(whole, kind)
-
-
 def test_two_processes_make_the_file_of_one(clip: Path, tmp_path: Path, tiny_model: FMANet, setup: WorkerSetup) -> None:
     restore(clip, tmp_path / "whole.mp4", tiny_model, strength=0.5)
     starters = [functools.partial(ProcessWorker, setup)] * 2
     job = restore(clip, tmp_path / "shared.mp4", tiny_model, starters, strength=0.5)
     assert job.report is not None
-    assert job.report.frames == COUNT
+    assert job.report.frames == FRAMES
     assert job.report.verification is not None
     assert_equal(tmp_path / "shared.mp4", tmp_path / "whole.mp4")
 
@@ -192,7 +173,7 @@ def test_progress_forgets_the_frames_of_a_span_that_is_begun_anew(
         run = RestoreJob(clip, tmp_path / "out.mp4", restorer, settings=settings, pool=pool).run()
         done = [progress.frames_done for progress in run]
     assert died == [0]
-    assert done[-1] == max(done) == COUNT
+    assert done[-1] == max(done) == FRAMES
 
 
 def test_whoever_restores_them_spans_begin_at_cuts(
@@ -216,7 +197,7 @@ def test_whoever_restores_them_spans_begin_at_cuts(
     ).run()
     with pytest.raises(ZeroDivisionError):
         for progress in run:
-            if progress.frames_done == COUNT:
+            if progress.frames_done == FRAMES:
                 run.throw(ZeroDivisionError)
     for target in kept:
         folder = SegmentFolder(journal_folder(target), frames=SEGMENT_FRAMES)
@@ -238,7 +219,7 @@ def test_a_worker_without_room_leaves_its_span_to_others(
 
     job = restore(clip, tmp_path / "shared.mp4", tiny_model, [start, lambda: LocalWorker(setup)])
     assert job.report is not None
-    assert job.report.frames == COUNT
+    assert job.report.frames == FRAMES
     assert asked
     monkeypatch.setattr("fmanet_cli.restore.span_pool.ROOM_SECONDS", 0.1)
     with pytest.raises(DeviceError, match=r"no worker could begin for \d+ s: its machine is gone"):
@@ -271,7 +252,7 @@ def test_stopping_closes_the_running_spans(clip: Path, tmp_path: Path, tiny_mode
         with pytest.raises(KeyboardInterrupt):
             run.throw(KeyboardInterrupt)
     kept = kept_frames(target)
-    assert 5 <= kept < COUNT
+    assert 5 <= kept < FRAMES
     job = restore(clip, target, tiny_model, segment_frames=30)
     assert job.report is not None
     assert job.report.frames_resumed == kept

@@ -13,9 +13,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from click.testing import CliRunner, Result
 
-from fmanet_cli.cli.main import main
 from fmanet_cli.review import compare_page
 from fmanet_cli.review.compare import FilmPair, most_changed
 from fmanet_cli.review.compare_film import wiped
@@ -24,6 +22,7 @@ from fmanet_cli.video.pixels.colour import Colour
 from fmanet_cli.video.read.images import read_image
 from fmanet_cli.video.read.reader import VideoReader
 from fmanet_cli.video.write.writer import VideoWriter
+from support.command_line import fmanet
 
 BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
 COUNT, HEIGHT, WIDTH = 30, 36, 64
@@ -55,10 +54,6 @@ def write(path: Path, scale: int, *, blur: float, count: int = COUNT) -> Path:
 def films(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     folder = tmp_path_factory.mktemp("films")
     return write(folder / "a.mp4", 1, blur=1.5), write(folder / "b <i>.mp4", 4, blur=0)
-
-
-def fmanet(*words: object) -> Result:
-    return CliRunner().invoke(main, [str(word) for word in words])
 
 
 DRIVER = """

@@ -8,9 +8,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from click.testing import CliRunner, Result
 
-from fmanet_cli.cli.main import main
 from fmanet_cli.errors import DeviceError, OptionError
 from fmanet_cli.model.fmanet import FMANet, random_model
 from fmanet_cli.review import explain as explain_module
@@ -20,6 +18,7 @@ from fmanet_cli.review.explain_sheet import explanation_sheet
 from fmanet_cli.review.flow_colours import colour_wheel, flow_to_rgb
 from fmanet_cli.review.moments import window_at
 from fmanet_cli.video.read.images import read_image
+from support.command_line import fmanet
 
 FRAMES = np.random.default_rng(2).random((3, 14, 18, 3), dtype=np.float32)
 
@@ -137,10 +136,6 @@ def test_sheets_of_small_images_and_one_frame(tiny_model: FMANet) -> None:
     sheet = explanation_sheet(explain(FRAMES, tiny_model, device="cpu"), "a title – with letters the font lacks")
     assert np.isfinite(sheet).all()
     assert 0 <= sheet.min() < sheet.max() <= 1
-
-
-def fmanet(*words: object) -> Result:
-    return CliRunner().invoke(main, [str(word) for word in words])
 
 
 def test_the_command_writes_image_and_arrays(make_clip, tmp_path: Path) -> None:

@@ -6,16 +6,11 @@ import json
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner, Result
 
 from fmanet_cli.cli import plan as plan_command
-from fmanet_cli.cli.main import main
 from fmanet_cli.review.meters import ImageMeters
 from fmanet_cli.review.verdict import FilmMeters, film_meters, judge
-
-
-def fmanet(*words: object) -> Result:
-    return CliRunner().invoke(main, [str(word) for word in words])
+from support.command_line import fmanet
 
 
 def meters(blur: float, across: float, noise: float = 1, blockiness: float = 0, most: float = 0) -> FilmMeters:

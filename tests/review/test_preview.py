@@ -11,10 +11,8 @@ from types import ModuleType
 
 import numpy as np
 import pytest
-from click.testing import CliRunner, Result
 
 from fmanet_cli.cli import terminal_image
-from fmanet_cli.cli.main import main
 from fmanet_cli.engine.restorer import Restorer
 from fmanet_cli.errors import OptionError
 from fmanet_cli.model.fmanet import FMANet
@@ -28,6 +26,7 @@ from fmanet_cli.video.pixels.colour import Colour
 from fmanet_cli.video.read.images import read_image
 from fmanet_cli.video.read.reader import VideoReader
 from fmanet_cli.video.write.writer import VideoWriter
+from support.command_line import fmanet
 from support.dead_leaves import dead_leaves, line_of_blur
 
 BLURRED, CUT, COUNT = 13, 10, 20
@@ -56,10 +55,6 @@ def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for number, image in enumerate(images()):
             writer.write(Frame(image, pts=number, time_base=Fraction(1, 10), duration=1))
     return path
-
-
-def fmanet(*words: object) -> Result:
-    return CliRunner().invoke(main, [str(word) for word in words])
 
 
 def test_the_blurriest_and_the_typical_of_both_shots(film: Path) -> None:

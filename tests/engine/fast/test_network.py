@@ -12,6 +12,7 @@ from fmanet_cli.model.config import LITE, FMANetConfig
 from fmanet_cli.model.filtering import backward_warp
 from fmanet_cli.model.fmanet import FMANet, random_model
 from fmanet_cli.weights.checkpoint import load_model
+from support.windows import window_of
 
 CPU = torch.device("cpu")
 WIDE = FMANetConfig(
@@ -53,10 +54,6 @@ def lively(config: FMANetConfig) -> FMANet:
             if ".conv_f.2." in name or "f_conv3.2." in name:
                 parameter *= 20
     return model
-
-
-def window_of(runner: ReferenceRunner | StreamingRunner, frames: torch.Tensor) -> torch.Tensor:
-    return runner.window([runner.frame_state(frame) for frame in frames])
 
 
 @pytest.mark.parametrize("strip_bytes", [None, 4000], ids=["default strips", "thin strips"])

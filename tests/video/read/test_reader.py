@@ -30,28 +30,20 @@ from support.clips import (
     numbered_frame,
 )
 from support.peak_memory import peak_kilobytes
+from support.reading import frames_of, seconds
 
 VARIABLE_PTS = [0, 3000, 6100, 9050, 15000, 15900, 24000, 27000, 30007, 40000, 41000, 60000]
 TICK = Fraction(1, 90000)
 MASTERING = "master-display=G(13250,34500)B(7500,3000)R(34000,16000)WP(15635,16450)L(10000000,1):max-cll=1000,400"
 
 
-def read(path: Path, **options: object) -> tuple[list[Frame], VideoReader]:
-    with VideoReader(path, **options) as reader:
-        return list(reader), reader
-
-
-def times(frames: list[Frame]) -> list[Fraction]:
-    return [frame.pts * frame.time_base for frame in frames]
-
-
 @pytest.mark.parametrize("name", ["clip.mp4", "clip.mkv", "clip.mov", "clip.nut"])
 @pytest.mark.parametrize("count", [1, 2, 3, 30])
 def test_every_frame_comes_once_and_in_order(tmp_path: Path, name: str, count: int) -> None:
     expected = make_clip(tmp_path / name, count=count, options={"bf": "3", "preset": "medium", "qp": "4"})
-    frames, reader = read(tmp_path / name)
+    frames, reader = frames_of(tmp_path / name)
     assert [number_of(frame.image) for frame in frames] == list(range(count))
-    assert times(frames) == expected
+    assert seconds(frames) == expected
     assert {frame.duration * frame.time_base for frame in frames} == {Fraction(1, 25)}
     assert reader.frames_read == count
     assert reader.problems == []
@@ -62,8 +54,8 @@ def test_every_frame_comes_once_and_in_order(tmp_path: Path, name: str, count: i
 def test_variable_frame_rate_keeps_its_times(tmp_path: Path, name: str) -> None:
     pts = [time // 90 * 90 for time in VARIABLE_PTS] if name.endswith("mkv") else VARIABLE_PTS
     make_clip(tmp_path / name, pts=pts, time_base=TICK)
-    frames, reader = read(tmp_path / name)
-    assert times(frames) == [time * TICK for time in pts]
+    frames, reader = frames_of(tmp_path / name)
+    assert seconds(frames) == [time * TICK for time in pts]
     gaps = [following - time for time, following in pairwise(pts)]
     assert [frame.duration * frame.time_base for frame in frames[:-1]] == [gap * TICK for gap in gaps]
     # NUT says neither a count nor an end; its packets are not counted, which would need another opening.
@@ -72,9 +64,9 @@ def test_variable_frame_rate_keeps_its_times(tmp_path: Path, name: str) -> None:
 
 def test_a_start_after_zero_is_kept(tmp_path: Path) -> None:
     expected = make_clip(tmp_path / "late.mp4", pts=[5588 + 3600 * k for k in range(5)], time_base=TICK)
-    frames, _ = read(tmp_path / "late.mp4")
+    frames, _ = frames_of(tmp_path / "late.mp4")
     assert len(frames) == 5
-    assert [time - times(frames)[0] for time in times(frames)] == [time - expected[0] for time in expected]
+    assert [time - seconds(frames)[0] for time in seconds(frames)] == [time - expected[0] for time in expected]
 
 
 def test_facts_of_the_file(tmp_path: Path) -> None:
@@ -124,8 +116,8 @@ def test_colour_tags_and_their_guess(
 
 def test_colour_can_be_chosen(tmp_path: Path) -> None:
     make_clip(tmp_path / "clip.mkv", count=1, codec="ffv1", tags=(6, 1, 6, 6))
-    tagged, _ = read(tmp_path / "clip.mkv")
-    chosen, reader = read(tmp_path / "clip.mkv", colour="bt709-full")
+    tagged, _ = frames_of(tmp_path / "clip.mkv")
+    chosen, reader = frames_of(tmp_path / "clip.mkv", colour="bt709-full")
     assert (reader.info.colour.matrix, reader.info.colour.full_range) == (1, True)
     assert np.abs(tagged[0].image - chosen[0].image).max() > 0.03
     with pytest.raises(OptionError, match="colour 'rgb' is not known"):
@@ -140,7 +132,7 @@ def test_hdr_is_read_with_its_metadata(tmp_path: Path) -> None:
         tags=(9, 1, 9, 16),
         options={"x265-params": f"log-level=none:hdr10=1:repeat-headers=1:{MASTERING}"},
     )
-    frames, reader = read(tmp_path / "hdr.mp4")
+    frames, reader = frames_of(tmp_path / "hdr.mp4")
     info = reader.info
     assert len(frames) == 12
     assert (info.bit_depth, info.colour.transfer, info.colour.primaries) == (10, 16, 9)
@@ -154,14 +146,14 @@ def test_hdr_is_read_with_its_metadata(tmp_path: Path) -> None:
 @pytest.mark.parametrize("pix_fmt", ["yuv420p", "yuv422p10le", "yuv444p", "gray"])
 def test_odd_sizes_are_read_whole(tmp_path: Path, pix_fmt: str) -> None:
     make_clip(tmp_path / "odd.mkv", count=3, height=181, width=321, codec="ffv1", pix_fmt=pix_fmt)
-    frames, _ = read(tmp_path / "odd.mkv")
+    frames, _ = frames_of(tmp_path / "odd.mkv")
     assert [frame.image.shape for frame in frames] == [(181, 321, 3)] * 3
     assert [number_of(frame.image) for frame in frames] == [0, 1, 2]
 
 
 def test_cover_art_is_not_the_video(tmp_path: Path) -> None:
     make_clip(tmp_path / "cover.mp4", cover=True, audio=["aac"])
-    frames, reader = read(tmp_path / "cover.mp4")
+    frames, reader = frames_of(tmp_path / "cover.mp4")
     assert len(frames) == 12
     assert reader.info.height == 90
     assert [stream.is_cover for stream in reader.info.streams].count(True) == 1
@@ -169,9 +161,9 @@ def test_cover_art_is_not_the_video(tmp_path: Path) -> None:
 
 def test_animations_lose_their_transparency_only(tmp_path: Path) -> None:
     make_gif(tmp_path / "a.gif")
-    frames, reader = read(tmp_path / "a.gif")
+    frames, reader = frames_of(tmp_path / "a.gif")
     assert len(frames) == 6
-    assert times(frames)[1] == Fraction(1, 10)
+    assert seconds(frames)[1] == Fraction(1, 10)
     assert (reader.info.colour.matrix, reader.info.colour.full_range) == (1, False)
 
 
@@ -183,14 +175,14 @@ def test_transparency_is_dropped_with_a_warning(tmp_path: Path) -> None:
         frame.pts = 0
         output.mux(stream.encode(frame))
         output.mux(stream.encode(None))
-    frames, reader = read(tmp_path / "a.mov")
+    frames, reader = frames_of(tmp_path / "a.mov")
     assert np.abs(frames[0].image - 77 / 255).max() < 1e-6
     assert reader.warnings == ["the video has transparency, which is dropped"]
 
 
 def test_motion_jpeg_is_full_range_601_with_centred_chroma(tmp_path: Path) -> None:
     make_clip(tmp_path / "a.avi", codec="mjpeg", pix_fmt="yuvj420p", options={"qmin": "2", "qmax": "2"})
-    frames, reader = read(tmp_path / "a.avi")
+    frames, reader = frames_of(tmp_path / "a.avi")
     colour = reader.info.colour
     assert [number_of(frame.image) for frame in frames] == list(range(12))
     assert (colour.matrix, colour.full_range, colour.chroma_location) in [(5, True, "centre"), (6, True, "centre")]
@@ -198,18 +190,18 @@ def test_motion_jpeg_is_full_range_601_with_centred_chroma(tmp_path: Path) -> No
 
 def test_a_part_is_read_by_time(tmp_path: Path) -> None:
     make_clip(tmp_path / "long.mp4", count=200, height=36, width=64, options={"g": "12", "preset": "medium"})
-    frames, reader = read(tmp_path / "long.mp4", start_seconds=6.0, end_seconds=6.2)
+    frames, reader = frames_of(tmp_path / "long.mp4", start_seconds=6.0, end_seconds=6.2)
     assert [number_of(frame.image) for frame in frames] == [150, 151, 152, 153, 154]
-    assert times(frames)[0] == 6
+    assert seconds(frames)[0] == 6
     assert frames[-1].duration * frames[-1].time_base == Fraction(1, 25)
     assert reader.info.frame_count == 5
-    assert len(read(tmp_path / "long.mp4", end_seconds=0.09)[0]) == 3
+    assert len(frames_of(tmp_path / "long.mp4", end_seconds=0.09)[0]) == 3
 
 
 def test_an_empty_part_is_an_error(tmp_path: Path) -> None:
     make_clip(tmp_path / "a.mp4")
     with pytest.raises(VideoReadError, match="has no frame between the asked start and end"):
-        read(tmp_path / "a.mp4", start_seconds=3)
+        frames_of(tmp_path / "a.mp4", start_seconds=3)
 
 
 @pytest.mark.parametrize(
@@ -229,10 +221,10 @@ def test_impossible_options_are_refused(tmp_path: Path, options: dict[str, objec
 
 def test_fields_are_woven_apart_when_flagged(tmp_path: Path) -> None:
     make_interlaced(tmp_path / "fields.mp4")
-    frames, reader = read(tmp_path / "fields.mp4")
-    woven, other = read(tmp_path / "fields.mp4", deinterlace="off")
+    frames, reader = frames_of(tmp_path / "fields.mp4")
+    woven, other = frames_of(tmp_path / "fields.mp4", deinterlace="off")
     assert len(frames) == len(woven) == 8
-    assert times(frames) == times(woven)
+    assert seconds(frames) == seconds(woven)
 
     def combing(frame: Frame) -> float:
         rows = frame.image[8:-8, :, 1]
@@ -241,7 +233,7 @@ def test_fields_are_woven_apart_when_flagged(tmp_path: Path) -> None:
     assert combing(frames[4]) < 0.25 * combing(woven[4])
     assert (reader.info.interlaced, other.info.interlaced) == (False, True)
     assert other.warnings == ["the video is interlaced and is restored without deinterlacing"]
-    assert len(read(tmp_path / "fields.mp4", deinterlace="yadif")[0]) == 8
+    assert len(frames_of(tmp_path / "fields.mp4", deinterlace="yadif")[0]) == 8
 
 
 @pytest.mark.parametrize("name", ["cut.mp4", "cut.mkv", "cut.avi"])
@@ -253,7 +245,7 @@ def test_a_truncated_file_stops_before_the_work(tmp_path: Path, name: str) -> No
     cut_short(whole, tmp_path / name, 0.6)
     with pytest.raises(VideoReadError, match=r"the file is cut short: .*; the good frames are kept"):
         VideoReader(tmp_path / name)
-    frames, reader = read(tmp_path / name, on_error="continue")
+    frames, reader = frames_of(tmp_path / name, on_error="continue")
     numbers = [number_of(frame.image) for frame in frames]
     assert 10 < len(numbers) < 40
     assert numbers[:10] == list(range(10))
@@ -276,8 +268,8 @@ def test_damage_in_the_middle_is_counted(tmp_path: Path, name: str) -> None:
     make_clip(tmp_path / name, count=60, options={"g": "10", "qp": "10", "preset": "veryfast"})
     damage(tmp_path / name, tmp_path / f"bad_{name}", at=0.5, length=900)
     with pytest.raises(VideoReadError, match=r"the good frames are kept where faults may be passed over$"):
-        read(tmp_path / f"bad_{name}")
-    frames, reader = read(tmp_path / f"bad_{name}", on_error="continue")
+        frames_of(tmp_path / f"bad_{name}")
+    frames, reader = frames_of(tmp_path / f"bad_{name}", on_error="continue")
     assert len(frames) > 40
     assert number_of(frames[0].image) == 0
     assert number_of(frames[-1].image) == 59
@@ -311,34 +303,34 @@ def test_a_change_of_size_is_an_error(tmp_path: Path) -> None:
     make_clip(tmp_path / "b.ts", count=10, height=72, width=128)
     (tmp_path / "joined.ts").write_bytes((tmp_path / "a.ts").read_bytes() + (tmp_path / "b.ts").read_bytes())
     with pytest.raises(VideoReadError, match=r"changes size from 160x90 to 128x72 at .* s; split it there"):
-        read(tmp_path / "joined.ts", on_error="continue")
+        frames_of(tmp_path / "joined.ts", on_error="continue")
 
 
 def test_times_that_start_again_are_continued(tmp_path: Path) -> None:
     make_clip(tmp_path / "a.ts", count=50)
     (tmp_path / "joined.ts").write_bytes((tmp_path / "a.ts").read_bytes() * 2)
-    frames, reader = read(tmp_path / "joined.ts", on_error="continue")
+    frames, reader = frames_of(tmp_path / "joined.ts", on_error="continue")
     assert [number_of(frame.image) for frame in frames] == [*range(50), *range(50)]
-    stamps = times(frames)
+    stamps = seconds(frames)
     assert all(later > earlier for earlier, later in pairwise(stamps))
     assert any("timestamp that goes back" in problem for problem in reader.problems)
 
 
 def test_a_raw_stream_gets_times_from_its_rate(tmp_path: Path) -> None:
     make_clip(tmp_path / "a.h264", count=10, container_format="h264")
-    frames, _ = read(tmp_path / "a.h264", frame_rate=Fraction(24000, 1001))
+    frames, _ = frames_of(tmp_path / "a.h264", frame_rate=Fraction(24000, 1001))
     assert [number_of(frame.image) for frame in frames] == list(range(10))
     expected = [Fraction(1001 * k, 24000) for k in range(10)]
-    assert max(abs(a - b) for a, b in zip(times(frames), expected, strict=True)) < Fraction(1, 1000)
+    assert max(abs(a - b) for a, b in zip(seconds(frames), expected, strict=True)) < Fraction(1, 1000)
 
 
 def test_image_sequences_are_listed_here(tmp_path: Path) -> None:
     image = np.random.default_rng(0).random((9, 14, 3), np.float32)
     for number in (7, 8, 9, 10):
         (tmp_path / f"f_{number:03d}.png").write_bytes(encode_png(image * (number / 10), bit_depth=16))
-    frames, reader = read(tmp_path / "f_%03d.png", frame_rate=Fraction(24))
+    frames, reader = frames_of(tmp_path / "f_%03d.png", frame_rate=Fraction(24))
     assert [round(float(frame.image.max() / image.max()), 3) for frame in frames] == [0.7, 0.8, 0.9, 1.0]
-    assert times(frames) == [Fraction(k, 24) for k in range(4)]
+    assert seconds(frames) == [Fraction(k, 24) for k in range(4)]
     assert (reader.info.bit_depth, reader.info.frame_count, reader.info.container) == (16, 4, "image2")
     (tmp_path / "f_009.png").unlink()
     with pytest.raises(VideoReadError, match=r"has a gap: .*f_009\.png is missing"):
@@ -361,7 +353,7 @@ def test_standard_input_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     feeder.start()
     with io.BufferedReader(io.FileIO(reading)) as buffer:
         monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=buffer))
-        frames, reader = read("-")
+        frames, reader = frames_of("-")
     feeder.join()
     assert [number_of(frame.image) for frame in frames] == list(range(12))
     assert reader.info.is_pipe

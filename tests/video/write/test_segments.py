@@ -19,6 +19,7 @@ from fmanet_cli.video.read.reader import VideoReader
 from fmanet_cli.video.write.codecs import EncoderOptions
 from fmanet_cli.video.write.segments import SegmentFolder, count_frames
 from fmanet_cli.video.write.writer import VideoWriter
+from support.folders import names_in
 from support.moving_frames import make_frames
 
 COUNT, SEGMENT_FRAMES = 21, 8
@@ -75,10 +76,6 @@ def raw_digests(*paths: Path) -> list[str]:
         with av.open(str(path)) as container:
             digests += [hashlib.sha256(frame.to_ndarray().tobytes()).hexdigest() for frame in container.decode(video=0)]
     return digests
-
-
-def names_in(folder: Path) -> list[str]:
-    return sorted(path.name for path in folder.iterdir())
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,7 @@ from fmanet_cli.video.write.codecs import EncoderOptions
 from fmanet_cli.video.write.writer import VideoWriter
 from support.clips import make_clip, number_of, packet_payloads, packet_times
 from support.peak_memory import peak_kilobytes
+from support.reading import seconds
 
 VARIABLE_PTS = [0, 3000, 6100, 9050, 15000, 15900, 24000, 27000, 30007, 40000, 41000, 60000]
 TICK = Fraction(1, 90000)
@@ -52,10 +53,6 @@ def copy(
 def frames_of(path: Path, **options: Any) -> tuple[list[Frame], VideoInfo]:
     with VideoReader(path, **options) as reader:
         return list(reader), reader.info
-
-
-def times(frames: list[Frame]) -> list[Fraction]:
-    return [frame.pts * frame.time_base for frame in frames]
 
 
 HDR_OPTIONS = {"x265-params": f"log-level=none:hdr10=1:repeat-headers=1:{MASTERING}"}
@@ -95,7 +92,7 @@ def test_a_copy_keeps_everything(tmp_path: Path, name: str) -> None:
     assert (new.height, new.width) == (2 * old.height, 2 * old.width)
     assert writer.frames_written == len(after) == len(before)
     assert [number_of(frame.image) for frame in after] == list(range(len(before)))
-    assert times(after) == times(before)
+    assert seconds(after) == seconds(before)
     assert writer.shift_seconds == 0
     assert [f.duration * f.time_base for f in after[:-1]] == [f.duration * f.time_base for f in before[:-1]]
     assert new.colour == old.colour
@@ -135,7 +132,7 @@ def test_the_last_frame_keeps_its_duration(tmp_path: Path, last_duration: int) -
                 pts[-1] + last_duration, 90000
             )
         frames, _ = frames_of(target)
-        assert times(frames) == [time * TICK for time in pts]
+        assert seconds(frames) == [time * TICK for time in pts]
         assert frames[-1].duration * frames[-1].time_base == last_duration * TICK
 
 
@@ -223,7 +220,7 @@ def test_sound_primed_before_zero_stays_with_the_video(tmp_path: Path) -> None:
     writer = copy(tmp_path / "a.mp4", tmp_path / "b.mkv")
     before, _ = frames_of(tmp_path / "a.mp4")
     after, _ = frames_of(tmp_path / "b.mkv")
-    moved = {later - earlier for earlier, later in zip(times(before), times(after), strict=True)}
+    moved = {later - earlier for earlier, later in zip(seconds(before), seconds(after), strict=True)}
     assert moved == {writer.shift_seconds}
     assert writer.shift_seconds in (0, Fraction(21, 1000))
     sound = packet_times(tmp_path / "b.mkv", "audio")[0][0] - packet_times(tmp_path / "a.mp4", "audio")[0][0]
@@ -236,7 +233,7 @@ def test_a_transport_stream_starts_near_zero_with_its_sound(tmp_path: Path) -> N
     before, old = frames_of(tmp_path / "a.ts")
     after, _ = frames_of(tmp_path / "b.mp4")
     assert writer.shift_seconds < 0
-    assert times(after) == [time + writer.shift_seconds for time in times(before)]
+    assert seconds(after) == [time + writer.shift_seconds for time in seconds(before)]
     sounds = [packet_times(tmp_path / name, "audio")[0][0] for name in ("a.ts", "b.mp4")]
     assert abs(sounds[1] - sounds[0] - writer.shift_seconds) < Fraction(1, 10000)
     assert old.start_seconds > 0
@@ -248,7 +245,7 @@ def test_a_part_takes_its_sound_and_chapters_along(tmp_path: Path) -> None:
     writer = copy(tmp_path / "a.mp4", tmp_path / "b.mp4", read={"start_seconds": 3, "end_seconds": 4})
     frames, info = frames_of(tmp_path / "b.mp4")
     assert [number_of(frame.image) for frame in frames] == list(range(75, 100))
-    assert times(frames)[0] == 0
+    assert seconds(frames)[0] == 0
     assert writer.shift_seconds == -3
     sound = packet_times(tmp_path / "b.mp4", "audio")[0]
     assert 0 <= sound[0] < Fraction(1, 40)
@@ -298,7 +295,7 @@ def test_other_encoders_keep_frames_and_times(
     copy(tmp_path / "s.mkv", tmp_path / name, encoder=options)
     frames, info = frames_of(tmp_path / name)
     assert [number_of(frame.image) for frame in frames] == list(range(12))
-    assert [round((time - times(frames)[0]) * 25) for time in times(frames)] == list(range(12))
+    assert [round((time - seconds(frames)[0]) * 25) for time in seconds(frames)] == list(range(12))
     assert info.codec == codec
     assert info.bit_depth == bits
 
