@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from fmanet_cli.model.fmanet import FMANet
     from fmanet_cli.restore.arrays import restore_frames
     from fmanet_cli.restore.batch import BatchEvent, BatchResult, restore_folder
-    from fmanet_cli.restore.job import RestoreReport, restore_video
+    from fmanet_cli.restore.job import restore_video
+    from fmanet_cli.restore.outcome import RestoreReport
     from fmanet_cli.restore.resize import resize_image
     from fmanet_cli.restore.settings import RestoreSettings
     from fmanet_cli.review.explain import Explanation, explain
@@ -49,7 +50,7 @@ _DEFINED_IN = {
     "Frame": "fmanet_cli.video.frames",
     "OptionError": "fmanet_cli.errors",
     "ProbeReport": "fmanet_cli.video.contents",
-    "RestoreReport": "fmanet_cli.restore.job",
+    "RestoreReport": "fmanet_cli.restore.outcome",
     "RestoreSettings": "fmanet_cli.restore.settings",
     "Restorer": "fmanet_cli.engine.restorer",
     "VerificationError": "fmanet_cli.errors",

@@ -12,7 +12,7 @@ from fmanet_cli.cli.terminal import echo, frames_text
 
 if TYPE_CHECKING:
     from fmanet_cli.restore.batch import BatchEvent, BatchResult
-    from fmanet_cli.restore.job import RestoreReport
+    from fmanet_cli.restore.outcome import RestoreReport
     from fmanet_cli.verify.result import VerificationResult
 
 

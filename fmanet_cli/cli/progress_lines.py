@@ -20,7 +20,7 @@ from fmanet_cli.cli.terminal import echo
 if TYPE_CHECKING:
     from fmanet_cli.restore.batch import BatchEvent, BatchResult
     from fmanet_cli.restore.inputs import BatchItem
-    from fmanet_cli.restore.job import RestoreProgress
+    from fmanet_cli.restore.outcome import RestoreProgress
 
 _LEAST_SECONDS_BETWEEN_LINES = 0.1
 

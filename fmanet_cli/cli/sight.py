@@ -12,7 +12,7 @@ from fmanet_cli.cli.terminal import echo, make_bar
 
 if TYPE_CHECKING:
     from fmanet_cli.restore.inputs import BatchItem
-    from fmanet_cli.restore.job import RestoreProgress
+    from fmanet_cli.restore.outcome import RestoreProgress
     from fmanet_cli.restore.survey import Look
 
 SECONDS_BETWEEN_LINES = 60.0

@@ -175,16 +175,16 @@ class RestorationRun:
     ) -> Generator[Finished, None, None]:
         """`finish`: what becomes of a frame as it was read and the arrays of the restored one."""
         count, is_cuda = self._windows_at_once(), self._restorer.device.type == "cuda"
+        begin: Callable[[list[_Window]], Iterable[Callable[[], _Result]]]
         with Workers(count) if count > 1 else contextlib.nullcontext() as workers:
-
-            def begin(windows: list[_Window]) -> Iterable[Callable[[], _Result]]:
-                if workers is None:
-                    return self._in_passes(made, windows)
-                return [workers.submit(partial(self._computed, made, window)) for window in windows]
-
-            # With workers one more than are computed, so that none waits while a finished frame is taken away. CUDA
-            # computes the next window while a frame is copied back; elsewhere each is given away before the next.
-            limit = MAX_PENDING if workers is not None else 2 if is_cuda else 1
+            if workers is not None:
+                begin = partial(self._side_by_side, workers, made)
+                # One more than are computed, so that no worker waits while a finished frame is taken away.
+                limit = MAX_PENDING
+            else:
+                begin = partial(self._in_passes, made)
+                # CUDA computes the next window while a frame is copied back; elsewhere each is given away before that.
+                limit = 2 if is_cuda else 1
             results = in_order(self._windows(frames, skips), begin, size=lambda: self.pass_size, limit=limit)
             shown: list[np.ndarray] = []
             for frame, arrays in results:
@@ -267,6 +267,9 @@ class RestorationRun:
             if len(new) == 1:
                 self._begin(made, new[0])
             elif new and not self._begin_together(made, new):
+                for window in new:
+                    window.forget()
+                free_device_memory(self._restorer.device)
                 self.pass_size = len(new) // 2
                 continue
             for _ in range(count):
@@ -284,19 +287,20 @@ class RestorationRun:
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
-        else:
-            for window in windows:
-                window.frames = []
-            return True
+            return False
         for window in windows:
-            window.forget()
-        free_device_memory(self._restorer.device)
-        return False
+            window.frames = []
+        return True
 
-    def _computed(self, made: Made, window: _Window) -> _Result:
-        if window.frames:
-            self._begin(made, window)
-        return self._arrived(made, window)
+    def _side_by_side(self, workers: Workers, made: Made, windows: list[_Window]) -> Iterable[Callable[[], _Result]]:
+        """Have windows computed by workers."""
+
+        def computed(window: _Window) -> _Result:
+            if window.frames:
+                self._begin(made, window)
+            return self._arrived(made, window)
+
+        return [workers.submit(partial(computed, window)) for window in windows]
 
     def _begin(self, made: Made, window: _Window) -> None:
         """Compute a window and send its frame on the way to the host."""

@@ -84,7 +84,8 @@ def in_order(
     while end is None:
         group: list[Value] = []
         try:
-            while len(group) < size():
+            wanted = size()
+            while len(group) < wanted:
                 group.append(next(items))
         except Exception as error:
             end = error

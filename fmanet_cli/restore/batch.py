@@ -20,8 +20,9 @@ from fmanet_cli.errors import (
 )
 from fmanet_cli.model.fmanet import FMANet
 from fmanet_cli.restore.inputs import BatchItem, Search, plan_inputs
-from fmanet_cli.restore.job import RestoreJob, RestoreProgress, RestoreReport
+from fmanet_cli.restore.job import RestoreJob
 from fmanet_cli.restore.journal import remove_leftover, weights_digest
+from fmanet_cli.restore.outcome import RestoreProgress, RestoreReport
 from fmanet_cli.restore.records import UNRECORDED, Records
 from fmanet_cli.restore.settings import RestoreSettings, deciding_options
 from fmanet_cli.restore.span_pool import SpanPool

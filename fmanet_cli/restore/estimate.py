@@ -19,7 +19,7 @@ from fmanet_cli.engine.schedule import windows_at_once
 from fmanet_cli.restore.journal import is_resumable, kept_frames
 from fmanet_cli.restore.pipeline import BackgroundConsumer, Prefetched
 from fmanet_cli.restore.resize import resize_image
-from fmanet_cli.restore.span_worker import QUEUE_FRAMES, restored_frames
+from fmanet_cli.restore.stages import QUEUE_FRAMES, restored_frames
 from fmanet_cli.shots.detector import ShotMarker
 from fmanet_cli.video.frames import Frame, PlanarFrame, VideoInfo
 from fmanet_cli.video.read.reader import VideoReader

@@ -7,24 +7,24 @@ import logging
 import time
 from collections import defaultdict
 from collections.abc import Callable, Generator, Iterable, Iterator
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from fmanet_cli.engine.device_errors import device_errors
 from fmanet_cli.engine.memory import free_memory
 from fmanet_cli.engine.restorer import Restorer
-from fmanet_cli.engine.run import RestorationRun, no_frame
-from fmanet_cli.engine.tiling import Tiling
+from fmanet_cli.engine.run import RestorationRun
 from fmanet_cli.errors import OptionError, VerificationError
 from fmanet_cli.model.fmanet import FMANet
 from fmanet_cli.notes import Notes
 from fmanet_cli.restore.journal import Journal, OutputLock, agreeing, is_resumable, run_identity
-from fmanet_cli.restore.pipeline import BackgroundConsumer, Prefetched
+from fmanet_cli.restore.outcome import RestoreProgress, RestoreReport
 from fmanet_cli.restore.settings import RestoreSettings, deciding_options
 from fmanet_cli.restore.span_pool import SpanPool
-from fmanet_cli.restore.span_worker import QUEUE_FRAMES, FilmTask, SpanResult, restored_frames
+from fmanet_cli.restore.span_worker import FilmTask, SpanResult
 from fmanet_cli.restore.spans import span_tasks
+from fmanet_cli.restore.stages import in_this_process, noted
 from fmanet_cli.shots.detector import ShotMarker
 from fmanet_cli.verify.compare import RunFacts, prove
 from fmanet_cli.verify.likeness import Originals
@@ -36,76 +36,9 @@ from fmanet_cli.video.write.plan import OutputPlan
 from fmanet_cli.video.write.planning import plan_output
 from fmanet_cli.video.write.side_packets import SidePackets, opened_side_packets
 from fmanet_cli.video.write.sizes import output_size
-from fmanet_cli.video.write.span_grid import SpanGrid
 from fmanet_cli.video.write.writer import VideoWriter
 
 log = logging.getLogger(__name__)
-
-DECODING = "decoding and finding cuts"
-NETWORK = "the network, with its waiting for frames"
-WAITING_FOR_DECODER = "the network waiting for frames"
-ENCODING = "encoding"
-WAITING_FOR_ENCODER = "the network waiting for the encoder"
-"""The stages of `RestoreReport.stage_seconds`: they tell which part of a run holds up the others."""
-
-
-@dataclass(frozen=True, slots=True)
-class RestoreProgress:
-    """How far a run is."""
-
-    frames_done: int
-    """Frames restored so far."""
-    frames_expected: int | None
-    """Estimate of all frames; None = unknown."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RestoreReport:
-    """What a finished run did."""
-
-    source: str
-    """Path of the input."""
-    target: str
-    """Path of the output."""
-    frames: int
-    """Frames read and written."""
-    frames_resumed: int = 0
-    """Of these, how many an interrupted run had left."""
-    shots: int | None
-    """Shots that were restored apart; None = not looked for."""
-    source_size: tuple[int, int]
-    """(width, height) in pixels."""
-    target_size: tuple[int, int]
-    """(width, height) in pixels."""
-    seconds: float
-    """Wall time from opening the input to the finished file."""
-    stage_seconds: dict[str, float] = field(default_factory=dict)
-    """Wall time in each stage by its name, and in waiting for another one; they run side by side. Those of workers
-    are not among them."""
-    model: str
-    """Name or path of the weights, empty if the caller did not say."""
-    device: str
-    """Where the network ran."""
-    precision: str
-    """`fp32`, `fp16` or `bf16`, at the end of the run."""
-    tiling: Tiling
-    """How frames were cut at the end of the run."""
-    strength: float = 1.0
-    """Share of the network's result in each frame."""
-    warnings: tuple[str, ...]
-    """What was lost, guessed or changed on the way."""
-    verification: VerificationResult | None = None
-    """How the output stands to the source; None where that was not asked for or the output was a pipe."""
-
-    @property
-    def frames_per_second(self) -> float:
-        """Frames of this run over its whole time."""
-        return (self.frames - self.frames_resumed) / self.seconds if self.seconds > 0 else 0.0
-
-    def as_dict(self) -> dict[str, Any]:
-        """For JSON."""
-        verification = self.verification.as_dict() if self.verification is not None else None
-        return {**asdict(self), "frames_per_second": self.frames_per_second, "verification": verification}
 
 
 def _memory_text(free_bytes: int | None) -> str:
@@ -177,11 +110,11 @@ class RestoreJob:
             read = agreeing(reader, journal.segments.pts) if journal is not None and kept else reader
             # Who shares the film among workers tells the grid by itself.
             grid = journal.segments.grid if journal is not None and self._pool is None else None
-            frames = _noted(marker.mark(read), recorder, originals if settings.verify else None, grid, stages)
+            frames = noted(marker.mark(read), recorder, originals if settings.verify else None, grid, stages)
             steps = (
                 self._by_workers(self._pool, frames, reader, writer, restoration, journal)
                 if self._pool is not None
-                else _in_this_process(frames, writer, restoration, journal, stages)
+                else in_this_process(frames, writer, restoration, journal, stages)
             )
             with contextlib.closing(steps):
                 for count in steps:
@@ -350,55 +283,6 @@ class RestoreJob:
             warnings=tuple(dict.fromkeys(warnings)),
             verification=self.verification,
         )
-
-
-def _noted(
-    frames: Iterable[Frame],
-    recorder: TimelineRecorder,
-    originals: Originals | None,
-    grid: SpanGrid | None,
-    stages: dict[str, float],
-) -> Iterator[Frame]:
-    """The same frames, once is noted what segments and the check at the end need to know of them."""
-    began = time.perf_counter()
-    for frame in frames:
-        recorder.note(frame)
-        if originals is not None:
-            originals.note(frame.image)
-        if grid is not None:
-            grid.add(starts_shot=frame.starts_shot)
-        stages[DECODING] += time.perf_counter() - began
-        yield frame
-        began = time.perf_counter()
-
-
-def _in_this_process(
-    frames: Iterable[Frame],
-    writer: VideoWriter,
-    restoration: RestorationRun,
-    journal: Journal | None,
-    stages: dict[str, float],
-) -> Generator[int, None, None]:
-    """Restores every frame that is not in a closed segment yet; yields 1 after each."""
-    plane_format, size = writer.plane_format, (writer.height, writer.width)
-    skips = journal.segments.holds if journal is not None else no_frame
-    tiling = None
-    with (
-        Prefetched(frames, QUEUE_FRAMES) as decoded,
-        contextlib.closing(restored_frames(restoration, decoded, plane_format, size, skips=skips)) as restored,
-        BackgroundConsumer(writer.write, depth=QUEUE_FRAMES) as encoder,
-    ):
-        began = time.perf_counter()
-        for frame in restored:
-            stages[NETWORK] += time.perf_counter() - began
-            if journal is not None and restoration.tiling is not tiling:
-                tiling = restoration.tiling
-                journal.note_tiling(tiling)
-            encoder.put(frame)
-            yield 1
-            began = time.perf_counter()
-    stages[WAITING_FOR_DECODER] = decoded.waiting_seconds
-    stages[ENCODING], stages[WAITING_FOR_ENCODER] = encoder.working_seconds, encoder.waiting_seconds
 
 
 def restore_video(

@@ -15,8 +15,9 @@ from fmanet_cli.engine.tiling import Tiling
 from fmanet_cli.errors import OptionError, ResumeError, VideoReadError, WeightsError
 from fmanet_cli.model.config import FMANetConfig
 from fmanet_cli.model.fmanet import random_model
-from fmanet_cli.restore.job import RestoreJob, RestoreProgress
+from fmanet_cli.restore.job import RestoreJob
 from fmanet_cli.restore.journal import Journal, differences, is_resumable, journal_folder, source_facts
+from fmanet_cli.restore.outcome import RestoreProgress
 from fmanet_cli.restore.parts import Part, PartJournal, PartNote, read_notes
 from fmanet_cli.restore.settings import RestoreSettings
 from fmanet_cli.restore.span_pool import SpanPool

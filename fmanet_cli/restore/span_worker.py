@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,18 +12,14 @@ import torch
 
 from fmanet_cli.engine.device_errors import device_errors
 from fmanet_cli.engine.restorer import Restorer
-from fmanet_cli.engine.run import RestorationRun
 from fmanet_cli.engine.tiling import Tiling
 from fmanet_cli.model.fmanet import FMANet
 from fmanet_cli.restore.pipeline import BackgroundConsumer, Prefetched
+from fmanet_cli.restore.stages import QUEUE_FRAMES, restored_frames
 from fmanet_cli.video.frames import Frame, PlanarFrame
-from fmanet_cli.video.pixels.colour import PlaneFormat
 from fmanet_cli.video.read.spans import SpanReader
 from fmanet_cli.video.write.plan import OutputPlan
 from fmanet_cli.video.write.segments import SegmentWriter
-
-QUEUE_FRAMES = 3
-"""Frames that wait between two stages; enough to even out their times."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -191,17 +187,3 @@ class SpanWorker:
         start = task.first - task.lead
         for number, frame in enumerate(reader.read(task.pts, first=start), start):
             yield replace(frame, duration=task.durations[number - start], starts_shot=number in task.cuts)
-
-
-def restored_frames(
-    run: RestorationRun,
-    frames: Iterable[Frame],
-    plane_format: PlaneFormat | None,
-    size: tuple[int, int],
-    *,
-    skips: Callable[[int], bool],
-) -> Generator[Frame | PlanarFrame, None, None]:
-    """The frames of (height, width) that are not skipped: as planes where the encoder takes them."""
-    if plane_format is not None:
-        return run.restore_planar(frames, plane_format, size=size, skips=skips)
-    return run.restore(frames, size=size, skips=skips)

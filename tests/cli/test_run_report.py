@@ -16,7 +16,7 @@ from fmanet_cli.cli.progress_lines import stream_batch
 from fmanet_cli.model.fmanet import FMANet
 from fmanet_cli.restore.batch import BatchEvent
 from fmanet_cli.restore.inputs import BatchItem
-from fmanet_cli.restore.job import RestoreProgress
+from fmanet_cli.restore.outcome import RestoreProgress
 from fmanet_cli.video.frames import Frame
 from fmanet_cli.video.write.writer import VideoWriter
 from fmanet_cli.weights.checkpoint import CheckpointMetadata, save_checkpoint

@@ -17,9 +17,10 @@ from fmanet_cli.engine.restorer import Restorer
 from fmanet_cli.engine.run import RestorationRun
 from fmanet_cli.errors import OptionError, OutputExistsError, VerificationError, VideoReadError
 from fmanet_cli.model.fmanet import FMANet
-from fmanet_cli.restore.job import WAITING_FOR_DECODER, WAITING_FOR_ENCODER, RestoreJob, restore_video
+from fmanet_cli.restore.job import RestoreJob, restore_video
 from fmanet_cli.restore.journal import kept_frames
 from fmanet_cli.restore.settings import RestoreSettings
+from fmanet_cli.restore.stages import WAITING_FOR_DECODER, WAITING_FOR_ENCODER
 from fmanet_cli.shots.detector import ShotMarker
 from fmanet_cli.verify.result import Verdict
 from fmanet_cli.video.read.reader import VideoReader

@@ -19,7 +19,8 @@ if __name__ == "__main__":
 import av
 import pytest
 
-from fmanet_cli.restore.job import RestoreReport, restore_video
+from fmanet_cli.restore.job import restore_video
+from fmanet_cli.restore.outcome import RestoreReport
 from fmanet_cli.restore.settings import RestoreSettings
 from fmanet_cli.video.write.codecs import EncoderOptions
 from support.clips import make_clip, make_gif, make_interlaced, packet_payloads

@@ -12,7 +12,8 @@ import av
 import pytest
 
 from fmanet_cli.errors import OptionError
-from fmanet_cli.restore.job import RestoreReport, restore_video
+from fmanet_cli.restore.job import restore_video
+from fmanet_cli.restore.outcome import RestoreReport
 from fmanet_cli.restore.settings import RestoreSettings
 from fmanet_cli.verify.compare import verify
 from fmanet_cli.video.contents import probe

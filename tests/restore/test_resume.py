@@ -17,8 +17,9 @@ import pytest
 from fmanet_cli.engine.restorer import Restorer
 from fmanet_cli.errors import OutputExistsError, ResumeError, VerificationError, VideoWriteError
 from fmanet_cli.model.fmanet import FMANet, random_model
-from fmanet_cli.restore.job import RestoreJob, RestoreReport
+from fmanet_cli.restore.job import RestoreJob
 from fmanet_cli.restore.journal import agreeing, journal_folder, kept_frames
+from fmanet_cli.restore.outcome import RestoreReport
 from fmanet_cli.restore.settings import RestoreSettings
 from fmanet_cli.video.read.reader import VideoReader
 from fmanet_cli.video.write import planning, segments

@@ -15,7 +15,8 @@ from fmanet_cli.bench.first_contact.contact import Contact, Parts, size_text
 from fmanet_cli.bench.synthetic import write_synthetic_clip
 from fmanet_cli.engine.restorer import Restorer
 from fmanet_cli.engine.self_check import LEAST_DECIBELS
-from fmanet_cli.restore.job import RestoreReport, restore_video
+from fmanet_cli.restore.job import restore_video
+from fmanet_cli.restore.outcome import RestoreReport
 from fmanet_cli.restore.settings import RestoreSettings
 from fmanet_cli.video.read.reader import VideoReader
 from fmanet_cli.video.write.codecs import EncoderOptions

@@ -15,8 +15,9 @@ from typing import Any
 from fmanet_cli.bench.first_contact.contact import Contact, Parts, size_text
 from fmanet_cli.bench.synthetic import write_synthetic_clip
 from fmanet_cli.engine.restorer import Restorer
-from fmanet_cli.restore.job import WAITING_FOR_DECODER, WAITING_FOR_ENCODER, restore_video
+from fmanet_cli.restore.job import restore_video
 from fmanet_cli.restore.settings import RestoreSettings
+from fmanet_cli.restore.stages import WAITING_FOR_DECODER, WAITING_FOR_ENCODER
 from fmanet_cli.video.write.codecs import EncoderOptions
 from fmanet_cli.video.write.trial import encoder_fault
 from fmanet_cli.weights.checkpoint import load_model
