@@ -34,6 +34,13 @@ _STAGES = {"1": (1,), "2": (2,), "both": (1, 2)}
     help="What cameras do, such as clean=25,camera=75.  [default: all]",
 )
 @click.option("--fonts", type=_FOLDER, help="Folder of fonts: text before a part of the photographs.")
+@click.option(
+    "--favour",
+    "favoured",
+    multiple=True,
+    metavar="NAMES=SHARE",
+    help="Share of what is shown from photographs of these names, such as portrait-*=0.07; repeatable.",
+)
 @click.option("-o", "--output", type=_FOLDER, required=True, help="Folder for weights, state, logs and images.")
 @click.option("--validate", type=click.Path(path_type=Path), help="Folder or zip of photographs to validate on.")
 @click.option("--init", metavar="NAME|FILE", help="Weights to start from; base widens lite's.  [default: random]")
@@ -134,6 +141,7 @@ def _build_session(options: dict[str, Any]) -> Session:
         validation_folder=options["validate"],
         mixture=Mixture() if options["mixture"] is None else read_mixture(options["mixture"]),
         fonts_folder=options["fonts"],
+        favoured=tuple(_read_numbers(options["favoured"], "--favour", "share")),
         **taken(options, "init", "resume", "branch", "device", "processes", "tensorboard", "picture_every"),
     )
 
@@ -161,17 +169,24 @@ def _read_weights(texts: tuple[str, ...], weights: LossWeights) -> dict[str, flo
     """`NAME=WEIGHT` texts to weights by name."""
     names = [field.name for field in dataclasses.fields(weights)]
     read = {}
-    for text in texts:
-        name, _, value = text.partition("=")
+    for name, value in _read_numbers(texts, "--loss", "weight"):
         if name not in names:
             raise click.BadParameter(f"there is no loss {name!r}; choose from {', '.join(names)}", param_hint="--loss")
-        try:
-            read[name] = float(value)
-        except ValueError:
-            raise click.BadParameter(f"{text!r} has no number behind NAME=", param_hint="--loss") from None
-        if not 0.0 <= read[name] < float("inf"):
-            raise click.BadParameter(f"the weight of {name} must be a number from 0, got {value}", param_hint="--loss")
+        read[name] = value
     return read
+
+
+def _read_numbers(texts: tuple[str, ...], option: str, what: str) -> Iterator[tuple[str, float]]:
+    """`NAME=NUMBER` texts of an option to names and numbers from 0."""
+    for text in texts:
+        name, _, value = text.rpartition("=")
+        try:
+            number = float(value)
+        except ValueError:
+            raise click.BadParameter(f"{text!r} has no number behind NAME=", param_hint=option) from None
+        if not name or not 0.0 <= number < float("inf"):
+            raise click.BadParameter(f"the {what} of {name} must be a number from 0, got {value}", param_hint=option)
+        yield name, number
 
 
 def _show(reports: Iterator[StepReport], session: Session, *, quiet: bool) -> None:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import bisect
+import fnmatch
+import itertools
+import math
 import os
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -25,16 +29,32 @@ _DETAIL_BLOCK_PIXELS = 32
 class PhotoLibrary:
     """Photographs in memory, with the places that are worth showing."""
 
-    def __init__(self, photos: Sequence[Tensor]) -> None:
-        """Take (3, H, W) uint8 RGB photographs and find their detailed blocks."""
+    def __init__(
+        self, photos: Sequence[Tensor], *, names: Sequence[str] = (), favoured: Mapping[str, float] | None = None
+    ) -> None:
+        """Take (3, H, W) uint8 RGB photographs and find their detailed blocks.
+
+        Args:
+            photos: flat ones are left out.
+            names: of the photographs' files.
+            favoured: for patterns of names, as the shell has them, the share of the pieces that come from photographs
+                of such names; a name that fits several belongs to the first. The other photographs share the rest.
+
+        Raises:
+            TrainingError: no photograph that can be shown fits a pattern, or none is left for the rest.
+        """
         self.photos: list[Tensor] = []
         self._places: list[Tensor] = []
-        for photo in photos:
+        kept: list[str] = []
+        for photo, name in itertools.zip_longest(photos, names, fillvalue=""):
+            assert isinstance(photo, Tensor)
             measured = detail(photo.float() / 255.0, block_pixels=_DETAIL_BLOCK_PIXELS)
             places = (measured > _FLAT_DETAIL).nonzero()
             if len(places):
                 self.photos.append(photo)
                 self._places.append(places * _DETAIL_BLOCK_PIXELS + _DETAIL_BLOCK_PIXELS // 2)
+                kept.append(str(name))
+        self._ends = _ends_of_shares(kept, favoured) if favoured else None
 
     def __len__(self) -> int:
         return len(self.photos)
@@ -42,7 +62,8 @@ class PhotoLibrary:
     def draw(self, size: int, scales: tuple[float, float], generator: torch.Generator) -> np.ndarray:
         """A random (size, size, 3) float32 piece in [0, 1] around a detailed place, at a scale from `scales`."""
         draws = torch.rand(5, generator=generator).tolist()
-        number = min(int(draws[0] * len(self.photos)), len(self.photos) - 1)
+        number = int(draws[0] * len(self.photos)) if self._ends is None else bisect.bisect(self._ends, draws[0])
+        number = min(number, len(self.photos) - 1)
         photo, places = self.photos[number], self._places[number]
         height, width = photo.shape[-2:]
         scale = scales[0] + (scales[1] - scales[0]) * draws[1]
@@ -59,23 +80,40 @@ class PhotoLibrary:
         return (piece[0] / 255.0).clamp(0.0, 1.0).permute(1, 2, 0).contiguous().numpy()
 
 
-def load_photos(source: str | Path, *, smallest_side: int) -> PhotoLibrary:
+def _ends_of_shares(names: Sequence[str], favoured: Mapping[str, float]) -> list[float]:
+    """Where the share of each photograph ends, all of them laid side by side from 0 to 1."""
+    owners = [next((pattern for pattern in favoured if fnmatch.fnmatchcase(name, pattern)), None) for name in names]
+    shares: dict[str | None, float] = {**favoured, None: 1.0 - math.fsum(favoured.values())}
+    for pattern, share in shares.items():
+        if share > 0 and pattern not in owners:
+            what = "besides those that are favoured" if pattern is None else f"whose name fits {pattern!r}"
+            raise TrainingError(f"no photograph {what} is large enough and has detail", remedy="favour")
+    return list(itertools.accumulate(shares[owner] / owners.count(owner) for owner in owners))
+
+
+def load_photos(source: str | Path, *, smallest_side: int, favoured: Mapping[str, float] | None = None) -> PhotoLibrary:
     """Read the photographs of a folder or zip file, leaving out those smaller than `smallest_side` pixels.
 
-    Raises `TrainingError` when there are no photographs, when one cannot be read, and when all of them are too small
-    or flat.
+    `favoured` is as in `PhotoLibrary`, for the names of the files without their folders.
+
+    Raises `TrainingError` when there are no photographs, when one cannot be read, when all of them are too small
+    or flat, and when none is left that is favoured.
     """
     folder = Path(source)
     files = list(photo_files(folder))
     with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
         photos = list(pool.map(_decode, files))
-    large = [photo for photo in photos if min(photo.shape[-2:]) >= smallest_side]
+    large = [
+        (photo, Path(name.removeprefix(f"{folder}: ")).name)
+        for photo, (name, _) in zip(photos, files, strict=True)
+        if min(photo.shape[-2:]) >= smallest_side
+    ]
     if not large:
         raise TrainingError(
             f"all {len(files)} photographs in {folder} are smaller than {smallest_side} pixels; "
             "use larger ones or train with a smaller window"
         )
-    library = PhotoLibrary(large)
+    library = PhotoLibrary([photo for photo, _ in large], names=[name for _, name in large], favoured=favoured)
     if not len(library):
         raise TrainingError(f"all {len(large)} photographs in {folder} are flat; use photographs with detail")
     return library

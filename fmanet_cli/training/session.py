@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import math
 import os
 import sys
@@ -13,13 +14,15 @@ from typing import Literal
 
 import torch
 
+from fmanet_cli._version import __version__
 from fmanet_cli.dataset.imaging.mixture import Mixture, clean_mixture
 from fmanet_cli.engine.device import choose_device
 from fmanet_cli.errors import OptionError, TrainingError
 from fmanet_cli.files import naming_failures
 from fmanet_cli.model.fmanet import FMANet, random_model
+from fmanet_cli.training.kept_windows import kept_windows
 from fmanet_cli.training.logs import RunLog, check_tensorboard
-from fmanet_cli.training.photo_library import load_photos
+from fmanet_cli.training.photo_library import load_photos, photo_files
 from fmanet_cli.training.photos import PhotoOptions, PhotoWindows
 from fmanet_cli.training.prefetch import Reused
 from fmanet_cli.training.recipes import Recipe
@@ -31,9 +34,10 @@ from fmanet_cli.training.step_report import StepReport
 from fmanet_cli.training.step_sheet import draw_step, save_image
 from fmanet_cli.training.text import TextPlanes
 from fmanet_cli.training.trainer import Trainer
+from fmanet_cli.training.validation import ValidationWindows
 from fmanet_cli.training.video import VideoOptions, VideoWindows, load_spans
 from fmanet_cli.training.widen import is_widening, widen
-from fmanet_cli.training.windows import WindowBatch, WindowOptions, WindowSource
+from fmanet_cli.training.windows import WindowOptions, WindowSource
 from fmanet_cli.weights.checkpoint import load_model
 
 SourceKind = Literal["photos", "video", "reds"]
@@ -59,6 +63,8 @@ class Session:
     """What cameras and codecs do to windows from photographs and clips."""
     fonts_folder: Path | None = None
     """Folder of fonts for text planes among photographs; None leaves text out."""
+    favoured: tuple[tuple[str, float], ...] = ()
+    """Patterns of photographs' names, and the share of the pieces shown that comes from each."""
     init: str | None = None
     """Name or file of the weights to start from; None starts from random ones."""
     resume: bool = False
@@ -81,6 +87,11 @@ class Session:
             )
         if self.fonts_folder is not None and self.source_kind != "photos":
             raise OptionError("text planes go before photographs only; leave out the fonts")
+        if self.favoured and self.source_kind != "photos":
+            raise OptionError("only photographs can be favoured; leave out their names", remedy="favour")
+        shares = [share for _, share in self.favoured]
+        if not all(share > 0 for share in shares) or math.fsum(shares) > 1:
+            raise OptionError(f"favoured shares must be above 0 and at most 1 together, got {shares}", remedy="favour")
         if self.resume and self.init is not None:
             raise OptionError("a resumed run goes on with its own weights; leave out the others", remedy="init, resume")
         if self.branch is not None and (self.resume or self.init is not None):
@@ -161,7 +172,7 @@ def build_source(session: Session) -> WindowSource:
         source = VideoWindows(load_spans(folder, smallest_side=clips.cut_pixels, seed=seed), clips, seed=seed)
     else:
         photos = PhotoOptions(**asdict(shape), mixture=session.mixture)
-        library = load_photos(folder, smallest_side=photos.texture_pixels)
+        library = load_photos(folder, smallest_side=photos.texture_pixels, favoured=dict(session.favoured))
         texts = None if session.fonts_folder is None else TextPlanes(session.fonts_folder)
         source = PhotoWindows(library, photos, seed=seed, texts=texts)
     uses = math.gcd(recipe.window_uses, count)
@@ -172,9 +183,10 @@ def build_source(session: Session) -> WindowSource:
     return source
 
 
-def build_validation(session: Session, device: torch.device) -> list[WindowBatch]:
-    """Fixed clean windows from held-out photographs."""
-    if session.validation_folder is None:
+def build_validation(session: Session, device: torch.device) -> list[ValidationWindows]:
+    """Fixed clean windows from held-out photographs, out of the run's folder where it has them."""
+    place = session.validation_folder
+    if place is None:
         return []
     options = PhotoOptions(
         window_pixels=VALIDATION_PIXELS,
@@ -183,9 +195,16 @@ def build_validation(session: Session, device: torch.device) -> list[WindowBatch
         scales=(0.5, 1.0),
         mixture=clean_mixture(),
     )
-    library = load_photos(session.validation_folder, smallest_side=options.texture_pixels)
-    windows = PhotoWindows(library, options, seed=_VALIDATION_SEED)
-    return [windows.batch(index).to(device) for index in range(VALIDATION_BATCHES)]
+
+    def make() -> list[ValidationWindows]:
+        library = load_photos(place, smallest_side=options.texture_pixels)
+        source = PhotoWindows(library, options, seed=_VALIDATION_SEED)
+        return [ValidationWindows.of(source.batch(index)) for index in range(VALIDATION_BATCHES)]
+
+    made_of = hashlib.sha256(f"{__version__} {options} {_VALIDATION_SEED} {VALIDATION_BATCHES}".encode())
+    for _, content in photo_files(place):
+        made_of.update(hashlib.sha256(content).digest())
+    return [batch.to(device) for batch in kept_windows(session.run.folder, made_of.hexdigest(), make)]
 
 
 def load_start(session: Session) -> FMANet:

@@ -27,7 +27,7 @@ from fmanet_cli.training.state import RunPosition, RunState, load_state
 from fmanet_cli.training.step_report import StepReport
 from fmanet_cli.training.training_step import RecordedStep, TrainingStep
 from fmanet_cli.training.update import Update
-from fmanet_cli.training.validation import ValidationResult, validate
+from fmanet_cli.training.validation import ValidationResult, ValidationWindows, validate
 from fmanet_cli.training.windows import WindowBatch, WindowSource
 
 STEPS_READ_TOGETHER = 50
@@ -60,7 +60,7 @@ class Trainer:
         options: RunOptions,
         *,
         device: torch.device | str = "cpu",
-        validation_windows: Sequence[WindowBatch] = (),
+        validation_windows: Sequence[ValidationWindows] = (),
     ) -> None:
         self.device = torch.device(device)
         self.model = model.to(self.device).train()
@@ -244,5 +244,6 @@ class Trainer:
 
     def _save(self, position: RunPosition, update: Update) -> None:
         assert self.last_batch is not None
-        window = (self.validation_windows or [self.last_batch])[0].blurry[:_WATCHED_WINDOWS]
+        shown = self.validation_windows[0] if self.validation_windows else self.last_batch
+        window = shown.blurry[:_WATCHED_WINDOWS]
         save_run(self.options, position, self.model, self.averages, self._released, update, window)

@@ -31,8 +31,37 @@ class ValidationResult:
         return self.psnr - self.bicubic_psnr
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class ValidationWindows:
+    """A batch of windows to validate on, of whole 8-bit code values, as files have them."""
+
+    blurry: Tensor
+    """(B, 3, T, H, W) float32 in [0, 1]."""
+    truth: Tensor
+    """(B, 3, 4H, 4W) float32 in [0, 1]: the sharp middle frames."""
+
+    @classmethod
+    def of(cls, batch: WindowBatch) -> ValidationWindows:
+        """What validation sees of a batch."""
+        middle = batch.blurry.shape[2] // 2
+        return cls.from_bytes(*(_to_bytes(tensor) for tensor in (batch.blurry, batch.sharp[:, :, middle])))
+
+    @classmethod
+    def from_bytes(cls, blurry: Tensor, truth: Tensor) -> ValidationWindows:
+        """The inverse of `to_bytes`."""
+        return cls(blurry.float() / 255.0, truth.float() / 255.0)
+
+    def to_bytes(self) -> tuple[Tensor, Tensor]:
+        """Both tensors as uint8."""
+        return _to_bytes(self.blurry), _to_bytes(self.truth)
+
+    def to(self, device: torch.device) -> ValidationWindows:
+        """The same windows on `device`."""
+        return ValidationWindows(self.blurry.to(device), self.truth.to(device))
+
+
 @torch.no_grad()
-def validate(model: FMANet, windows: Sequence[WindowBatch], *, autocast: torch.dtype | None) -> ValidationResult:
+def validate(model: FMANet, windows: Sequence[ValidationWindows], *, autocast: torch.dtype | None) -> ValidationResult:
     """Restore the windows, all on the model's device, and compare with the sharp middle frames."""
     restored_psnr: list[float] = []
     bicubic_psnr: list[float] = []
@@ -40,12 +69,11 @@ def validate(model: FMANet, windows: Sequence[WindowBatch], *, autocast: torch.d
     model.eval()
     for batch in windows:
         middle = batch.blurry.shape[2] // 2
-        truth = batch.sharp[:, :, middle]
         device = batch.blurry.device.type
         with torch.autocast(device, dtype=autocast or torch.bfloat16, enabled=autocast is not None):
             restored = model(batch.blurry).float()
-        restored_psnr += psnrs(restored, truth)
-        bicubic_psnr += psnrs(enlarge_batch(batch.blurry[:, :, middle]), truth)
+        restored_psnr += psnrs(restored, batch.truth)
+        bicubic_psnr += psnrs(enlarge_batch(batch.blurry[:, :, middle]), batch.truth)
     model.train(training)
     return ValidationResult(fmean(restored_psnr), fmean(bicubic_psnr))
 
@@ -58,3 +86,7 @@ def psnrs(images: Tensor, truth: Tensor) -> list[float]:
 
 def _byte_images(images: Tensor) -> list[ByteImage]:
     return [quantize(image) for image in images.permute(0, 2, 3, 1).cpu().numpy()]
+
+
+def _to_bytes(images: Tensor) -> Tensor:
+    return (images.clamp(0.0, 1.0) * 255.0).round().to(torch.uint8)

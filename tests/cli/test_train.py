@@ -90,6 +90,17 @@ def test_a_loss_that_does_not_exist_or_has_no_weight_is_refused(photos, tmp_path
         assert message in result.output
 
 
+def test_a_favour_needs_names_and_a_share(photos, tmp_path):
+    for text, message in (
+        ("face-*", "'face-*' has no number behind NAME="),
+        ("face-*=-1", "the share of face-* must be a number from 0, got -1"),
+        ("face-*=1.5", "favoured shares must be above 0 and at most 1 together, got [1.5] (--favour)"),
+    ):
+        result = run("--photos", photos, "-o", tmp_path / "run", "--favour", text)
+        assert result.exit_code == 2
+        assert message in result.output
+
+
 def test_a_decay_belongs_to_a_constant_schedule(photos, tmp_path):
     result = run("--photos", photos, "-o", tmp_path / "run", "--decay-from", 0.8)
     assert result.exit_code == 2

@@ -158,6 +158,52 @@ def test_a_packed_library_equals_its_folder(tmp_path):
     assert len(folder) == 3
     for mine, theirs in zip(folder.photos, pack.photos, strict=True):
         assert torch.equal(mine, theirs)
+    for name in ("photos", "photos.zip"):
+        load_photos(tmp_path / name, smallest_side=200, favoured={"1.png": 0.5})
+
+
+def grey_photos(levels: list[int]) -> list[torch.Tensor]:
+    """Photographs that are told apart by their mean: a fine checkerboard around each level."""
+    board = 8 * (torch.arange(64)[:, None] + torch.arange(64)).remainder(2) - 4
+    return [(board + level).to(torch.uint8).expand(3, -1, -1).contiguous() for level in levels]
+
+
+def test_favoured_photographs_get_their_share():
+    names = ["face-1.jpg", "face-2.jpg", "tree.jpg", "sign.jpg", "wall.jpg"]
+    levels = [40, 80, 120, 160, 200]
+    library = PhotoLibrary(grey_photos(levels), names=names, favoured={"face-*": 0.3, "s*": 0.1})
+    generator = torch.Generator().manual_seed(4)
+    draws = 2000
+    shown = np.array([round(library.draw(32, (1.0, 1.0), generator).mean() * 255) for _ in range(draws)])
+    shares = [float(np.mean(np.abs(shown - level) < 10)) for level in levels]
+    assert shares == pytest.approx([0.15, 0.15, 0.3, 0.1, 0.3], abs=0.03)
+
+
+def test_without_favour_every_photograph_is_drawn_as_before():
+    generators = [torch.Generator().manual_seed(5) for _ in range(2)]
+    plain = PhotoLibrary(grey_photos([50, 150]))
+    even = PhotoLibrary(grey_photos([50, 150]), names=["a.jpg", "b.jpg"], favoured={"a.jpg": 0.5})
+    for _ in range(20):
+        pieces = [
+            library.draw(32, (1.0, 1.0), generator)
+            for library, generator in zip((plain, even), generators, strict=True)
+        ]
+        assert np.array_equal(*pieces)
+
+
+@pytest.mark.parametrize(
+    ("favoured", "message"),
+    [
+        ({"portrait-*": 0.1}, r"no photograph whose name fits 'portrait-\*' is large enough and has detail"),
+        ({"[0-9].png": 0.1}, "no photograph besides those that are favoured is large enough"),
+    ],
+)
+def test_a_favour_that_no_photograph_can_do_is_refused(tmp_path, favoured, message):
+    for number in range(2):
+        write_image(tmp_path / f"{number}.png", np.random.default_rng(number).random((64, 64, 3), np.float32))
+    load_photos(tmp_path, smallest_side=64, favoured={"[0-9].png": 1.0})
+    with pytest.raises(TrainingError, match=message):
+        load_photos(tmp_path, smallest_side=64, favoured=favoured)
 
 
 @pytest.mark.parametrize(

@@ -64,6 +64,7 @@ def test_a_run_leaves_weights_logs_and_images(photos, tmp_path, monkeypatch):
     checked = rows(out / "validation.csv")
     assert [row["step"] for row in checked] == ["2", "3"]
     assert float(checked[0]["gain"]) == pytest.approx(float(checked[0]["psnr"]) - float(checked[0]["bicubic_psnr"]))
+    assert (out / "validation.safetensors").stat().st_size < 1_100_000
     image = read_image(out / "step000002.png")
     assert image.shape == (2 * (32 + 4), 7 * (32 + 4), 3)
     assert float(np.std(image)) > 0.05
@@ -89,6 +90,16 @@ def test_a_run_starts_from_given_weights(photos, tmp_path):
         torch.testing.assert_close(mine, theirs, atol=1e-7, rtol=0)
     with pytest.raises(OptionError, match="random:lite is another network than recipe tiny trains"):
         list(train(session(photos, tmp_path / "other", init="random:lite")))
+
+
+def test_a_favour_is_checked_before_anything_is_read(photos, tmp_path):
+    for shares, kind, message in (
+        ((("a*", 0.7), ("b*", 0.4)), "photos", "at most 1 together"),
+        ((("a*", 0.0),), "photos", "must be above 0"),
+        ((("a*", 0.1),), "video", "only photographs can be favoured"),
+    ):
+        with pytest.raises(OptionError, match=message):
+            session(photos, tmp_path / "run", favoured=shares, source_kind=kind)
 
 
 def test_two_processes_train_as_one_with_the_whole_batch_would(photos, tmp_path):

@@ -16,6 +16,7 @@ from fmanet_cli.training.recipes import RECIPES, Stage, find_recipe
 from fmanet_cli.training.run_options import RunOptions
 from fmanet_cli.training.step_report import StepReport
 from fmanet_cli.training.trainer import Trainer
+from fmanet_cli.training.validation import ValidationWindows
 from fmanet_cli.training.windows import WindowBatch
 from fmanet_cli.weights.checkpoint import load_model
 from tests.training.conftest import TINY, SimpleWindows, tiny_recipe
@@ -136,7 +137,7 @@ def test_a_single_broken_step_is_left_out(tmp_path):
 
 
 def test_validation_measures_the_averaged_weights_at_the_end(tmp_path):
-    windows = [SimpleWindows().batch(100)]
+    windows = [ValidationWindows.of(SimpleWindows().batch(100))]
     reports = list(trainer(tmp_path, validation=windows, validate_every=4).run())
     checked = [(report.stage, report.step) for report in reports if report.validation]
     assert checked == [(2, 4), (2, 6)]
@@ -200,7 +201,7 @@ def test_a_branch_decays_while_the_run_itself_stays(tmp_path):
 
 
 def test_both_averages_are_validated_and_the_better_one_is_released(tmp_path):
-    windows = [SimpleWindows().batch(100)]
+    windows = [ValidationWindows.of(SimpleWindows().batch(100))]
     recipe = dataclasses.replace(tiny_recipe(steps=8, learning_rate=4e-3), ema_decays=(0.0, 0.999999))
     run = trainer(tmp_path, recipe=recipe, validation=windows, stages=(2,))
     report = list(run.run())[-1]
