@@ -7,8 +7,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fmanet_cli.model.config import FMANetConfig
+from fmanet_cli.model.filtering import at_least_float32
 
 LAYER_NORM_EPSILON = 1e-5
+
+SMALLEST_LENGTH = 1e-12
+"""Shorter channels are not made longer than this share of one."""
 
 
 class ChannelNorm(nn.Module):
@@ -43,23 +47,34 @@ class ChannelAttention(nn.Module):
 
     def forward(self, image: Tensor, guide: Tensor) -> Tensor:
         """`image` (normalised) and `guide`: (B, C, H, W); the result has the same shape."""
-        height, width = image.shape[-2:]
-        query = self._heads(self.q_dwconv(self.q(guide)))
-        key, value = (self._heads(part) for part in self.kv_dwconv(self.kv_conv(image)).chunk(2, dim=1))
+        query = self.q_dwconv(self.q(guide))
+        key, value = self.kv_dwconv(self.kv_conv(image)).chunk(2, dim=1)
         with torch.autocast(image.device.type, enabled=False):
-            scores = _unit_rows(query) @ _unit_rows(key).transpose(-2, -1)
-            attention = (scores * self.temperature).softmax(dim=-1)
-        mixed = attention.to(value.dtype) @ value
-        return self.project_out(mixed.flatten(1, 2).unflatten(2, (height, width)))
+            attention = self._attention(at_least_float32(torch.cat((query, key), dim=1)))
+            # Values are mixed and projected by one matrix for each image.
+            mixing = self.project_out.weight.flatten(1).to(attention.dtype) @ attention
+        mixed = _pixels(value) @ mixing.mT.to(value.dtype)
+        return mixed.unflatten(1, image.shape[-2:]).permute(0, 3, 1, 2)
 
-    def _heads(self, image: Tensor) -> Tensor:
-        """(B, C, H, W) to (B, heads, C / heads, H * W)."""
-        return image.unflatten(1, (self.num_heads, -1)).flatten(3)
+    def _attention(self, both: Tensor) -> Tensor:
+        """Queries and keys, (B, 2C, H, W), to attention between all channels, (B, C, C), zero between heads.
+
+        One product of all channels with one another is dense: it costs less than those of the heads. Its diagonal
+        holds the lengths.
+        """
+        channels = both.shape[1] // 2
+        rows = _pixels(both)
+        products = rows.mT @ rows
+        lengths = products.diagonal(dim1=1, dim2=2).clamp_min(SMALLEST_LENGTH**2).sqrt()
+        scores = products[:, :channels, channels:] / (lengths[:, :channels, None] * lengths[:, None, channels:])
+        head = torch.arange(channels, device=both.device) // (channels // self.num_heads)
+        scores = scores * self.temperature.flatten().repeat_interleave(channels // self.num_heads)[:, None]
+        return scores.masked_fill(head[:, None] != head, float("-inf")).softmax(dim=-1)
 
 
-def _unit_rows(rows: Tensor) -> Tensor:
-    """Rows scaled to unit length over the pixels, in at least float32."""
-    return F.normalize(rows if rows.dtype == torch.float64 else rows.float(), dim=-1)
+def _pixels(image: Tensor) -> Tensor:
+    """(B, C, H, W) to (B, H * W, C), a view if the image is channels last."""
+    return image.permute(0, 2, 3, 1).flatten(1, 2)
 
 
 class GatedFeedForward(nn.Module):

@@ -146,16 +146,20 @@ def dynamic_upsampling(window: Tensor, kernel_values: Tensor, scale: int) -> Ten
     taps = kernel_values.shape[1] // subpixels
     side = int(taps**0.5)
     margin = side // 2
-    kernels = at_least_float32(kernel_values).transpose(1, 2).unflatten(2, (subpixels, taps))
-    # Shifting all taps of a pixel adds the sum of its neighbourhood, which is far smaller than the kernels.
-    shift = 1 / (taps * frames) - kernels.mean(dim=(1, 3))
+    pixels = (batch, frames, height, width)
+    kernels = at_least_float32(kernel_values).permute(0, 2, 3, 4, 1).reshape(-1, subpixels, taps)
     images = window.transpose(1, 2).flatten(0, 1).to(kernels.dtype)
-    patches = F.unfold(repeat_edges(images, margin), side)
-    patches = patches.view(batch, frames, channels, taps, height, width)
+    # The channel of ones sums the kernels themselves.
+    images = torch.cat((images, torch.ones_like(images[:, :1])), dim=1)
+    patches = F.unfold(repeat_edges(images, margin), side).unflatten(1, (channels + 1, taps))
+    patches = patches.permute(0, 3, 2, 1).reshape(-1, taps, channels + 1)
     with torch.autocast(window.device.type, enabled=False):
-        pixels = torch.einsum("btckhw,btskhw->bcshw", patches, kernels)
-        pixels = pixels + patches.sum(dim=(1, 3)).unsqueeze(2) * shift.unsqueeze(1)
-    return F.pixel_shuffle(pixels.flatten(1, 2), scale)
+        sums = (kernels @ patches).view(*pixels, subpixels, channels + 1).sum(dim=1)
+    # Shifting all taps of a pixel adds the sum of its neighbourhood, which is far smaller than the kernels.
+    around = patches.view(*pixels, taps, channels + 1)[..., :channels].sum(dim=(1, 4)).unsqueeze(3)
+    sharp = sums[..., :channels] + around * ((1 - sums[..., channels:]) / (taps * frames))
+    sharp = sharp.unflatten(3, (scale, scale)).permute(0, 5, 1, 3, 2, 4)
+    return sharp.reshape(batch, channels, scale * height, scale * width)
 
 
 def repeat_edges(images: Tensor, margin: int) -> Tensor:

@@ -83,7 +83,8 @@ class PhotoLibrary:
 def _ends_of_shares(names: Sequence[str], favoured: Mapping[str, float]) -> list[float]:
     """Where the share of each photograph ends, all of them laid side by side from 0 to 1."""
     owners = [next((pattern for pattern in favoured if fnmatch.fnmatchcase(name, pattern)), None) for name in names]
-    shares: dict[str | None, float] = {**favoured, None: 1.0 - math.fsum(favoured.values())}
+    shares: dict[str | None, float] = {None: 1.0 - math.fsum(favoured.values())}
+    shares.update(favoured.items())
     for pattern, share in shares.items():
         if share > 0 and pattern not in owners:
             what = "besides those that are favoured" if pattern is None else f"whose name fits {pattern!r}"
