@@ -28,7 +28,7 @@ class SafeConsole(Console):
         return super().render_str(printable(text), **options)
 
     def print(self, *objects: Any, **options: Any) -> None:
-        """As `Console.print`; raises as `writing`."""
+        """As `Console.print`; raise as `writing`."""
         with writing(err=self.stderr):
             super().print(*objects, **options)
 

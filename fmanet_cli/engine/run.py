@@ -53,7 +53,7 @@ Made = Callable[[Tensor], Sequence[Tensor]]
 
 
 def no_frame(_: int) -> bool:
-    """Skips no frame."""
+    """Skip no frame."""
     return False
 
 
@@ -116,7 +116,7 @@ class RestorationRun:
         size: tuple[int, int] | None = None,
         skips: Callable[[int], bool] = no_frame,
     ) -> Generator[Frame, None, None]:
-        """Yields one restored frame for each frame that is not skipped, in order, with its timestamps.
+        """Yield one restored frame for each frame that is not skipped, in order, with its timestamps.
 
         A CPU computes two windows side by side, each with half of torch's threads, where threads and memory suffice; a
         CUDA device computes one while another is copied back.
@@ -224,7 +224,7 @@ class RestorationRun:
         )
         if size:
             self._warn(
-                f"the whole {self._width}x{self._height} picture may not fit into memory: using tiles of {size} pixels"
+                f"the whole {self._width}x{self._height} frame may not fit into memory: using tiles of {size} pixels"
             )
         return replace(requested, size=size)
 
@@ -332,7 +332,7 @@ class RestorationRun:
         return window.frame, arrays
 
     def _with_less_memory(self, compute: Callable[[int], Value], forget: Callable[[], None] = lambda: None) -> Value:
-        """Calls `compute` with the tile side; out of memory, alone, and then with smaller tiles until the smallest."""
+        """Call `compute` with the tile side; out of memory, alone, and then with smaller tiles until the smallest."""
         while True:
             with self._turns as was_alone:
                 tile = self.tiling.size
@@ -375,7 +375,7 @@ class RestorationRun:
         window.arrival = self._restorer.transfer.to_host([*made(restored), flag])
 
     def _shrink_tiles(self, tried: int, reason: str) -> None:
-        """Takes smaller tiles than those that ran out of memory, unless another window has done so already."""
+        """Take smaller tiles than those that ran out of memory, unless another window has done so already."""
         device = self._restorer.device
         with self._changing:
             if self.tiling.size != tried:
@@ -391,7 +391,7 @@ class RestorationRun:
             self._warn(f"out of memory on {device} at {current} pixels: going on with tiles of {size} pixels")
 
     def _lengthen_precision(self, tried: Precision, frame: int) -> None:
-        """Goes on in the next longer precision, unless another window has seen to it already.
+        """Go on in the next longer precision, unless another window has seen to it already.
 
         Raises:
             DeviceError: the precision was requested.

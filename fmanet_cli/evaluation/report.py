@@ -180,7 +180,7 @@ def _means_to_json(frames: Sequence[FrameScores]) -> dict[str, Any]:
 
 
 def _figures_to_json(scores: FrameScores | MeanScores, *always: str) -> dict[str, Any]:
-    """Return what was measured; figures named in ``always`` are null where they are not defined."""
+    """Return what was measured; figures named in `always` are null where they are not defined."""
     values = {name: getattr(scores, name) for name in _AVERAGED}
     report: dict[str, Any] = {
         name: _finite(value) for name, value in values.items() if name in always or value is not None

@@ -57,7 +57,7 @@ def _join(image: Tensor, first: Tensor, second: Tensor, num_frames: int) -> Tens
     result = F.conv2d(stack_neighbours(image, num_frames), joined, padding=2)
     reader = by_frame.flatten(1, 2)
 
-    # The second convolution takes zeros around the picture, the joined one what the first makes there.
+    # The second convolution takes zeros around the frame, the joined one what the first makes there.
     def beyond(line: Tensor, writes: Tensor, reads: Tensor, *padding: tuple[int, int]) -> Tensor:
         outside = F.conv2d(line, writes, padding=padding[0])
         return F.conv2d(stack_neighbours(outside, num_frames), reads, padding=padding[1])

@@ -37,12 +37,12 @@ def restore_frames(
 
     Args:
         frames: (T, H, W, 3) RGB, numpy or torch, on any device: uint8 in [0, 255], or float16, float32 or float64 in
-            [0, 1], gamma-coded as in a picture file. Any T from 1 on, and any H and W from 1 on.
+            [0, 1], gamma-coded as in an image file. Any T from 1 on, and any H and W from 1 on.
         model: a network, or a `Restorer` with choices of its own (then `device` and `precision` must stay `auto`).
         device: `auto`, `cpu`, `cuda`, `cuda:N` or `mps`: where the network runs.
         precision: `auto`, `fp32`, `fp16` or `bf16`: what it computes in.
         scene_detect: `off` takes the frames as one shot; `auto` finds cuts; or the path of a list of them.
-        strength: share of the network's picture in each frame, in [0, 1]; the rest is the enlarged source.
+        strength: share of what the network restores in each frame, in [0, 1]; the rest is the enlarged source.
 
     Returns:
         (T, 4H, 4W, 3) of the same library, dtype and device, in [0, 255] or [0, 1]: one frame for each, the first and
@@ -93,7 +93,7 @@ def _check(frames: np.ndarray | Tensor) -> None:
         raise OptionError(f"frames must be a numpy array or torch tensor {LAYOUT}, got {type(frames).__name__}")
     shape = tuple(frames.shape)
     if len(shape) == 3 and shape[-1] == 3:
-        raise OptionError(f"frames must be {LAYOUT}, got {shape}: one picture needs frames[None]")
+        raise OptionError(f"frames must be {LAYOUT}, got {shape}: one image needs frames[None]")
     if len(shape) == 4 and shape[-1] != 3 and shape[1] == 3:
         raise OptionError(f"frames must be {LAYOUT}, got {shape}, colours first: permute to (0, 2, 3, 1)")
     if len(shape) != 4 or shape[-1] != 3 or 0 in shape:

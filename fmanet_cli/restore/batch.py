@@ -72,7 +72,7 @@ def run_batch(
     records: Records | None = None,
     pool: SpanPool | None = None,
 ) -> Generator[BatchEvent, None, None]:
-    """Restores every item; yields the progress of each and its end.
+    """Restore every item; yield the progress of each and its end.
 
     Videos that another run is at work on are looked at again when all others are done.
 

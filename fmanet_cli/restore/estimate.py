@@ -237,7 +237,7 @@ def _measure(
     samples: Samples,
     most_seconds: float,
 ) -> None:
-    """Restores or enlarges some frames and encodes them; what that took goes into the samples."""
+    """Restore or enlarge some frames and encode them; what that took goes into the samples."""
     meter, began = SizeMeter(plan), time.perf_counter()
     ends: list[float] = []
     with (

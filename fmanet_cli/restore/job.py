@@ -71,7 +71,7 @@ class RestoreJob:
         self._notes = Notes()
 
     def run(self) -> Iterator[RestoreProgress]:
-        """Yields once before the first frame and after every frame; the target appears at the end.
+        """Yield once before the first frame and after every frame; the target appears at the end.
 
         Raises:
             FmanetError: the input cannot be read, the output not written, or memory does not suffice.
@@ -87,7 +87,7 @@ class RestoreJob:
     def _execute(
         self, plan: OutputPlan, reader: VideoReader, side: SidePackets | None, began: float
     ) -> Iterator[RestoreProgress]:
-        """Restores and writes as planned; `began`: when the job was begun, by `time.perf_counter`."""
+        """Restore and write as planned; `began`: when the job was begun, by `time.perf_counter`."""
         settings = self._settings
         marker = ShotMarker(settings.scene_detect, threshold=settings.scene_threshold)
         with (
@@ -147,7 +147,7 @@ class RestoreJob:
         journal: Journal | None,
         chosen: Callable[[int], bool] = lambda _: True,
     ) -> Generator[int, None, None]:
-        """Has the chosen spans restored elsewhere as far as they are missing; yields how many more frames are done."""
+        """Have the chosen spans restored elsewhere as far as they are missing; yield how many more frames are done."""
         if journal is None or not writer.is_segmented:
             raise OptionError(
                 f"{self.target} is written in one piece, which cannot be shared; "
@@ -178,7 +178,7 @@ class RestoreJob:
         writer.take_segments()
 
     def _verify(self, partial: str, reader: VideoReader, writer: VideoWriter, run: RunFacts) -> None:
-        """Compares the finished file while it still has its temporary name."""
+        """Compare the finished file while it still has its temporary name."""
         try:
             found = prove(writer.plan, partial, run)
         except Exception as error:

@@ -51,7 +51,7 @@ class OutputLock:
         self._made_parent = False
 
     def __enter__(self) -> None:
-        """Raises OutputExistsError or VideoWriteError for a target that cannot be made.
+        """Raise OutputExistsError or VideoWriteError for a target that cannot be made.
 
         Raises OutputBusyError when another run is at work on it.
         """
@@ -161,7 +161,7 @@ class Journal(OutputLock):
         self._segment_frames = segment_frames
 
     def __enter__(self) -> Journal:  # type: ignore[override]
-        """As `OutputLock`; raises ResumeError when an interrupted run was another one."""
+        """As `OutputLock`; raise ResumeError when an interrupted run was another one."""
         self._begin_alone()
         try:
             self._begin()
@@ -203,7 +203,7 @@ class Journal(OutputLock):
         self.tiling = _read_tiling(self._folder / _HEAD_NAME) if self.segments.segments else None
 
     def note_tiling(self, tiling: Tiling) -> None:
-        """Writes down how frames are cut from now on, so that a later part of the film is cut as this one."""
+        """Write down how frames are cut from now on, so that a later part of the film is cut as this one."""
         if tiling != self.tiling:
             self.tiling = tiling
             self._write_head()
@@ -338,7 +338,7 @@ def head_of(folder: Path) -> dict[str, Any] | None:
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
-    """What differs between the identities of two runs: ``options.crf was 18 and is 20``."""
+    """What differs between the identities of two runs: `options.crf was 18 and is 20`."""
     before, now = _flat(old), _flat(new)
     names = [name for name in sorted(before.keys() | now.keys()) if before.get(name) != now.get(name)]
     shown = [f"{name} was {before.get(name)} and is {now.get(name)}" for name in names[:_DIFFERENCES_SHOWN]]
@@ -347,7 +347,7 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
 
 
 def _flat(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """``{"a": {"b": 1}}`` as ``{"a.b": 1}``."""
+    """`{"a": {"b": 1}}` as `{"a.b": 1}`."""
     flat: dict[str, Any] = {}
     for key, value in nested.items():
         if isinstance(value, dict):

@@ -65,7 +65,7 @@ class PartJob(RestoreJob):
         model_name: str = "",
         pool: SpanPool | None = None,
     ) -> None:
-        """As for `RestoreJob`; raises OptionError where the output cannot be made in parts."""
+        """As for `RestoreJob`; raise OptionError where the output cannot be made in parts."""
         super().__init__(source, target, restorer, settings=settings, model_name=model_name, pool=pool)
         self._part = part
         self.part_report: PartReport | None = None
@@ -224,7 +224,7 @@ def checked_notes(folder: Path, target: Path) -> list[PartNote]:
 
 
 def check_segments(segments: SegmentFolder, notes: Sequence[PartNote]) -> None:
-    """Raises ResumeError for a part of which a segment is missing or damaged."""
+    """Raise ResumeError for a part of which a segment is missing or damaged."""
     for note in notes:
         for first, last in note.facts["spans"]:
             if gap := next(segments.gaps(first, last), None):

@@ -79,7 +79,7 @@ class PartJournal(Journal):
         self._own_lock = FileLock(self._folder / part_name(part.number, part.count, "lock"), thread_local=False)
 
     def __enter__(self) -> PartJournal:  # type: ignore[override]
-        """As `Journal`; raises OutputBusyError when this part or a run of the whole film is at work."""
+        """As `Journal`; raise OutputBusyError when this part or a run of the whole film is at work."""
         with self._alone():
             try:
                 self._own_lock.acquire(timeout=0)

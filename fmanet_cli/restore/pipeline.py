@@ -99,7 +99,7 @@ class BackgroundConsumer(Generic[Item]):
             raise self._failure
 
     def put(self, item: Item) -> None:
-        """Waits for a free place."""
+        """Wait for a free place."""
         if self._failure is not None:
             raise self._failure
         began = time.perf_counter()

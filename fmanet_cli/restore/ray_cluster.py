@@ -109,7 +109,7 @@ class _RayActor:
     """A `RemoteWorker` as an actor (a `Remote`)."""
 
     def __init__(self, ray: Any, setup: Any, needs: dict[str, float], *, name: str) -> None:
-        """Ask for it; raises NoRoomError where no machine has what it needs free."""
+        """Ask for it; raise NoRoomError where no machine has what it needs free."""
         free = ray.available_resources()
         if any(free.get(kind, 0) < needs[key] for key, kind in _RESOURCES.items() if key in needs):
             raise NoRoomError("no machine of the Ray cluster has room for a worker")
@@ -119,7 +119,7 @@ class _RayActor:
         self._first_answer = self.submit("machine")
 
     def has_begun(self, seconds: float) -> bool:
-        """Whether it answers by then; raises WorkerMismatchError without fmanet there, and WorkerDiedError."""
+        """Whether it answers by then; raise WorkerMismatchError without fmanet there, and WorkerDiedError."""
         try:
             self._first_answer.result(seconds)
         except FutureTimeoutError:
@@ -150,7 +150,7 @@ class _RayActor:
 
 
 def _check_answers(address: str) -> None:
-    """Raises OSError or ValueError where nothing listens: Ray itself would go on trying for minutes."""
+    """Raise OSError or ValueError where nothing listens: Ray itself would go on trying for minutes."""
     host, colon, port = address.removeprefix("ray://").rpartition(":")
     if colon:
         socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_SECONDS).close()

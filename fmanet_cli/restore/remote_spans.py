@@ -133,7 +133,7 @@ class RemoteSpans:
 
 
 def _answer(future: Future[Any]) -> Any:
-    """What came back; raises it where it is an error of this package."""
+    """What came back; raise it where it is an error of this package."""
     try:
         answer = future.result()
     except WorkerDiedError:

@@ -30,7 +30,7 @@ class SharedFiles:
     """Its content, which is nowhere else."""
 
     def check(self) -> None:
-        """Raises WorkerMismatchError where this machine sees other files."""
+        """Raise WorkerMismatchError where this machine sees other files."""
         try:
             state = Path(self.source).stat()
             found = Path(self.token_file).read_text(encoding="utf-8")
@@ -63,7 +63,7 @@ class RemoteWorker:
         return platform.node()
 
     def begin(self, setup: WorkerSetup) -> WorkerFacts | FmanetError:
-        """Makes the network ready; says what arrived."""
+        """Make the network ready; say what arrived."""
         try:
             self._worker = SpanWorker(setup.restorer())
         except FmanetError as error:
@@ -79,7 +79,7 @@ class RemoteWorker:
         return None
 
     def run(self, task: SpanTask) -> SpanResult | FmanetError:
-        """Restores a span; where a film was sent here, from it and into a folder of this machine."""
+        """Restore a span; where a film was sent here, from it and into a folder of this machine."""
         assert self._worker is not None
         self._stops.clear()
         self._frames_done = 0

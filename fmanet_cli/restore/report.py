@@ -56,7 +56,7 @@ class EngineRecord:
     precision: str
     """`fp32`, `fp16` or `bf16`."""
     tiling: Tiling
-    """As it was asked for; each file says how its pictures were cut."""
+    """As it was asked for; each file says how its frames were cut."""
     self_check: tuple[str, ...]
     """Every way of computing that was tried on the device before the run, the last one taken; empty on a CPU."""
 
@@ -233,7 +233,7 @@ def repeated_items(report: RunReport, path: Path) -> list[BatchItem]:
 
 
 def check_weights(report: RunReport, path: Path) -> None:
-    """Refuses weights that are not those of a report.
+    """Refuse weights that are not those of a report.
 
     Raises:
         WeightsError: the file of that name has another content now, or is gone.

@@ -59,7 +59,7 @@ class SpanPool:
     def map(
         self, tasks: Iterable[SpanTask], *, check: Callable[[SpanResult], str] = lambda _: ""
     ) -> Generator[SpanResult | int, None, None]:
-        """Yields a result for each span as it is done, and on the way how many more frames are restored.
+        """Yield a result for each span as it is done, and on the way how many more frames are restored.
 
         That number is negative where a span is begun anew. `tasks` is read in this thread, ahead of the workers.
         Closing the generator closes the running spans with the frames that they have, and begins no others.

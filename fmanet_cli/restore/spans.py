@@ -29,7 +29,7 @@ def span_tasks(
     radius: int,
     chosen: Callable[[int], bool] = lambda _: True,
 ) -> Iterator[SpanTask]:
-    """Yields a task for everything that no segment holds, span by span, as soon as its neighbours are known.
+    """Yield a task for everything that no segment holds, span by span, as soon as its neighbours are known.
 
     Args:
         frames: of the whole film, with shots marked; only their times are kept.

@@ -54,7 +54,7 @@ def in_this_process(
     journal: Journal | None,
     stages: dict[str, float],
 ) -> Generator[int, None, None]:
-    """Restores every frame that is not in a closed segment yet; yields 1 after each."""
+    """Restore every frame that is not in a closed segment yet; yield 1 after each."""
     plane_format, size = writer.plane_format, (writer.height, writer.width)
     skips = journal.segments.holds if journal is not None else no_frame
     tiling = None

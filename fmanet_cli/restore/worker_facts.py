@@ -39,7 +39,7 @@ class WorkerFacts:
         )
 
     def check(self, worker: WorkerFacts, *, who: str) -> None:
-        """Raises WorkerMismatchError when a worker has anything else than this process; `who` it is, for people."""
+        """Raise WorkerMismatchError when a worker has anything else than this process; `who` it is, for people."""
         mine, theirs = asdict(self), asdict(worker)
         names = [field.name for field in fields(self) if theirs[field.name] and mine[field.name] != theirs[field.name]]
         if names:

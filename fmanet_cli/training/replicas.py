@@ -72,7 +72,7 @@ def replica() -> tuple[int, int]:
 
 
 def average_gradients(parameters: Sequence[Tensor], seconds: float) -> float:
-    """Replace the gradients by their mean over all processes; returns the first process's `seconds` on every one.
+    """Replace the gradients by their mean over all processes; return the first process's `seconds` on every one.
 
     The clocks have to agree, because schedules may follow them. Parameters without a gradient keep none.
     """

@@ -24,11 +24,11 @@ class Frame:
     image: np.ndarray
     """(H, W, 3) float32, RGB, [0, 1], gamma-coded as in the file."""
     pts: int
-    """Presentation timestamp in units of ``time_base``."""
+    """Presentation timestamp in units of `time_base`."""
     time_base: Fraction
     """Seconds per tick."""
     duration: int = 0
-    """How long it is shown, in ticks of ``time_base``; 0 = unknown."""
+    """How long it is shown, in ticks of `time_base`; 0 = unknown."""
     starts_shot: bool = False
     """Whether a cut lies before it, so that nothing may be mixed with the frames before."""
     captioned: av.VideoFrame | None = None
@@ -63,11 +63,11 @@ class PlanarFrame:
     planes: Planes
     """Luma, Cb and Cr codes."""
     pts: int
-    """Presentation timestamp in units of ``time_base``."""
+    """Presentation timestamp in units of `time_base`."""
     time_base: Fraction
     """Seconds per tick."""
     duration: int = 0
-    """How long it is shown, in ticks of ``time_base``; 0 = unknown."""
+    """How long it is shown, in ticks of `time_base`; 0 = unknown."""
     captioned: av.VideoFrame | None = None
     """As of `Frame`."""
 
@@ -127,14 +127,14 @@ class VideoMarks:
     hdr10_plus: bool = False
     """Dynamic HDR metadata of HDR10+ or HDR Vivid."""
     dolby_vision: str = ""
-    """Profile and compatibility such as ``8.4``; ``unknown`` where only the frames carry it; empty = none."""
+    """Profile and compatibility such as `8.4`; `unknown` where only the frames carry it; empty = none."""
     spherical: str = ""
-    """Projection of a 360 degree video such as ``equirectangular``; empty = none."""
+    """Projection of a 360 degree video such as `equirectangular`; empty = none."""
     mapping: tuple[int, ...] = ()
     """Of a 360 degree video, as FFmpeg counts: number of the projection, yaw, pitch and roll in 1/65536 degree, left,
     top, right and bottom bound in 1/2^32 of the sphere, padding in pixels; empty = not known."""
     stereo: str = ""
-    """How two views lie in an image, such as ``side by side``; empty = one view."""
+    """How two views lie in an image, such as `side by side`; empty = one view."""
 
     def named(self) -> dict[str, str]:
         """What there is: name -> value, in the words of warnings and tables."""
@@ -169,7 +169,7 @@ class StreamInfo:
     index: int
     """Position in the container."""
     kind: str
-    """``video``, ``audio``, ``subtitle``, ``attachment`` or ``data``."""
+    """`video`, `audio`, `subtitle`, `attachment` or `data`."""
     codec: str
     """Codec name, empty when unknown."""
     language: str = ""
@@ -191,7 +191,7 @@ class Chapter:
     end_seconds: Fraction
     """In the container's time."""
     metadata: dict[str, str] = field(default_factory=dict)
-    """Tags, ``title`` above all."""
+    """Tags, `title` above all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,7 +199,7 @@ class VideoInfo:
     """Everything of a video that a restored copy has to keep."""
 
     path: str
-    """Path, image sequence pattern, or ``-`` for standard input."""
+    """Path, image sequence pattern, or `-` for standard input."""
     height: int
     """Of the coded image, before rotation, in pixels."""
     width: int
@@ -237,9 +237,9 @@ class VideoInfo:
     start_seconds: Fraction = Fraction(0)
     """Where the container's time starts; often not 0 in MPEG-TS."""
     trim_start_seconds: Fraction | None = None
-    """Asked start, counted from ``start_seconds``; None = from the first frame."""
+    """Asked start, counted from `start_seconds`; None = from the first frame."""
     trim_end_seconds: Fraction | None = None
-    """Asked end (not included), counted from ``start_seconds``; None = to the last frame."""
+    """Asked end (not included), counted from `start_seconds`; None = to the last frame."""
     stream_index: int = 0
     """Of the video stream in the container."""
     streams: tuple[StreamInfo, ...] = ()

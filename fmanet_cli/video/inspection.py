@@ -33,7 +33,7 @@ class Track:
     index: int
     """Position in the container."""
     kind: str
-    """``audio``, ``subtitle``, ``cover``, ``attachment``, ``video``, ``data``, or ``timing`` for the tracks that MP4
+    """`audio`, `subtitle`, `cover`, `attachment`, `video`, `data`, or `timing` for the tracks that MP4
     makes of chapters and time codes."""
     codec: str
     """Codec name, empty when unknown."""
@@ -42,7 +42,7 @@ class Track:
     title: str = ""
     """Title, or the file name of an attachment."""
     flags: tuple[str, ...] = ()
-    """Dispositions such as ``default`` and ``forced``."""
+    """Dispositions such as `default` and `forced`."""
     packets: StreamPackets | None = None
     """Of streams that have packets."""
     digest: str = ""
@@ -84,7 +84,7 @@ def library_versions() -> LibraryVersions:
 def container_of_file(info: VideoInfo) -> Container:
     """The container of an existing file, by its content and where that is ambiguous by its name.
 
-    A format that is not among ``CONTAINERS`` counts as one that keeps everything.
+    A format that is not among `CONTAINERS` counts as one that keeps everything.
     """
     if info.container == "image2":
         return IMAGE_SEQUENCE
@@ -114,7 +114,7 @@ def container_of_file(info: VideoInfo) -> Container:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Inspection:
-    """What one opening tells of a file beside its pictures."""
+    """What one opening tells of a file beside its frames."""
 
     packets: FilePackets
     """Of every stream."""
@@ -176,7 +176,7 @@ def _first_heard(packets: Iterable[av.Packet]) -> Fraction | None:
 
 
 def find_losses(reader: VideoReader, container: Container, *, scale: int, audio: str = "copy") -> Losses:
-    """What the writer warns of before it writes ``reader``'s video into a container; nothing is written.
+    """What the writer warns of before it writes `reader`'s video into a container; nothing is written.
 
     Raises OptionError for an unknown way with sound.
     """
@@ -189,7 +189,7 @@ def find_losses(reader: VideoReader, container: Container, *, scale: int, audio:
 
 
 def target_container(target: str | None, path: str) -> Container:
-    """The container of a short name such as ``mkv`` or ``png``, by default that of a source's suffix, else Matroska.
+    """The container of a short name such as `mkv` or `png`, by default that of a source's suffix, else Matroska.
 
     Raises OptionError for a name that is not known.
     """

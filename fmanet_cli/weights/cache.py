@@ -109,7 +109,7 @@ def installed_path(name: str) -> Path:
 
 
 def find_row(name: str) -> WeightsRow:
-    """The table's row called `name`; raises `WeightsError` with the closest name where there is none."""
+    """The table's row called `name`; raise `WeightsError` with the closest name where there is none."""
     if name not in PRETRAINED:
         raise _unknown(name, list(PRETRAINED))
     return PRETRAINED[name]

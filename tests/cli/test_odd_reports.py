@@ -68,7 +68,7 @@ def changed(report: dict[str, Any], path: tuple[Any, ...], value: Any) -> dict[s
 
 
 def check(text: str) -> int:
-    """Repeats a report; returns the exit code."""
+    """Repeat a report; return the exit code."""
     Path("odd.json").write_text(text)
     Path("out.mp4").unlink(missing_ok=True)
     result = fmanet("restore", "--from-report", "odd.json")

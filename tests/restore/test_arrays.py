@@ -70,7 +70,7 @@ def test_cuts_keep_frames_apart(tiny_model: FMANet, tmp_path) -> None:
 @pytest.mark.parametrize(
     ("frames", "said"),
     [
-        (FRAMES[0], r"one picture needs frames\[None\]"),
+        (FRAMES[0], r"one image needs frames\[None\]"),
         (FRAMES.transpose(0, 3, 1, 2), r"colours first: permute to \(0, 2, 3, 1\)"),
         (FRAMES[..., :1], r"\(T, H, W, 3\)"),
         (FRAMES[:0], r"got \(0, 12, 16, 3\)"),

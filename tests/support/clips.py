@@ -88,7 +88,7 @@ def make_clip(
     metadata: Mapping[str, str] | None = None,
     container_format: str | None = None,
 ) -> list[Fraction]:
-    """Write a file; returns the presentation times of its frames in seconds.
+    """Write a file; return the presentation times of its frames in seconds.
 
     tags: (matrix, range, primaries, transfer). pts: in `time_base`, by default at a constant rate.
     """

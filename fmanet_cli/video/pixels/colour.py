@@ -52,7 +52,7 @@ class Colour:
     transfer: int = UNSPECIFIED
     """Transfer characteristics; carried, not converted (16 = PQ, 18 = HLG)."""
     chroma_location: str = "left"
-    """One of ``CHROMA_LOCATIONS``."""
+    """One of `CHROMA_LOCATIONS`."""
 
     def __post_init__(self) -> None:
         if not is_known_matrix(self.matrix):
@@ -112,7 +112,7 @@ def guessed_matrix(height: int, width: int) -> int:
 
 
 def parse_colour(text: str) -> tuple[int | None, bool | None]:
-    """Read ``auto``, ``bt709``, ``bt601-full``, ``limited`` ... as (matrix, full range); None where nothing is said."""
+    """Read `auto`, `bt709`, `bt601-full`, `limited` ... as (matrix, full range); None where nothing is said."""
     matrix, full_range = None, None
     for word in text.lower().split("-"):
         if word in _NAMED_MATRIX and matrix is None:
@@ -146,7 +146,7 @@ def _ycbcr_to_rgb_matrix(matrix: int) -> np.ndarray:
 
 @functools.cache
 def code_scale(bits: int, *, full_range: bool) -> tuple[float, float, float, float]:
-    """Luma offset, luma span, chroma offset and chroma span of integer codes with ``bits`` bits."""
+    """Luma offset, luma span, chroma offset and chroma span of integer codes with `bits` bits."""
     if full_range:
         largest = float((1 << bits) - 1)
         return 0.0, largest, float(1 << (bits - 1)), largest
@@ -229,7 +229,7 @@ def _strip_codes(
 
 
 def _codes(values: np.ndarray, offset: float, bits: int) -> np.ndarray:
-    """Round to integer codes; ``values`` is overwritten."""
+    """Round to integer codes; `values` is overwritten."""
     values += np.float32(offset + 0.5)
     np.clip(values, 0, (1 << bits) - 0.5, out=values)
     return values.astype(np.uint8 if bits == 8 else np.uint16)
@@ -249,7 +249,7 @@ def halving_taps(offset: float) -> tuple[int, ...]:
 
 
 def _enlarged(plane: np.ndarray, axis: int, length: int, offset: float) -> np.ndarray:
-    """Cubic (Catmull-Rom) interpolation along one axis to ``length`` samples."""
+    """Cubic (Catmull-Rom) interpolation along one axis to `length` samples."""
     factor, count = 1, plane.shape[axis]
     while count * factor < length:
         factor *= 2

@@ -102,7 +102,7 @@ def pixels_without_number(frame: av.VideoFrame) -> int:
 def frame_to_rgb(frame: av.VideoFrame, colour: Colour) -> np.ndarray:
     """(H, W, 3) float32 RGB in [0, 1] of any decoded frame; alpha is left out.
 
-    Matrix, range and chroma location come from ``colour``, not from the frame; RGB frames ignore all three.
+    Matrix, range and chroma location come from `colour`, not from the frame; RGB frames ignore all three.
     """
     storage, planes = _storage_of(frame.format.name), frame.planes
     if storage is None or min([plane.line_size for plane in planes]) <= 0:

@@ -1,4 +1,4 @@
-"""Decoded pictures of a container or of standard input, with what went wrong on the way."""
+"""Decoded frames of a container or of standard input, with what went wrong on the way."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ _SEEKABLE_CONTAINERS = ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReadChoices:
-    """How a container is read; see ``VideoReader``."""
+    """How a container is read; see `VideoReader`."""
 
     deinterlace: str = "auto"
     colour: str = "auto"
@@ -56,7 +56,7 @@ class ReadChoices:
 
 
 class ContainerSource:
-    """The main video stream of one container; iterate ``decoded_frames()`` once."""
+    """The main video stream of one container; iterate `decoded_frames()` once."""
 
     def __init__(self, path: str, *, faults: FaultLog, choices: ReadChoices):
         self.path = path
@@ -212,7 +212,7 @@ class ContainerSource:
             raise VideoReadError(f"{self.path} cannot be read on: {error.strerror}") from error
 
     def keep_packets(self, stream_indices: set[int]) -> None:
-        """Collect the packets of other streams while decoding, for ``take_packets``; call before ``decoded_frames``."""
+        """Collect the packets of other streams while decoding, for `take_packets`; call before `decoded_frames`."""
         self._kept_streams = stream_indices
         self._pending_packets = deque(p for p in self._pending_packets if p.stream.index in stream_indices)
 
@@ -361,4 +361,4 @@ def _frame_place(frame: av.VideoFrame) -> str:
 
 def _check_size(path: str, height: int, width: int) -> None:
     if height * width > MAX_PIXELS:
-        raise VideoReadError(f"{path} is {width}x{height}; pictures of more than {MAX_PIXELS} pixels are refused")
+        raise VideoReadError(f"{path} is {width}x{height}; frames of more than {MAX_PIXELS} pixels are refused")

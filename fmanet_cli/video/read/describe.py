@@ -49,7 +49,7 @@ class DeclaredTags:
 def main_video_stream(container: av.container.InputContainer, requested: int | None = None) -> av.VideoStream | None:
     """The video stream to restore: the requested one, else the best as players choose it; None when there is none.
 
-    Moving pictures come before still ones, then what is marked as default, then more pixels, then more frames.
+    Video comes before still images, then what is marked as default, then more pixels, then more frames.
     Raises OptionError when the requested stream is no video that can be decoded.
     """
     streams = [stream for stream in container.streams.video if stream.codec_context is not None]

@@ -30,7 +30,7 @@ class FaultLog:
         ]
 
     def add(self, problem: str, *, fatal: bool = True) -> None:
-        """Record a fault. Raises VideoReadError when the first fault shall stop the run and this one is ``fatal``."""
+        """Record a fault. Raises VideoReadError when the first fault shall stop the run and this one is `fatal`."""
         self.note(problem)
         if self.stops and fatal:
             raise VideoReadError(
@@ -39,7 +39,7 @@ class FaultLog:
             )
 
     def note(self, problem: str, *, kind: str = "") -> None:
-        """Record what was mended without loss, such as a timestamp that goes back; ``kind`` is listed once."""
+        """Record what was mended without loss, such as a timestamp that goes back; `kind` is listed once."""
         self.count += 1
         kind = kind or problem
         if kind in self._first or len(self._first) < _LISTED:

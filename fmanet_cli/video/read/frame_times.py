@@ -47,7 +47,7 @@ class PresentationGuess:
         self._had_dts = False
 
     def settle(self, frame: av.VideoFrame) -> None:
-        """Change ``frame.pts``; None where nothing is known, as at the end of an AVI file with reordered frames."""
+        """Change `frame.pts`; None where nothing is known, as at the end of an AVI file with reordered frames."""
         pts, dts = frame.pts if self._trusts_pts else None, frame.dts
         if dts is not None:
             self._faulty_dts += self._last_dts is not None and dts <= self._last_dts
@@ -96,7 +96,7 @@ class FrameClock:
         return chain(_emptied(first), frames)
 
     def time_of(self, own: int | None) -> int:
-        """The time in ticks of the next frame, which has the time ``own``; None = none."""
+        """The time in ticks of the next frame, which has the time `own`; None = none."""
         number, before = self._number, self._last_own
         self._number, self._last_own = number + 1, own
         if own is None or self._last is None:

@@ -42,7 +42,7 @@ def decode_image(path: str | Path) -> av.VideoFrame:
                 return frame
     except (av.error.FFmpegError, IndexError) as error:
         raise VideoReadError(f"{path} cannot be read as an image: {_reason(error)}") from error
-    raise VideoReadError(f"{path} holds no picture")
+    raise VideoReadError(f"{path} holds no image")
 
 
 def _check_pixels(container: av.container.InputContainer, path: str | Path) -> None:
@@ -59,7 +59,7 @@ def write_image(path: str | Path, image: np.ndarray) -> None:
         image: (H, W, 3) float32 RGB, gamma-coded, in [0, 1]; values outside are clipped.
 
     Raises:
-        OptionError: the suffix is not ``.png``.
+        OptionError: the suffix is not `.png`.
         FileWriteError: the file cannot be written.
     """
     path = Path(path)

@@ -52,7 +52,7 @@ def declared_side_data(container: av.container.InputContainer, index: int) -> di
 
 
 def declared_marks(side_data: dict[str, str]) -> VideoMarks:
-    """Marks in the words of ``declared_side_data``."""
+    """Marks in the words of `declared_side_data`."""
     vision = _DOLBY_VISION.search(side_data.get("dovi configuration record", ""))
     stereo = re.sub(r"^2D.*", "", side_data.get("stereo 3d", ""))
     return VideoMarks(
@@ -74,7 +74,7 @@ def declared_crop(side_data: dict[str, str], height: int, width: int) -> Crop | 
 
 
 def with_frame_marks(marks: VideoMarks, frames: Iterable[av.VideoFrame]) -> VideoMarks:
-    """``marks`` and what decoded frames carry."""
+    """`marks` and what decoded frames carry."""
     kinds = {kind: content for frame in frames for kind, content in _side_data(frame)}
     return replace(
         marks,
@@ -93,7 +93,7 @@ def has_captions(frame: av.VideoFrame) -> bool:
 
 
 def check_dolby_vision(path: str, marks: VideoMarks, way: str) -> None:
-    """Raises VideoReadError for a stream whose colours only Dolby Vision knows, unless it is to be ignored.
+    """Raise VideoReadError for a stream whose colours only Dolby Vision knows, unless it is to be ignored.
 
     Compatibility 0, as of profile 5, means that the base layer is neither HDR10, HLG nor SDR.
     """

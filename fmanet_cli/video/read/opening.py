@@ -40,7 +40,7 @@ _HEAD_BYTES = 4096
 
 
 def open_input(path: str | Path) -> InputContainer:
-    """Open a file, or standard input for ``-``. Raises VideoReadError with one line."""
+    """Open a file, or standard input for `-`. Raises VideoReadError with one line."""
     name = str(path)
     if name != "-":
         head = _head_of(name)
@@ -67,7 +67,7 @@ def open_input(path: str | Path) -> InputContainer:
 
 
 def is_animated_webp(head: bytes) -> bool:
-    """Whether a file that begins with ``head`` (21 bytes or more) is a WebP with several frames."""
+    """Whether a file that begins with `head` (21 bytes or more) is a WebP with several frames."""
     return head[:4] == b"RIFF" and head[8:16] == b"WEBPVP8X" and len(head) > 20 and bool(head[20] & 2)
 
 

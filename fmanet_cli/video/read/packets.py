@@ -43,9 +43,9 @@ class StreamPackets:
     """All packets of one stream, in the order of the file."""
 
     time_base: Fraction
-    """Seconds per tick of ``pts`` and ``end``."""
+    """Seconds per tick of `pts` and `end`."""
     pts: array[int] = field(default_factory=lambda: array("q"))
-    """Presentation timestamps in ticks; shorter than ``count`` where the file leaves some out."""
+    """Presentation timestamps in ticks; shorter than `count` where the file leaves some out."""
     count: int = 0
     """How many packets there are."""
     byte_count: int = 0
@@ -88,7 +88,7 @@ class FilePackets:
 def read_packets(path: str | Path, *, video_index: int, span: Span | None = None) -> FilePackets:
     """Read every packet of a file once, in bounded memory but for 8 bytes of time for each.
 
-    video_index: of the main video, whose payload is not hashed and which ``span`` leaves whole.
+    video_index: of the main video, whose payload is not hashed and which `span` leaves whole.
     Raises VideoReadError when the file cannot be opened.
     """
     with open_input(path) as container:
@@ -96,7 +96,7 @@ def read_packets(path: str | Path, *, video_index: int, span: Span | None = None
 
 
 def packets_of(container: av.container.InputContainer, *, video_index: int, span: Span | None = None) -> FilePackets:
-    """As ``read_packets``, of a container that is open and at its start."""
+    """As `read_packets`, of a container that is open and at its start."""
     problem = ""
     declared_end = stream_end_seconds(container.streams[video_index])
     wanted = [stream for stream in container.streams if stream.type not in ("attachment", None)]
@@ -150,7 +150,7 @@ class _Collector:
         self._restarts, self._starts_clean = False, True
 
     def add(self, packet: av.Packet, *, hashed: bool) -> bool:
-        """Take one packet that is not empty; returns whether it belongs to the span and counts."""
+        """Take one packet that is not empty; return whether it belongs to the span and counts."""
         pts, duration = self._clipped(packet)
         if pts is None and duration < 0:
             return False

@@ -18,7 +18,7 @@ def to_fraction(value: Any) -> Fraction | None:
 
 
 def parse_frame_rate(text: str) -> Fraction:
-    """Frames a second from a number or a ratio such as ``24000/1001``.
+    """Frames a second from a number or a ratio such as `24000/1001`.
 
     Raises OptionError for what is neither, or not above 0 and up to 1000.
     """

@@ -32,7 +32,7 @@ _WITHOUT_TIMES = ("image2", "h264", "hevc", "mpegvideo", "m4v", "obu", "av1", "m
 
 
 class VideoReader:
-    """Every frame of a video once, in presentation order; a context manager and an iterator of ``Frame``.
+    """Every frame of a video once, in presentation order; a context manager and an iterator of `Frame`.
 
     Memory does not grow with the length of the video. A reader can be iterated once.
     """
@@ -55,15 +55,15 @@ class VideoReader:
         """Open a video and decode its first frame.
 
         Args:
-            path: a file, an image sequence such as ``frames/%05d.png``, or ``-`` for standard input.
+            path: a file, an image sequence such as `frames/%05d.png`, or `-` for standard input.
             start_seconds: only frames from this time on, counted from the start of the file.
             end_seconds: only frames before this time.
-            on_error: ``stop`` raises at the first damage; ``continue`` keeps the good frames and lists ``problems``.
-            deinterlace: ``auto`` (only what is flagged as interlaced), ``off``, ``bwdif`` or ``yadif``.
-            colour: ``auto``, or the matrix and range to read the pixels with, such as ``bt709`` or ``bt601-full``.
+            on_error: `stop` raises at the first damage; `continue` keeps the good frames and lists `problems`.
+            deinterlace: `auto` (only what is flagged as interlaced), `off`, `bwdif` or `yadif`.
+            colour: `auto`, or the matrix and range to read the pixels with, such as `bt709` or `bt601-full`.
             frame_rate: of image sequences and of streams without timestamps, in frames a second.
             stream: index of the video stream; by default the moving one that is marked as default, or has most pixels.
-            dolby_vision: ``refuse`` streams whose colours only Dolby Vision knows (profile 5), or ``ignore`` that.
+            dolby_vision: `refuse` streams whose colours only Dolby Vision knows (profile 5), or `ignore` that.
             near_pts: where the container allows it, begin at a key frame before about this time, in ticks of the
                 stream's time base, instead of the first frame.
             notes: where what is not kept or was guessed is said; by default a collector of its own.
@@ -119,7 +119,7 @@ class VideoReader:
 
     @property
     def late_marks(self) -> dict[str, str]:
-        """Captions and other marks that ``info`` does not know, because they began later: name -> where."""
+        """Captions and other marks that `info` does not know, because they began later: name -> where."""
         return self._faults.late_marks
 
     @property
@@ -128,7 +128,7 @@ class VideoReader:
         return self._source
 
     def check_unchanged(self) -> None:
-        """Raises VideoReadError when the source was replaced, written to or removed since it was opened."""
+        """Raise VideoReadError when the source was replaced, written to or removed since it was opened."""
         self._source.state.check_unchanged()
 
     def __enter__(self) -> VideoReader:
@@ -227,7 +227,7 @@ class VideoReader:
         try:
             image = frame_to_rgb(decoded, info.colour)
         except (ValueError, LookupError, av.error.FFmpegError) as error:
-            raise VideoReadError(f"{self.path} has pictures of format {pixel_format}: {error}") from error
+            raise VideoReadError(f"{self.path} has frames of format {pixel_format}: {error}") from error
         if crop := info.crop:
             image = image[crop.top : image.shape[0] - crop.bottom, crop.left : image.shape[1] - crop.right].copy()
         captioned = decoded if self._source.has_captions and has_captions(decoded) else None

@@ -29,7 +29,7 @@ _WIDTH_DIGITS = 2
 
 
 def is_sequence_pattern(path: str | Path) -> bool:
-    """Whether a path stands for numbered images: ``%d`` or ``%05d`` in the name of an image file."""
+    """Whether a path stands for numbered images: `%d` or `%05d` in the name of an image file."""
     name = Path(path)
     if name.suffix.lower() not in _NUMBERED_SUFFIXES or _NUMBER.search(name.name) is None:
         return False
@@ -40,7 +40,7 @@ def is_sequence_pattern(path: str | Path) -> bool:
 
 
 def sequence_name(pattern: str | Path) -> str:
-    """The name of a pattern without the width of its number: ``%d`` and ``%05d`` mean the same files."""
+    """The name of a pattern without the width of its number: `%d` and `%05d` mean the same files."""
     return _NUMBER.sub("%d", Path(pattern).name)
 
 
@@ -95,7 +95,7 @@ def _single_number(path: Path) -> re.Match[str]:
 
 
 class ImageSource:
-    """The images of a sequence in order, one decoded at a time; frame ``k`` is shown at ``k / frame_rate`` seconds."""
+    """The images of a sequence in order, one decoded at a time; frame `k` is shown at `k / frame_rate` seconds."""
 
     has_captions = False
     """Images have none."""

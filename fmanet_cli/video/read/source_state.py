@@ -38,7 +38,7 @@ class SourceState:
         return cls()
 
     def check_unchanged(self) -> None:
-        """Raises VideoReadError for a file that was replaced, written to or removed since."""
+        """Raise VideoReadError for a file that was replaced, written to or removed since."""
         for file in self.files:
             try:
                 now = SourceState.of([file[0]]).files[0]

@@ -51,7 +51,7 @@ class SpanReader:
             self._reader = None
 
     def check_unchanged(self) -> None:
-        """Raises VideoReadError when the source was replaced or written to since the last span was begun."""
+        """Raise VideoReadError when the source was replaced or written to since the last span was begun."""
         if self._reader is not None:
             self._reader.check_unchanged()
 

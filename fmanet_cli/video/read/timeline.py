@@ -33,7 +33,7 @@ class Timeline:
     last_duration: int
     """How long the last frame is shown, in ticks."""
     origin: str
-    """How they were found: ``packets``, ``decoded``, or ``run`` for the frames of a run."""
+    """How they were found: `packets`, `decoded`, or `run` for the frames of a run."""
     problems: int = 0
     """Damaged places met by decoding."""
 
@@ -67,7 +67,7 @@ class TimelineRecorder:
 
 
 def packet_timeline(info: VideoInfo, found: FilePackets) -> Timeline | None:
-    """Times of the frames that a reader of ``info`` gives, from packets; None where only decoding tells.
+    """Times of the frames that a reader of `info` gives, from packets; None where only decoding tells.
 
     That is so for edit lists, fields in packets of their own, missing or unordered times, and streams that are joined
     in the middle.
@@ -102,7 +102,7 @@ def packet_timeline(info: VideoInfo, found: FilePackets) -> Timeline | None:
 
 
 def decoded_timeline(info: VideoInfo) -> Timeline:
-    """Times of the frames that a reader of ``info`` gives, by decoding them; damage is counted and passed over."""
+    """Times of the frames that a reader of `info` gives, by decoding them; damage is counted and passed over."""
     with again(info, deinterlace="off") as reader:
         return reader.timeline()
 

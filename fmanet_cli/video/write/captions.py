@@ -22,7 +22,7 @@ class CaptionCarrier:
         self._takes: tuple[int, int, str] | None = None
 
     def frame(self, captioned: av.VideoFrame) -> av.VideoFrame:
-        """A writable frame with the captions of ``captioned`` and pixels that mean nothing."""
+        """A writable frame with the captions of `captioned` and pixels that mean nothing."""
         kind = captioned.height, captioned.width, captioned.format.name
         if self._graph is None or kind != self._takes:
             self._graph, self._takes = self._configured(*kind), kind
@@ -30,7 +30,7 @@ class CaptionCarrier:
         made = self._graph.pull()
         assert isinstance(made, av.VideoFrame)
         made.make_writable()
-        # An encoder would take the kind that the picture had in the source for an order.
+        # An encoder would take the kind that the frame had in the source for an order.
         made.pict_type = PictureType.NONE
         return made
 

@@ -22,15 +22,15 @@ class EncoderOptions:
     """What the user asks of the encoder; None leaves the choice to the table of encoders."""
 
     codec: str | None = None
-    """One of ``CODECS`` or of their short names; None = what suits the container, libx264 mostly."""
+    """One of `CODECS` or of their short names; None = what suits the container, libx264 mostly."""
     crf: float | None = None
-    """Constant quality on the encoder's own scale, smaller is better (NVENC: ``cq``)."""
+    """Constant quality on the encoder's own scale, smaller is better (NVENC: `cq`)."""
     preset: str | None = None
     """Speed against size, in the encoder's own words (ProRes: the profile)."""
     pix_fmt: str | None = None
     """Pixel format; None = the source's bit depth as far as the encoder goes."""
     extra: Mapping[str, str] = field(default_factory=dict)
-    """More options of the encoder, such as ``{"tune": "film"}``."""
+    """More options of the encoder, such as `{"tune": "film"}`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +58,7 @@ class Codec:
     short_names: tuple[str, ...] = ()
     """Other names that mean it."""
     family: str
-    """What it makes, by the name that a reader finds in the file, such as ``hevc``: outputs are verified by it."""
+    """What it makes, by the name that a reader finds in the file, such as `hevc`: outputs are verified by it."""
     segments_in: str | None
     """FFmpeg's name of a container that holds its video with all that a final container needs. A run keeps closed
     pieces in it and goes on from them after a crash. None = no pieces: raw video would fill the disk."""
@@ -83,7 +83,7 @@ class Codec:
     carries_captions: bool = False
     """Whether it writes the closed captions that frames carry."""
     stereo_option: str = ""
-    """The option that takes the stereo mark of the frames as ``frame-packing=N``; empty = it cannot write one."""
+    """The option that takes the stereo mark of the frames as `frame-packing=N`; empty = it cannot write one."""
     needs_device: bool = False
     """Whether it runs on a graphics card only."""
     largest_side: int | None = None
@@ -243,7 +243,7 @@ def find_codec(name: str) -> Codec:
 
 
 def takes_stereo(codec: Codec, stereo: str) -> bool:
-    """Whether an encoder can write this stereo mark into its pictures."""
+    """Whether an encoder can write this stereo mark into its frames."""
     return bool(codec.stereo_option) and stereo in _FRAME_PACKINGS
 
 
@@ -285,7 +285,7 @@ def encoder_settings_options(
 
 
 def _refuse_own(codec: Codec, key: str, value: str) -> None:
-    """Raises OptionError for an option that is decided elsewhere, so that one choice never beats another unsaid."""
+    """Raise OptionError for an option that is decided elsewhere, so that one choice never beats another unsaid."""
     own = {codec.quality_option: "crf", codec.preset_option: "preset"}
     inside = [part.partition("=")[0] for part in value.split(":")] if key.endswith("-params") else []
     for name in (key, *inside):
@@ -328,7 +328,7 @@ def add_video_stream(container: av.container.OutputContainer, settings: VideoSet
 def add_encoded_stream(
     container: av.container.OutputContainer, settings: VideoSettings, encoded: av.VideoStream
 ) -> av.VideoStream:
-    """Add a video stream for packets that were encoded before with the same settings; ``encoded`` is one of theirs."""
+    """Add a video stream for packets that were encoded before with the same settings; `encoded` is one of theirs."""
     stream = container.add_stream_from_template(encoded, opaque=True)
     stream.time_base = settings.time_base
     stream.codec_context.framerate = settings.frame_rate

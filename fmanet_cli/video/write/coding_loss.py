@@ -22,7 +22,7 @@ _RATE = 30
 
 @lru_cache
 def has_encoder(codec: str) -> bool:
-    """Whether this build of FFmpeg encodes with ``codec`` (FFmpeg's name, such as ``libx264``)."""
+    """Whether this build of FFmpeg encodes with `codec` (FFmpeg's name, such as `libx264`)."""
     try:
         av.codec.Codec(codec, "w")
     except ValueError:
@@ -31,9 +31,9 @@ def has_encoder(codec: str) -> bool:
 
 
 def code_frames(frames: Sequence[np.ndarray], *, codec: str, options: Mapping[str, str]) -> list[np.ndarray]:
-    """Encode frames as 4:2:0 video (limited range; full for ``mjpeg``) and return them decoded.
+    """Encode frames as 4:2:0 video (limited range; full for `mjpeg`) and return them decoded.
 
-    frames: (H, W, 3) float32 RGB in [0, 1], gamma-coded, of one size with even sides. ``options`` go to the encoder.
+    frames: (H, W, 3) float32 RGB in [0, 1], gamma-coded, of one size with even sides. `options` go to the encoder.
     The conversion to planes and back is the program's own, exact to rounding: libswscale's shifts the colours. One
     thread, so equal frames and options give equal results. Raises OptionError for an encoder that this build lacks or
     that refuses the options, and VideoWriteError if frames are lost.

@@ -20,7 +20,7 @@ class Container:
     suffixes: tuple[str, ...]
     """File name endings that mean it."""
     families: tuple[str, ...]
-    """Video that it holds, as in ``Codec.family``; the first has the default encoder."""
+    """Video that it holds, as in `Codec.family`; the first has the default encoder."""
     default_codec: str = "libx264"
     """Encoder when nothing is requested."""
     pipe_codec: str = ""
@@ -32,7 +32,7 @@ class Container:
     holds_projection: bool = False
     """Whether the marks of 360 degree video survive. MOV's muxer knows Apple's only, which say no direction."""
     holds_stereo: bool = False
-    """Whether a stereo mark survives that is not in the pictures. MP4's comes with a second one that contradicts it."""
+    """Whether a stereo mark survives that is not in the frames. MP4's comes with a second one that contradicts it."""
     holds_chapters: bool = False
     """Whether chapters survive."""
     holds_attachments: bool = False
@@ -178,7 +178,7 @@ IMAGE_SEQUENCE = Container(
     holds_last_duration=False,
     has_timestamps=False,
 )
-"""Numbered PNG files, which hold pictures and nothing else."""
+"""Numbered PNG files, which hold frames and nothing else."""
 
 
 def container_of(path: Path) -> Container:

@@ -16,7 +16,7 @@ _DEEPEST_REORDERING = 16
 class DecodeTimes:
     """Gives packets in coding order the decode timestamps that follow from the display order of their frames.
 
-    Encoders reorder frames by a fixed depth D: packet ``i`` gets the presentation timestamp of frame ``i - D``, and the
+    Encoders reorder frames by a fixed depth D: packet `i` gets the presentation timestamp of frame `i - D`, and the
     first D packets get times before the first frame. Encoders' own values are not used because libx265 writes nonsense
     for sequences of one or two frames.
     """

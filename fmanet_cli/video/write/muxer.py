@@ -76,9 +76,9 @@ class ContainerOutput:
         return self._shift + self._plan.muxer_shift_seconds
 
     def start(self, first_pts: int, *, encoded: av.VideoStream | None = None) -> None:
-        """Open the output; ``first_pts`` is that of the first frame, in the source's time.
+        """Open the output; `first_pts` is that of the first frame, in the source's time.
 
-        encoded: a stream of packets for ``write_packets``; None when pictures will be written.
+        encoded: a stream of packets for `write_packets`; None when frames will be written.
         """
         self._first_pts = first_pts
         self._shift = self._plan.shift_seconds(first_pts)
@@ -110,7 +110,7 @@ class ContainerOutput:
         )
 
     def write(self, image: ImageOrPlanes, *, pts: int, duration: int, captioned: av.VideoFrame | None = None) -> None:
-        """Encode one picture, and copy what belongs to the time until there."""
+        """Encode one frame, and copy what belongs to the time until there."""
         if self._container.has_timestamps:
             pts += self._shift_ticks
         else:

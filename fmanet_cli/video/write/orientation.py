@@ -29,7 +29,7 @@ def upright(image: np.ndarray, matrix: DisplayMatrix | None) -> np.ndarray:
 
 
 def shown_size(info: VideoInfo) -> tuple[int, int]:
-    """(height, width) in pixels of the pictures that `upright` gives."""
+    """(height, width) in pixels of the images that `upright` gives."""
     if info.display_matrix is not None and swaps_sides(info.display_matrix):
         return info.width, info.height
     return info.height, info.width

@@ -74,7 +74,7 @@ class PartialSequence:
     """Numbered files in a temporary folder beside their targets."""
 
     def __init__(self, pattern: Path, *, overwrite: bool):
-        """Raises OutputExistsError when files of the sequence exist, and VideoWriteError.
+        """Raise OutputExistsError when files of the sequence exist, and VideoWriteError.
 
         A run that was killed while it named its images has left the others whole: they get their names first.
         """
@@ -167,7 +167,7 @@ def _token() -> str:
 
 
 def check_target(target: Path, *, overwrite: bool) -> None:
-    """Raises OptionError, OutputExistsError or VideoWriteError when a file of this name cannot be made."""
+    """Raise OptionError, OutputExistsError or VideoWriteError when a file of this name cannot be made."""
     if os.path.isdir(target):
         raise OptionError(f"{target} is a folder; give a file name")
     try:

@@ -59,7 +59,7 @@ class OutputPlan:
         return pixel_layout(self.settings.pix_fmt).bits
 
     def as_encoded(self, frame: Frame | PlanarFrame) -> ImageOrPlanes:
-        """The picture of a restored frame as the encoder takes it, turned where the container cannot say it."""
+        """The image or planes of a restored frame for the encoder, turned where the container cannot say it."""
         if isinstance(frame, PlanarFrame):
             return frame.planes
         return frame.image if self.baked_matrix is None else oriented(frame.image, self.baked_matrix)

@@ -40,7 +40,7 @@ def stereo_fits(stereo: str) -> bool:
 def marked(
     encoded: av.VideoStream, settings: VideoSettings, container: Container, marks: VideoMarks
 ) -> Iterator[av.VideoStream]:
-    """A stream as ``encoded``, which is read from a file of its own, with the marks that ``container`` shall hold."""
+    """A stream as `encoded`, which is read from a file of its own, with the marks that `container` shall hold."""
     boxes = _boxes(marks, holds_stereo=container.holds_stereo)
     form = settings.codec.segments_in
     if not boxes or form not in TEMPLATES:

@@ -80,7 +80,7 @@ def rehearse(
 
 
 def refuse_passed_over(logs: Logs, settings: VideoSettings) -> None:
-    """Raises OptionError for a parameter that the encoder only warns of and then does without."""
+    """Raise OptionError for a parameter that the encoder only warns of and then does without."""
     for _, speaker, text in logs:
         if speaker == settings.codec.name and _PASSED_OVER.search(text):
             raise OptionError(

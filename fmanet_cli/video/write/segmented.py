@@ -52,7 +52,7 @@ class SegmentedOutput:
         return self._settings
 
     def write(self, image: ImageOrPlanes, *, pts: int, duration: int, captioned: av.VideoFrame | None = None) -> None:
-        """Encode one picture; a segment that is full or old, or ends where this picture begins a span, is closed."""
+        """Encode one frame; a segment that is full or old, or ends where this frame begins a span, is closed."""
         if self._current is not None and self._segments.grid.begins(self._next):
             self._close_segment()
         if self._current is None:

@@ -118,7 +118,7 @@ class SegmentFolder:
     def gap(self, number: int = 0) -> tuple[int, int | None]:
         """The first frame from `number` on that no segment holds, and where the next segment begins (None: nowhere).
 
-        Segments that hold frames 0 to 8 and 20 to 30 leave ``gap() == (8, 20)`` and ``gap(20) == (30, None)``.
+        Segments that hold frames 0 to 8 and 20 to 30 leave `gap() == (8, 20)` and `gap(20) == (30, None)`.
         """
         for segment in self.segments:
             if segment.first > number:
@@ -207,7 +207,7 @@ class SegmentWriter:
         self._output.start_encoding()
 
     def write(self, image: ImageOrPlanes, *, pts: int, duration: int, captioned: av.VideoFrame | None = None) -> None:
-        """Encode one picture."""
+        """Encode one frame."""
         rank, own_pts = len(self._pts), pts - self._pts[0] if self._pts else 0
         self._pts.append(pts)
         self._durations.append(duration)

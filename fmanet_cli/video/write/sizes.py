@@ -8,11 +8,11 @@ from fractions import Fraction
 from fmanet_cli.errors import OptionError
 
 SIZE_NAMES = {"480p": 480, "720p": 720, "1080p": 1080, "1440p": 1440, "2160p": 2160, "4k": 2160}
-"""Name -> the shorter side of the picture as it is shown, in pixels: `1080p` of a portrait film is 1080 wide."""
+"""Name -> the shorter side of a frame as it is shown, in pixels: `1080p` of a portrait film is 1080 wide."""
 
 
 def check_size(size: str | None) -> None:
-    """Refuses what is neither `WxH` nor a name.
+    """Refuse what is neither `WxH` nor a name.
 
     Raises:
         OptionError: the size is not understood.
@@ -30,7 +30,7 @@ def output_size(
         height: of the source before rotation, in pixels.
         width: of the source before rotation, in pixels.
         scale: output size over input size, where no size is requested.
-        size: `WxH` of the stored picture, or a name.
+        size: `WxH` of a stored frame, or a name.
         aspect: shape of a pixel, width over height; it decides which side is the shorter one as shown.
 
     Raises:

@@ -22,7 +22,7 @@ class SpanGrid:
         """Frames seen so far."""
 
     def add(self, *, starts_shot: bool) -> bool:
-        """Take the next frame; says whether a span begins with it. The first span begins with the first frame."""
+        """Take the next frame; say whether a span begins with it. The first span begins with the first frame."""
         number = self.frames_passed
         length = number - self._begin
         begins = not number or length >= self._most or (starts_shot and length >= self._least)

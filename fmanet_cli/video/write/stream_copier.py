@@ -48,7 +48,7 @@ class StreamCopier:
         self._next: av.Packet | None = None
 
     def up_to(self, seconds: Fraction | None) -> Iterator[av.Packet]:
-        """Packets for the output whose time is not later than ``seconds`` of the output; None = all that are left."""
+        """Packets for the output whose time is not later than `seconds` of the output; None = all that are left."""
         if not self._routes:
             return
         while (packet := self._peek()) is not None:

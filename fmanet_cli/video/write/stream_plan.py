@@ -33,7 +33,7 @@ class PlannedStream:
     index: int
     """Of the source's stream."""
     how: str
-    """``copy``, ``audio`` (re-encoded) or ``text`` (subtitles in another text codec)."""
+    """`copy`, `audio` (re-encoded) or `text` (subtitles in another text codec)."""
     codec: str = ""
     """Encoder when it is not copied."""
     layout: str = ""
@@ -109,14 +109,14 @@ def plan_streams(
 
 
 def describe(stream: Any) -> str:
-    """A stream in words, such as ``audio stream 1 (aac, eng)``."""
+    """A stream in words, such as `audio stream 1 (aac, eng)`."""
     language = stream.metadata.get("language", "")
     details = ", ".join(text for text in (codec_name(stream), language) if text and text != "und")
     return f"{stream.type or 'unknown'} stream {stream.index}" + (f" ({details})" if details else "")
 
 
 def add_planned(output: av.container.OutputContainer, planned: PlannedStream, source: Any) -> Any:
-    """Add one planned stream to an output that is not started yet; ``source`` is PyAV's stream of the source.
+    """Add one planned stream to an output that is not started yet; `source` is PyAV's stream of the source.
 
     Raises what PyAV raises when the stream does not fit.
     """

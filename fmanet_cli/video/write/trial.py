@@ -10,7 +10,7 @@ from fmanet_cli.errors import OptionError
 from fmanet_cli.video.write.codecs import EncoderOptions, encoder_settings_options, find_codec
 
 _WIDTH, _HEIGHT = 256, 144
-"""NVENC refuses smaller pictures."""
+"""NVENC refuses smaller frames."""
 
 
 def encoder_fault(name: str) -> str | None:

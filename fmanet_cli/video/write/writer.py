@@ -32,7 +32,7 @@ from fmanet_cli.video.write.side_packets import SidePackets, opened_side_packets
 class VideoWriter:
     """Encodes frames as they come and carries everything else of the source over; a context manager.
 
-    The target appears under its name only when the ``with`` block ends without an exception.
+    The target appears under its name only when the `with` block ends without an exception.
     """
 
     def __init__(
@@ -57,13 +57,13 @@ class VideoWriter:
         """Decide what the output will be and prepare to write it.
 
         Args:
-            path: a file, a pattern such as ``frames/%05d.png``, or ``-`` for standard output.
+            path: a file, a pattern such as `frames/%05d.png`, or `-` for standard output.
             like: the source's facts; timestamps, tags, sound and other streams come from there.
             scale: height and width of the frames against the source.
-            size: (height, width) in pixels instead of ``scale``.
+            size: (height, width) in pixels instead of `scale`.
             encoder: codec, quality, speed and pixel format; by default the container's own.
             overwrite: replace an existing target.
-            audio: ``copy``, ``aac`` or ``none``.
+            audio: `copy`, `aac` or `none`.
             strict: refuse when anything of the source would be lost.
             container: FFmpeg's or a short name; by default what the suffix says, and matroska for standard output.
             source: the reader, needed to copy the sound of standard input; the frames must come from it.
@@ -72,13 +72,13 @@ class VideoWriter:
             segments: where closed pieces of the video are kept until the end, so that a crash does not lose them.
                 Frames that are there already count as written; `write` goes on after them. Raw video is written
                 without.
-            keep_partial: when the ``with`` block is interrupted, leave what is done so far as a playable file beside
-                ``path``, whose name says that it is partial.
+            keep_partial: when the `with` block is interrupted, leave what is done so far as a playable file beside
+                `path`, whose name says that it is partial.
             notes: where what is lost or changed is said; by default a collector of its own.
 
         Raises:
             OptionError: something cannot be honoured.
-            OutputExistsError: the target is there already, and ``overwrite`` is off.
+            OutputExistsError: the target is there already, and `overwrite` is off.
             VideoWriteError: nothing can be written there.
         """
         self.path = str(path)
@@ -162,7 +162,7 @@ class VideoWriter:
         """Encode one frame; frames come with rising timestamps.
 
         Args:
-            frame: of the output's size: (H, W, 3) float32 RGB in [0, 1], or planes as ``plane_format`` says.
+            frame: of the output's size: (H, W, 3) float32 RGB in [0, 1], or planes as `plane_format` says.
 
         Raises:
             ValueError: the frame does not belong here.
@@ -182,7 +182,7 @@ class VideoWriter:
         self.frames_written += 1
 
     def finish(self) -> str | None:
-        """Write everything and leave it under a temporary name, so that it can be checked before ``close``.
+        """Write everything and leave it under a temporary name, so that it can be checked before `close`.
 
         Returns:
             That name, or a pattern for an image sequence; None for standard output.
@@ -216,7 +216,7 @@ class VideoWriter:
         self._is_closed = True
 
     def set_aside(self) -> str:
-        """Keep a finished file that is not fit for its name under one that says so; returns that name."""
+        """Keep a finished file that is not fit for its name under one that says so; return that name."""
         self._is_closed = True
         return str(self._output.set_aside())
 

@@ -58,7 +58,7 @@ def sources(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 def restored(source: Path, target: Path, codec: Codec, container: Container, folder: Path) -> tuple[VideoInfo, int]:
-    """Write a copy of the same size in closed pieces; returns the source's facts and how many pieces there were."""
+    """Write a copy of the same size in closed pieces; return the source's facts and how many pieces there were."""
     if fault := encoder_fault(codec.name):
         pytest.skip(f"{codec.name} cannot be started here: {fault}")
     segments = SegmentFolder(folder, frames=SEGMENT_FRAMES)

@@ -39,7 +39,7 @@ def enlarged(frame: Frame, scale: int) -> Frame:
 def copy(
     source: Path, target: Path | str, *, scale: int = 2, read: dict[str, Any] | None = None, **options: Any
 ) -> Any:
-    """Write a plainly enlarged copy; returns the closed writer."""
+    """Write a plainly enlarged copy; return the closed writer."""
     options.setdefault("encoder", FAST if not str(target).endswith("png") else None)
     with (
         VideoReader(source, **(read or {})) as reader,
