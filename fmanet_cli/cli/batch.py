@@ -52,11 +52,11 @@ def command(
     verbose: bool,
     **options: Any,
 ) -> None:
-    """Restore every video of INPUT: folders, files or patterns. Finished ones are skipped, a broken one never stops the
-    rest.
+    """Restore every video of INPUT: folders, files or patterns.
 
-    What was made, from what and with which options is noted in OUT/.fmanet. Several of these commands may share a
-    folder: each takes the videos that no other is at work on.
+    Finished ones are skipped, a broken one never stops the rest. What was made, from what and with which options is
+    noted in OUT/.fmanet. Several of these commands may share a folder: each takes the videos that no other is at work
+    on.
 
     \b
     Examples:

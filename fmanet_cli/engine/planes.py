@@ -24,6 +24,7 @@ def planar_codes(image: Tensor, plane_format: PlaneFormat) -> tuple[Tensor, Tens
 
     Args:
         image: (3, H, W) float32 RGB; values outside [0, 1] are clipped.
+        plane_format: bits, colours and subsampling of the codes.
 
     Returns:
         uint8 tensors for 8 bits, and for more int16 tensors with the bits of the uint16 codes, which few operations

@@ -115,7 +115,7 @@ class Turns:
         self._is_alone = False
 
     def __enter__(self) -> bool:
-        """Wait for a turn; whether nobody else can have one meanwhile."""
+        """Wait for a turn; return whether it is had alone, so that whatever memory there is is its own."""
         with self._changed:
             while self._is_alone and self._running:
                 self._changed.wait()
@@ -128,7 +128,7 @@ class Turns:
             self._changed.notify_all()
 
     def one_at_a_time(self) -> None:
-        """Turns that begin from now on are alone."""
+        """Let every turn from now on wait until no other runs, as after a shortage of memory."""
         with self._changed:
             self._is_alone = True
 

@@ -158,7 +158,6 @@ class _Shared:
 
     def take(self) -> tuple[SpanTask, int] | None:
         """The longest waiting span and how often it was tried; None when nothing is left to do."""
-
         with self._changed:
             self._changed.wait_for(lambda: self._waiting or self._is_over())
             if not self._waiting or self.stops.is_set():

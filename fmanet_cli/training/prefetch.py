@@ -105,9 +105,10 @@ class _Numbered(Dataset[tuple[Tensor | None, ...]]):
 def spread(index: int, times: int, workers: int) -> int:
     """The number of the batch that is shown as number `index`: each once, and no two workers make the same windows.
 
-    A `Reused` source makes its n-th windows for the batches n `times` to (n + 1) `times` - 1, and needs older
-    ones a multiple of its spacing away. So a worker gets all batches of every n that leaves one rest by `workers`,
-    which the spacing has to be a multiple of.
+    A `Reused` source shows its n-th windows in `times` batches in a row, so one worker gets all of these, and the next
+    worker those of the (n + 1)-th windows. With 2 workers and 2 times, the first worker shows 0 1 4 5 and the second
+    2 3 6 7, in turns: 0 2 1 3 4 6 5 7. Older windows that a batch repeats were made by the same worker if the source's
+    spacing is a multiple of `workers`.
     """
     block, place = divmod(index, times * workers)
     turn, worker = divmod(place, workers)

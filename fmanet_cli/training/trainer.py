@@ -98,8 +98,13 @@ class Trainer:
         return position
 
     def branch_off(self, folder: Path) -> RunPosition:
-        """Start from where the run in `folder` stands, which stays as it is: its stage begins anew, with all that
-        optimisers and averages hold. Raises `TrainingError` where that run trains another network.
+        """Begin the stage that another run is in anew, with that run's weights, averages and optimisers.
+
+        Args:
+            folder: of the other run, which is only read.
+
+        Raises:
+            TrainingError: that run trains another network.
         """
         state = load_state(folder)
         position = dataclasses.replace(state.position, step=0, seconds=0.0)

@@ -109,7 +109,7 @@ class Route:
     """From one stream of the source to one of the output."""
 
     def __init__(self, planned: PlannedStream, source: Any, new: Any):
-        """source and new: PyAV's streams of the source and of the output."""
+        """`source` and `new`: PyAV's streams of the source and of the output."""
         self.planned = planned
         self.source = source
         self.new = new
