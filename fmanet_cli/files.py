@@ -41,12 +41,8 @@ def replacing(path: Path, *, make_folders: bool = False) -> Iterator[Path]:
         FileWriteError: the file, or something else in the block, cannot be written.
     """
     temporary = path.with_name(f".{path.stem[:_LONGEST_STEM]}-{secrets.token_hex(4)}{path.suffix}")
-    missing: list[Path] = []
-    with naming_failures(path):
+    with naming_failures(path), made_folders(path.parent) if make_folders else contextlib.nullcontext():
         try:
-            if make_folders:
-                missing = [folder for folder in path.parents if not os.path.exists(folder)]
-                path.parent.mkdir(parents=True, exist_ok=True)
             temporary.touch()
             mode = temporary.stat().st_mode
             yield temporary
@@ -55,9 +51,28 @@ def replacing(path: Path, *, make_folders: bool = False) -> Iterator[Path]:
         except BaseException:
             with contextlib.suppress(OSError):
                 temporary.unlink(missing_ok=True)
-                for folder in missing:
-                    folder.rmdir()
             raise
+
+
+@contextlib.contextmanager
+def made_folders(folder: Path) -> Iterator[None]:
+    """Make a folder; those that had to be made go again when the block fails and leaves them empty.
+
+    Raises:
+        FileWriteError: it cannot be made.
+    """
+    missing = [part for part in (folder, *folder.parents) if not os.path.lexists(part)]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise FileWriteError(f"the folder {folder} cannot be made: {error.strerror or error}") from error
+    try:
+        yield
+    except BaseException:
+        with contextlib.suppress(OSError):
+            for part in missing:
+                part.rmdir()
+        raise
 
 
 def write_text(path: Path, text: str) -> None:

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from fmanet_cli.cli.sight import Whole
     from fmanet_cli.engine.restorer import Restorer
     from fmanet_cli.restore.batch import BatchResult
-    from fmanet_cli.restore.inputs import BatchItem, Search
+    from fmanet_cli.restore.folder import Search
+    from fmanet_cli.restore.inputs import BatchItem
     from fmanet_cli.restore.settings import RestoreSettings
 
 

@@ -17,7 +17,8 @@ from fmanet_cli.errors import OptionError
 from fmanet_cli.files import read_text
 
 if TYPE_CHECKING:
-    from fmanet_cli.restore.inputs import BatchItem, Search
+    from fmanet_cli.restore.folder import Search
+    from fmanet_cli.restore.inputs import BatchItem
 
 _SOURCE, _OUTPUT = "source", "output"
 _BETWEEN_FIELDS = ",;\t"
@@ -51,7 +52,7 @@ def input_options(command: Command) -> Command:
 
 def take_search(options: dict[str, Any]) -> Search:
     """Take the values of `input_options` but the list out of `options`."""
-    from fmanet_cli.restore.inputs import Search
+    from fmanet_cli.restore.folder import Search
 
     return Search(**taken(options, "recursive", "include", "exclude", "suffix"))
 

@@ -62,7 +62,8 @@ def plan_inputs(inputs: tuple[str, ...], output: str | None, suffix: str, *, ove
         OptionError: the output does not fit the number of inputs, or two of them would become one file.
         OutputExistsError: one of several outputs is there already.
     """
-    from fmanet_cli.restore.inputs import BatchItem, check_suffix, plan_files
+    from fmanet_cli.restore.folder import check_suffix
+    from fmanet_cli.restore.inputs import BatchItem, plan_files
 
     is_typed = click.get_current_context().get_parameter_source("suffix") not in (None, ParameterSource.DEFAULT)
     check_suffix(suffix)

@@ -146,10 +146,7 @@ def files_of(path: Path) -> list[Path]:
 
 def weights_file(name: str | None) -> Path | None:
     """Where weights by name or path lie; None for those that have no file."""
-    from fmanet_cli.weights.cache import RANDOM_NAMES, home_path, installed_names, installed_path
+    from fmanet_cli.weights.cache import weights_path
     from fmanet_cli.weights.registry import best_installed
 
-    name = name or best_installed()
-    if name in RANDOM_NAMES:
-        return None
-    return installed_path(name) if name in installed_names() else home_path(name)
+    return weights_path(name or best_installed())

@@ -15,11 +15,12 @@ from fmanet_cli.errors import (
     FmanetError,
     OptionError,
     OutputBusyError,
-    VideoWriteError,
     as_own,
 )
+from fmanet_cli.files import made_folders
 from fmanet_cli.model.fmanet import FMANet
-from fmanet_cli.restore.inputs import BatchItem, Search, plan_inputs
+from fmanet_cli.restore.folder import Search
+from fmanet_cli.restore.inputs import BatchItem, plan_inputs
 from fmanet_cli.restore.job import RestoreJob
 from fmanet_cli.restore.journal import remove_leftover, weights_digest
 from fmanet_cli.restore.outcome import RestoreProgress, RestoreReport
@@ -181,7 +182,7 @@ class _Batch:
                 return
             if self.lost is not None:
                 raise DeviceLostError(f"not begun: {self.lost}")
-            with _made_folders(item.target.parent):
+            with made_folders(item.target.parent):
                 for progress in job.run():
                     yield BatchEvent(item, progress=progress)
             self._remember(item, job)
@@ -222,20 +223,3 @@ class _Batch:
 
     def _settings_of(self, item: BatchItem) -> RestoreSettings:
         return item.settings or self.settings
-
-
-@contextlib.contextmanager
-def _made_folders(folder: Path) -> Generator[None, None, None]:
-    """Make a folder; those that had to be made go again when the block fails and leaves them empty."""
-    missing = [part for part in (folder, *folder.parents) if not os.path.lexists(part)]
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise VideoWriteError(f"the folder {folder} cannot be made: {error.strerror or error}") from error
-    try:
-        yield
-    except BaseException:
-        with contextlib.suppress(OSError):
-            for part in missing:
-                part.rmdir()
-        raise

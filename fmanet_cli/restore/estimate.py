@@ -24,9 +24,7 @@ from fmanet_cli.shots.detector import ShotMarker
 from fmanet_cli.video.frames import Frame, PlanarFrame, VideoInfo
 from fmanet_cli.video.read.reader import VideoReader
 from fmanet_cli.video.write.plan import OutputPlan
-from fmanet_cli.video.write.planning import plan_output
 from fmanet_cli.video.write.size_meter import ENOUGH_FRAMES, SizeMeter
-from fmanet_cli.video.write.sizes import output_size
 
 if TYPE_CHECKING:
     from fmanet_cli.restore.settings import RestoreSettings
@@ -144,22 +142,11 @@ def estimate(
     samples = Samples() if samples is None else samples
     with VideoReader(source, **settings.reading) as reader:
         info, warnings = reader.info, tuple(reader.warnings)
-    size = output_size(
-        info.height, info.width, scale=settings.scale, size=settings.size, aspect=info.sample_aspect_ratio
-    )
-    plan = plan_output(
-        target,
-        like=info,
-        size=size,
-        encoder=settings.encoder,
-        audio=settings.audio,
-        container=settings.container,
-        in_segments=settings.segment_frames > 0,
-    )
+    plan = settings.plan(target, info)
     how = EXTRAPOLATED
-    if samples.seconds_left > 0 and _is_unknown(samples, info, size, restorer):
+    if samples.seconds_left > 0 and _is_unknown(samples, plan, restorer):
         began = time.monotonic()
-        _measure(source, settings, info, plan, restorer, samples, min(most_seconds, samples.seconds_left))
+        _measure(source, settings, plan, restorer, samples, min(most_seconds, samples.seconds_left))
         samples.seconds_left -= time.monotonic() - began
         how = MEASURED
     frames, kept = info.frame_count, kept_frames(target) if is_resumable(str(source), str(target)) else 0
@@ -171,7 +158,7 @@ def estimate(
         frames=frames,
         frames_kept=kept,
         source_size=(info.width, info.height),
-        output_size=(size[1], size[0]),
+        output_size=(plan.width, plan.height),
         seconds=seconds,
         how=how if seconds is not None else "",
         output_bytes=None if needed is None else needed[0],
@@ -222,23 +209,22 @@ def disk_free(target: Path) -> int | None:
     return None
 
 
-def _is_unknown(samples: Samples, info: VideoInfo, size: tuple[int, int], restorer: Restorer | None) -> bool:
+def _is_unknown(samples: Samples, plan: OutputPlan, restorer: Restorer | None) -> bool:
     if restorer is None:
-        return size not in samples.bytes_per_pixel
-    return (info.height, info.width) not in samples.seconds_per_frame
+        return (plan.height, plan.width) not in samples.bytes_per_pixel
+    return (plan.like.height, plan.like.width) not in samples.seconds_per_frame
 
 
 def _measure(
     source: str | Path,
     settings: RestoreSettings,
-    info: VideoInfo,
     plan: OutputPlan,
     restorer: Restorer | None,
     samples: Samples,
     most_seconds: float,
 ) -> None:
     """Restore or enlarge some frames and encode them; what that took goes into the samples."""
-    meter, began = SizeMeter(plan), time.perf_counter()
+    info, meter, began = plan.like, SizeMeter(plan), time.perf_counter()
     ends: list[float] = []
     with (
         VideoReader(source, **settings.reading | _sample_start(settings, info) | {"on_error": "continue"}) as reader,

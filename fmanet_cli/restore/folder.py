@@ -18,6 +18,26 @@ _HIDDEN = (".", "@")
 _KINDS_SHOWN = 5
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Search:
+    """Which videos a batch takes, and what their copies are called."""
+
+    recursive: bool = True
+    """Also in the folders inside."""
+    include: Sequence[str] = ("*",)
+    """Patterns of file names, of which one must match."""
+    exclude: Sequence[str] = ()
+    """Patterns of which none may match."""
+    suffix: str = ""
+    """Added to the name of each copy, before its `.mp4`."""
+
+    def __post_init__(self) -> None:
+        check_suffix(self.suffix)
+        for pattern in (*self.include, *self.exclude):
+            if _has_folder(pattern):
+                raise OptionError(f"patterns are of file names, and {pattern!r} holds a folder; give it as an input")
+
+
 @dataclass(slots=True)
 class FolderContent:
     """What a search has found."""
@@ -57,21 +77,12 @@ class FolderContent:
         return notes
 
 
-def search_folder(
-    folder: Path,
-    *,
-    recursive: bool = True,
-    include: Sequence[str] = ("*",),
-    exclude: Sequence[str] = (),
-    without: Path | None = None,
-) -> FolderContent:
+def search_folder(folder: Path, search: Search, *, without: Path | None = None) -> FolderContent:
     """Look for videos in a folder; links to folders are not followed, so that the search always ends.
 
     Args:
         folder: where.
-        recursive: also in the folders inside.
-        include: patterns of file names, of which one must match.
-        exclude: patterns of which none may match.
+        search: what of it is taken.
         without: a folder inside that is left out, such as that of the outputs.
 
     Raises:
@@ -81,15 +92,29 @@ def search_folder(
         raise OptionError(f"{folder} is not a folder; give 'fmanet restore' for single files")
     content = FolderContent(folder)
     left_out = None if without is None else os.path.realpath(without)
-    for path in _files(folder, content, recursive=recursive, left_out=left_out):
+    for path in _files(folder, content, recursive=search.recursive, left_out=left_out):
         if path.suffix.lower() not in VIDEO_SUFFIXES:
             content.others[path.suffix.lower()] += 1
-        elif _matches(path.name, include) and not _matches(path.name, exclude):
+        elif _matches(path.name, search.include) and not _matches(path.name, search.exclude):
             content.videos.append(path)
         else:
             content.not_chosen += 1
     content.videos.sort()
     return content
+
+
+def _has_folder(text: str) -> bool:
+    return any(separator and separator in text for separator in (os.sep, os.altsep))
+
+
+def check_suffix(suffix: str) -> None:
+    """Refuse what is added to a name and would make it a path.
+
+    Raises:
+        OptionError: it holds a separator of folders.
+    """
+    if _has_folder(suffix):
+        raise OptionError(f"the suffix is added to a file name, so it cannot hold a folder: {suffix!r}")
 
 
 def _files(folder: Path, content: FolderContent, *, recursive: bool, left_out: str | None) -> Iterator[Path]:

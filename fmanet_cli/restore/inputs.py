@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from fmanet_cli.errors import OptionError
 from fmanet_cli.files import VIDEO_SUFFIXES, similar_file
-from fmanet_cli.restore.folder import FolderContent, search_folder
+from fmanet_cli.restore.folder import Search, search_folder
 from fmanet_cli.video.write.containers import CONTAINERS
 from fmanet_cli.video.write.partial_files import playable_path
 
@@ -31,26 +31,6 @@ class BatchItem:
     """Why it is left alone; empty = it is restored."""
     settings: RestoreSettings | None = None
     """How this one is read and written; None = as the others."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Search:
-    """Which videos a batch takes, and what their copies are called."""
-
-    recursive: bool = True
-    """Also in the folders inside."""
-    include: Sequence[str] = ("*",)
-    """Patterns of file names, of which one must match."""
-    exclude: Sequence[str] = ()
-    """Patterns of which none may match."""
-    suffix: str = ""
-    """Added to the name of each copy, before its `.mp4`."""
-
-    def __post_init__(self) -> None:
-        check_suffix(self.suffix)
-        for pattern in (*self.include, *self.exclude):
-            if _has_folder(pattern):
-                raise OptionError(f"patterns are of file names, and {pattern!r} holds a folder; give it as an input")
 
 
 def plan_inputs(
@@ -80,7 +60,7 @@ def plan_inputs(
     for name in inputs:
         for path in _matching(name):
             if os.path.isdir(path):
-                content = _searched(path, target, search)
+                content = search_folder(path, search, without=target)
                 if content.not_chosen and not content.videos and not may_be_empty:
                     raise OptionError(
                         f"none of the {content.not_chosen} videos in {path} is left by the patterns; widen them",
@@ -147,20 +127,6 @@ def writable_path(path: Path) -> Path:
     return path if path.suffix.lower() in written else path.with_suffix(".mkv")
 
 
-def _has_folder(text: str) -> bool:
-    return any(separator and separator in text for separator in (os.sep, os.altsep))
-
-
-def check_suffix(suffix: str) -> None:
-    """Refuse what is added to a name and would make it a path.
-
-    Raises:
-        OptionError: it holds a separator of folders.
-    """
-    if _has_folder(suffix):
-        raise OptionError(f"the suffix is added to a file name, so it cannot hold a folder: {suffix!r}")
-
-
 def _matching(name: str | Path) -> list[Path]:
     if os.path.lexists(name):
         return [Path(name)]
@@ -173,12 +139,6 @@ def _matching(name: str | Path) -> list[Path]:
 
 def _is_video(path: str) -> bool:
     return Path(path).suffix.lower() in VIDEO_SUFFIXES
-
-
-def _searched(folder: Path, target: Path, search: Search) -> FolderContent:
-    return search_folder(
-        folder, recursive=search.recursive, include=search.include, exclude=search.exclude, without=target
-    )
 
 
 def _key(path: Path) -> str:

@@ -16,6 +16,7 @@ from fmanet_cli.engine.memory import free_memory
 from fmanet_cli.engine.restorer import Restorer
 from fmanet_cli.engine.run import RestorationRun
 from fmanet_cli.errors import OptionError, VerificationError
+from fmanet_cli.files import bytes_text
 from fmanet_cli.model.fmanet import FMANet
 from fmanet_cli.notes import Notes
 from fmanet_cli.restore.journal import Journal, OutputLock, agreeing, is_resumable, run_identity
@@ -33,16 +34,10 @@ from fmanet_cli.video.frames import Frame
 from fmanet_cli.video.read.reader import VideoReader
 from fmanet_cli.video.read.timeline import TimelineRecorder
 from fmanet_cli.video.write.plan import OutputPlan
-from fmanet_cli.video.write.planning import plan_output
 from fmanet_cli.video.write.side_packets import SidePackets, opened_side_packets
-from fmanet_cli.video.write.sizes import output_size
 from fmanet_cli.video.write.writer import VideoWriter
 
 log = logging.getLogger(__name__)
-
-
-def _memory_text(free_bytes: int | None) -> str:
-    return "the system does not say" if free_bytes is None else f"{free_bytes / 1e9:.1f} GB"
 
 
 class RestoreJob:
@@ -82,7 +77,8 @@ class RestoreJob:
             VideoReader(self.source, **self._settings.reading, notes=self._notes) as reader,
             opened_side_packets(reader.info) as side,
         ):
-            yield from self._execute(self._plan(reader, side), reader, side, began)
+            plan = self._settings.plan(self.target, reader.info, source=reader, side=side)
+            yield from self._execute(plan, reader, side, began)
 
     def _execute(
         self, plan: OutputPlan, reader: VideoReader, side: SidePackets | None, began: float
@@ -102,7 +98,7 @@ class RestoreJob:
                 notes=self._notes,
             )
             log.debug("%s: %s", self.source, restoration.tiling)
-            log.debug("free memory: %s", _memory_text(free_memory(self._restorer.device)))
+            log.debug("free memory: %s", bytes_text(free_memory(self._restorer.device)))
             done = kept = writer.frames_written
             yield RestoreProgress(done, reader.info.frame_count)
             recorder, originals = TimelineRecorder(reader.info.time_base), Originals(plan)
@@ -230,26 +226,6 @@ class RestoreJob:
             segments=journal.segments if journal is not None else None,
             keep_partial=self._settings.keep_partial,
             notes=self._notes,
-        )
-
-    def _plan(self, reader: VideoReader, side: SidePackets | None) -> OutputPlan:
-        settings, info = self._settings, reader.info
-        return plan_output(
-            self.target,
-            like=info,
-            size=output_size(
-                info.height,
-                info.width,
-                scale=settings.scale,
-                size=settings.size,
-                aspect=info.sample_aspect_ratio,
-            ),
-            encoder=settings.encoder,
-            audio=settings.audio,
-            container=settings.container,
-            source=reader,
-            side=side,
-            in_segments=settings.segment_frames > 0,
         )
 
     def _report(

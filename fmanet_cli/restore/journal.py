@@ -9,7 +9,6 @@ import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 try:
@@ -37,7 +36,6 @@ _VERSION = 1
 _HEAD_NAME = "journal.json"
 _LOCK_NAME = "lock"
 _LONGEST_NAME_BYTES = 200
-_DIFFERENCES_SHOWN = 3
 _ATTEMPTS = 3
 
 
@@ -57,11 +55,12 @@ class OutputLock:
         """
         self._begin_alone()
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, _kind: type[BaseException] | None, *_: object) -> None:
         # Frames that an interrupted run has left here are another one's.
-        self._leave(keep=count_frames(self._folder) > 0)
+        self._leave(keep=self._has_frames())
+
+    def _has_frames(self) -> bool:
+        return count_frames(self._folder) > 0
 
     def _begin_alone(self) -> None:
         self._check_target()
@@ -70,7 +69,7 @@ class OutputLock:
             # Whoever held the lock until now may have finished.
             self._check_target()
         except BaseException:
-            self._leave(keep=count_frames(self._folder) > 0)
+            self._leave(keep=self._has_frames())
             raise
 
     def _check_target(self) -> None:
@@ -166,15 +165,13 @@ class Journal(OutputLock):
         try:
             self._begin()
         except BaseException:
-            self._leave(keep=count_frames(self._folder) > 0)
+            self._leave(keep=self._has_frames())
             raise
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         is_whole = kind is None or issubclass(kind, VerificationError)
-        self._leave(keep=not is_whole and count_frames(self._folder) > 0)
+        self._leave(keep=not is_whole and self._has_frames())
 
     def note_whole(self, whole: Path) -> None:
         """Remember the finished file, so that a journal that outlives its end is known for a leftover."""
@@ -185,9 +182,8 @@ class Journal(OutputLock):
     def _begin(self) -> None:
         head = self._folder / _HEAD_NAME
         found = _read_head(head)
-        has_frames = count_frames(self._folder) > 0
         is_same = found == self._identity
-        if self._resume and has_frames and found is not None and not is_same:
+        if self._resume and self._has_frames() and found is not None and not is_same:
             raise ResumeError(
                 f"an interrupted run for {self._target.name} was another one: {differences(found, self._identity)}; "
                 "repeat its command to go on, or begin anew",
@@ -337,11 +333,11 @@ def head_of(folder: Path) -> dict[str, Any] | None:
     return _read_head(folder / _HEAD_NAME)
 
 
-def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
-    """What differs between the identities of two runs: `options.crf was 18 and is 20`."""
+def differences(old: Mapping[str, Any], new: Mapping[str, Any], *, most: int = 3) -> str:
+    """What differs between the identities of two runs: `options.crf was 18 and is 20`; most: how many are named."""
     before, now = _flat(old), _flat(new)
     names = [name for name in sorted(before.keys() | now.keys()) if before.get(name) != now.get(name)]
-    shown = [f"{name} was {before.get(name)} and is {now.get(name)}" for name in names[:_DIFFERENCES_SHOWN]]
+    shown = [f"{name} was {before.get(name)!s:.40} and is {now.get(name)!s:.40}" for name in names[:most]]
     more = len(names) - len(shown)
     return ", ".join(shown) + (f" and {more} more" if more else "")
 

@@ -19,12 +19,11 @@ from fmanet_cli.restore.job import RestoreJob
 from fmanet_cli.restore.journal import Journal, differences, is_resumable, journal_folder, source_facts
 from fmanet_cli.restore.outcome import RestoreProgress
 from fmanet_cli.restore.parts import Part, PartJournal, PartNote, read_notes
-from fmanet_cli.restore.settings import RestoreSettings
+from fmanet_cli.restore.settings import RestoreSettings, stored_settings
 from fmanet_cli.restore.span_pool import SpanPool
 from fmanet_cli.restore.workers import LocalWorker
 from fmanet_cli.shots.detector import ShotMarker
 from fmanet_cli.video.read.reader import VideoReader
-from fmanet_cli.video.write.codecs import EncoderOptions
 from fmanet_cli.video.write.plan import OutputPlan
 from fmanet_cli.video.write.segments import SegmentFolder
 from fmanet_cli.video.write.side_packets import SidePackets
@@ -159,7 +158,8 @@ class JoinJob(RestoreJob):
         folder = journal_folder(Path(target))
         self._parts = checked_notes(folder, Path(target))
         first = self._parts[0]
-        settings = _settings_of(first.facts["settings"], overwrite=overwrite, verify=verifies)
+        # Cuts are not looked for again: nothing is restored.
+        settings = stored_settings(first.facts["settings"], overwrite=overwrite, verify=verifies, scene_detect="off")
         source = str(source or first.facts["source"])
         _check_source(source, first.run["source"])
         super().__init__(source, target, _without_network(), settings=settings, model_name=str(first.facts["model"]))
@@ -236,12 +236,6 @@ def check_segments(segments: SegmentFolder, notes: Sequence[PartNote]) -> None:
 
 def _seen(note: PartNote) -> dict[str, Any]:
     return {"frames": note.facts["frames"]}
-
-
-def _settings_of(stored: Mapping[str, Any], **changes: Any) -> RestoreSettings:
-    """Those of the parts. Cuts are not looked for again: nothing is restored."""
-    encoder = EncoderOptions(**stored["encoder"])
-    return RestoreSettings(**{**stored, "encoder": encoder, "scene_detect": "off", **changes})
 
 
 def _check_source(source: str, facts: Mapping[str, Any]) -> None:

@@ -8,7 +8,6 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from filelock import FileLock, Timeout
@@ -16,7 +15,7 @@ from filelock import FileLock, Timeout
 from fmanet_cli.errors import FmanetError, OptionError, OutputBusyError, ResumeError, VideoWriteError
 from fmanet_cli.restore.journal import Journal, differences, head_of
 from fmanet_cli.video.write.partial_files import write_durably
-from fmanet_cli.video.write.segments import SegmentFolder, count_frames, part_name
+from fmanet_cli.video.write.segments import SegmentFolder, part_name
 
 LOCK_SECONDS = 7.0
 """How long a part waits for others that begin at the same time, in each of a few attempts."""
@@ -92,9 +91,7 @@ class PartJournal(Journal):
                 raise
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._own_lock.release()
         with contextlib.suppress(FmanetError, OSError):
             self._begin_alone()
@@ -137,7 +134,7 @@ class PartJournal(Journal):
         self._write_head()
 
     def _has_work(self) -> bool:
-        return count_frames(self._folder) > 0 or any(self._folder.glob("part-*.json"))
+        return self._has_frames() or any(self._folder.glob("part-*.json"))
 
     def _write_head(self) -> None:
         if not self._lock.is_locked:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from fmanet_cli.files import sample_sha256_of, sha256_of
-from fmanet_cli.restore.journal import short_name
+from fmanet_cli.restore.journal import differences, short_name
 from fmanet_cli.video.write.partial_files import write_durably
 
 FOLDER_NAME = ".fmanet"
@@ -19,7 +19,6 @@ FOLDER_NAME = ".fmanet"
 UNRECORDED = "exists, not ours: no record of this folder tells how it was made"
 
 _FORMAT = 1
-_DIFFERENCES_SHOWN = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,8 +84,8 @@ class Records:
                 return "exists, not ours: it was changed after it was made"
             if not FileFacts(**record["source"]).fits(source):
                 return "exists, made from another source of this name"
-            if differences := _differences(record["choices"], _plain(choices)):
-                return f"exists, made with other options: {differences}"
+            if different := differences(record["choices"], _plain(choices), most=2):
+                return f"exists, made with other options: {different}"
             return "finished already" if record["verified"] else "finished already, not verified"
         except (OSError, TypeError, KeyError, AttributeError) as error:
             return f"exists, not ours: its record cannot be used ({error})"
@@ -108,15 +107,3 @@ class Records:
 def _plain(choices: Mapping[str, Any]) -> dict[str, Any]:
     """As it comes back from a file."""
     return dict(json.loads(json.dumps(choices, default=str)))
-
-
-def _differences(before: Mapping[str, Any], now: Mapping[str, Any], prefix: str = "") -> str:
-    found: list[str] = []
-    for key in sorted(before.keys() | now.keys()):
-        old, new = before.get(key), now.get(key)
-        if isinstance(old, dict) and isinstance(new, dict):
-            found += filter(None, [_differences(old, new, f"{prefix}{key}.")])
-        elif old != new:
-            found.append(f"{prefix}{key} was {old!s:.40} and is {new!s:.40}")
-    more = len(found) - _DIFFERENCES_SHOWN
-    return ", ".join(found[:_DIFFERENCES_SHOWN]) + (f" and {more} more" if more > 0 else "")

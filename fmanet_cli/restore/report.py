@@ -22,11 +22,10 @@ from fmanet_cli.files import read_text, sha256_of
 from fmanet_cli.machine import Machine, describe_machine
 from fmanet_cli.restore.batch import BatchResult
 from fmanet_cli.restore.inputs import BatchItem
-from fmanet_cli.restore.settings import RestoreSettings
+from fmanet_cli.restore.settings import RestoreSettings, stored_settings
 from fmanet_cli.video.inspection import library_versions
 from fmanet_cli.video.read.sequence import is_sequence_pattern, list_sequence
-from fmanet_cli.video.write.codecs import EncoderOptions
-from fmanet_cli.weights.cache import RANDOM_NAMES, file_sha256, home_path, installed_names, installed_path
+from fmanet_cli.weights.cache import file_sha256, installed_names, weights_path
 
 FORMAT = 1
 """Version of the file; another one is refused."""
@@ -120,11 +119,10 @@ def describe_weights(name: str) -> WeightsRecord:
     Raises:
         WeightsError: they are not there.
     """
-    if name in RANDOM_NAMES:
+    if (path := weights_path(name)) is None:
         return WeightsRecord(name=name, path=None, sha256=None)
-    is_named = name in installed_names()
-    path = installed_path(name) if is_named else home_path(name)
     path = path.absolute()
+    is_named = name in installed_names()
     return WeightsRecord(name=name if is_named else str(path), path=str(path), sha256=file_sha256(path))
 
 
@@ -268,8 +266,7 @@ def _own_settings(file: FileRecord, path: Path) -> RestoreSettings | None:
     if file.settings is None:
         return None
     try:
-        encoder = EncoderOptions(**file.settings["encoder"])
-        return RestoreSettings(**{**file.settings, "encoder": encoder})
+        return stored_settings(file.settings)
     except (TypeError, KeyError, ValueError) as error:
         raise OptionError(f"{path} cannot be repeated: the settings of {file.source}: {error!s:.200}") from error
 

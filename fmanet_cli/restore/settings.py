@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,10 +12,15 @@ from fmanet_cli.engine.strength import check_strength
 from fmanet_cli.errors import OptionError
 from fmanet_cli.files import read_text
 from fmanet_cli.shots.detector import DEFAULT_THRESHOLD, check_threshold, is_cut_list
+from fmanet_cli.video.frames import VideoInfo
 from fmanet_cli.video.read.rational import parse_frame_rate
+from fmanet_cli.video.read.reader import VideoReader
 from fmanet_cli.video.write.codecs import EncoderOptions
 from fmanet_cli.video.write.containers import named_container
-from fmanet_cli.video.write.sizes import check_size
+from fmanet_cli.video.write.plan import OutputPlan
+from fmanet_cli.video.write.planning import plan_output
+from fmanet_cli.video.write.side_packets import SidePackets
+from fmanet_cli.video.write.sizes import check_size, output_size
 
 SEGMENT_FRAMES = 240
 """Frames that a crash costs at most. Each segment begins with a key frame, which x264 places every 250 frames anyway.
@@ -88,6 +94,26 @@ class RestoreSettings:
             "colour": self.colour,
         }
 
+    def output_size(self, info: VideoInfo) -> tuple[int, int]:
+        """(height, width) of what a film becomes. Raises OptionError."""
+        return output_size(info.height, info.width, scale=self.scale, size=self.size, aspect=info.sample_aspect_ratio)
+
+    def plan(
+        self, target: str | Path, info: VideoInfo, *, source: VideoReader | None = None, side: SidePackets | None = None
+    ) -> OutputPlan:
+        """What a film becomes; source and side as for `plan_output`. Raises OptionError."""
+        return plan_output(
+            target,
+            like=info,
+            size=self.output_size(info),
+            encoder=self.encoder,
+            audio=self.audio,
+            container=self.container,
+            source=source,
+            side=side,
+            in_segments=self.segment_frames > 0,
+        )
+
     def __post_init__(self) -> None:
         if self.segment_frames < 0:
             raise OptionError(f"segment_frames must be at least 0, got {self.segment_frames}")
@@ -105,6 +131,11 @@ class RestoreSettings:
             parse_frame_rate(self.frame_rate)
         if self.container is not None:
             named_container(self.container)
+
+
+def stored_settings(stored: Mapping[str, Any], **changes: Any) -> RestoreSettings:
+    """Settings from what `asdict` made of them. Raises TypeError, KeyError or OptionError where they cannot be."""
+    return RestoreSettings(**{**stored, "encoder": EncoderOptions(**stored["encoder"]), **changes})
 
 
 def deciding_options(settings: RestoreSettings) -> dict[str, Any]:

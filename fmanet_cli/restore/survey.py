@@ -16,7 +16,6 @@ from fmanet_cli.restore.journal import weights_digest
 from fmanet_cli.restore.records import Records
 from fmanet_cli.restore.settings import RestoreSettings, deciding_options
 from fmanet_cli.video.read.reader import VideoReader
-from fmanet_cli.video.write.sizes import output_size
 
 MEASURING_SECONDS = 60.0
 """How long the films of one plan are measured in all; then their times are extrapolated."""
@@ -91,7 +90,11 @@ class BatchPlan:
             VideoWriteError: what is needed, and what there is.
         """
         if self.lacks_disk:
-            raise disk_error(self.disk_bytes, self.disk_free or 0)
+            raise VideoWriteError(
+                f"the disk is too small: about {bytes_text(self.disk_bytes)} are needed, "
+                f"{bytes_text(self.disk_free)} are free; make room, or go on all the same",
+                remedy="force",
+            )
 
 
 def plan_films(
@@ -142,7 +145,7 @@ def look(item: BatchItem, settings: RestoreSettings) -> Look | None:
     try:
         with VideoReader(item.source, **own.reading) as reader:
             info = reader.info
-        size = output_size(info.height, info.width, scale=own.scale, size=own.size, aspect=info.sample_aspect_ratio)
+        size = own.output_size(info)
         beside = Path(item.source).stat().st_size if os.path.isfile(item.source) else 0
     except Exception:
         return None
@@ -172,12 +175,3 @@ def check_disk(items: Sequence[BatchItem], looks: Sequence[Look | None], setting
         except Exception as error:
             films.append(PlannedFilm(item=item, error=as_own(error)))
     BatchPlan(films=tuple(films)).check_disk()
-
-
-def disk_error(needed: int, free: int) -> VideoWriteError:
-    """The error of a disk that is too small."""
-    return VideoWriteError(
-        f"the disk is too small: about {bytes_text(needed)} are needed, {bytes_text(free)} are free; make room, or "
-        "go on all the same",
-        remedy="force",
-    )

@@ -108,6 +108,13 @@ def installed_path(name: str) -> Path:
     raise _unknown(name, [*PRETRAINED, *installed_names(), *RANDOM_NAMES])
 
 
+def weights_path(name: str) -> Path | None:
+    """Where weights by name or path lie; None for random ones. Raises `WeightsError` as `installed_path`."""
+    if name in RANDOM_NAMES:
+        return None
+    return installed_path(name) if name in installed_names() else home_path(name)
+
+
 def find_row(name: str) -> WeightsRow:
     """The table's row called `name`; raise `WeightsError` with the closest name where there is none."""
     if name not in PRETRAINED:

@@ -113,7 +113,7 @@ def test_verbose_says_tiles_memory_seconds_a_stage_and_shots(
     assert result.exit_code == 0, result.output
     for said in (
         rf"{re.escape(str(clip))}: tiles of 32 pixels, 16 shared",
-        r"free memory: (\d+\.\d GB|the system does not say)",
+        r"free memory: (\d+\.\d [GM]B|unknown)",
         r"seconds: decoding and finding cuts [\d.]+, .*the network, .* [\d.]+, .*encoding [\d.]+",
         r"shots: 1; tiles of 32 pixels, 16 shared",
     ):

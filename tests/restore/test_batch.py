@@ -14,8 +14,8 @@ from fmanet_cli.engine.restorer import Restorer
 from fmanet_cli.errors import OptionError, UnexpectedError, VideoWriteError
 from fmanet_cli.model.fmanet import FMANet
 from fmanet_cli.restore.batch import BatchResult, restore_folder, run_batch
-from fmanet_cli.restore.folder import search_folder
-from fmanet_cli.restore.inputs import BatchItem, Search, plan_files, plan_inputs
+from fmanet_cli.restore.folder import Search, search_folder
+from fmanet_cli.restore.inputs import BatchItem, plan_files, plan_inputs
 from fmanet_cli.restore.job import RestoreJob
 from fmanet_cli.restore.records import Records
 from fmanet_cli.restore.settings import RestoreSettings
@@ -66,7 +66,7 @@ def test_pattern_and_depth(make_clip: MakeClip, tmp_path: Path) -> None:
         make_clip(name, count=1)
 
     def names(**choices: Any) -> list[str]:
-        return [path.name for path in search_folder(tmp_path / "in", **choices).videos]
+        return [path.name for path in search_folder(tmp_path / "in", Search(**choices)).videos]
 
     assert names(include=["a*"]) == ["a1.mp4", "a2.mp4"]
     assert names(include=["a1*", "b*"]) == ["a1.mp4", "b1.mp4"]
@@ -254,7 +254,7 @@ def test_what_is_passed_over_is_counted(tmp_path: Path) -> None:
     (tmp_path / "sub/loop").symlink_to(tmp_path)
     (tmp_path / "round.mp4").symlink_to("round.mp4")
     (tmp_path / "nothing.mp4").symlink_to("gone.mp4")
-    content = search_folder(tmp_path)
+    content = search_folder(tmp_path, Search())
     assert [path.name for path in content.videos] == ["a.mp4", "b.asf", "c.DAV"]
     assert content.notes() == [
         "3 hidden names were passed over (they begin with . or @)",
