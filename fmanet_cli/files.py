@@ -55,17 +55,17 @@ def replacing(path: Path, *, make_folders: bool = False) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def made_folders(folder: Path) -> Iterator[None]:
+def made_folders(folder: Path, *, failure: type[FileWriteError] = FileWriteError) -> Iterator[None]:
     """Make a folder; those that had to be made go again when the block fails and leaves them empty.
 
     Raises:
-        FileWriteError: it cannot be made.
+        FileWriteError: it cannot be made; of the kind `failure`.
     """
     missing = [part for part in (folder, *folder.parents) if not os.path.lexists(part)]
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise FileWriteError(f"the folder {folder} cannot be made: {error.strerror or error}") from error
+        raise failure(f"the folder {folder} cannot be made: {error.strerror or error}") from error
     try:
         yield
     except BaseException:

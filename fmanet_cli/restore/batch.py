@@ -15,6 +15,7 @@ from fmanet_cli.errors import (
     FmanetError,
     OptionError,
     OutputBusyError,
+    VideoWriteError,
     as_own,
 )
 from fmanet_cli.files import made_folders
@@ -182,7 +183,7 @@ class _Batch:
                 return
             if self.lost is not None:
                 raise DeviceLostError(f"not begun: {self.lost}")
-            with made_folders(item.target.parent):
+            with made_folders(item.target.parent, failure=VideoWriteError):
                 for progress in job.run():
                     yield BatchEvent(item, progress=progress)
             self._remember(item, job)

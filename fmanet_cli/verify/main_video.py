@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from fmanet_cli.verify.result import Verdict, VerificationRow, row
-from fmanet_cli.video.frames import NO_MARKS, HdrMetadata, VideoInfo, VideoMarks
+from fmanet_cli.video.frames import NO_MARKS, NOT_SAID, HdrMetadata, VideoInfo, VideoMarks, colour_words
 from fmanet_cli.video.write.codecs import CODECS
 from fmanet_cli.video.write.containers import IMAGE_SEQUENCE, Container
 from fmanet_cli.video.write.orientation import swaps_sides
@@ -97,22 +97,11 @@ def _colour_rows(pair: VideoPair) -> list[VerificationRow]:
         return [VerificationRow("colours", f"matrix {source.matrix}", "RGB", Verdict.CONVERTED)]
     is_held = pair.container.holds_colour_tags and pair.output.codec not in pair.container.untagged_families
     otherwise = Verdict.DIFFERS if is_held else Verdict.LOST
-    ranges = ["full" if full else "limited" for full in (source.full_range, stated.full_range)]
-    found = [_code(number) for number in (stated.matrix, stated.primaries, stated.transfer)]
+    found = colour_words(stated)
     return [
-        _tag_row("colour matrix", _code(source.matrix), found[0], otherwise),
-        _tag_row("colour range", ranges[0], "not said" if stated.full_range is None else ranges[1], otherwise),
-        _tag_row("colour primaries", _code(source.primaries), found[1], otherwise),
-        _tag_row("colour transfer", _code(source.transfer), found[2], otherwise),
+        row(name, said, found[name], otherwise=otherwise if found[name] == NOT_SAID else Verdict.DIFFERS)
+        for name, said in colour_words(source).items()
     ]
-
-
-def _code(number: int | None) -> str:
-    return "not said" if number in (None, 0, 2) else str(number)
-
-
-def _tag_row(what: str, source: str, output: str, otherwise: Verdict) -> VerificationRow:
-    return row(what, source, output, otherwise=otherwise if output == "not said" else Verdict.DIFFERS)
 
 
 def _hdr_row(pair: VideoPair) -> VerificationRow:

@@ -8,7 +8,7 @@ from fractions import Fraction
 import av
 import numpy as np
 
-from fmanet_cli.video.pixels.colour import Colour, Planes
+from fmanet_cli.video.pixels.colour import UNSPECIFIED, Colour, Planes
 
 CAPTIONS = "closed captions"
 """Their name in warnings and tables."""
@@ -102,6 +102,23 @@ class StatedColour:
     """Colour primaries."""
     transfer: int | None = None
     """Transfer characteristics."""
+
+
+NOT_SAID = "not said"
+
+
+def colour_words(colour: Colour | StatedColour) -> dict[str, str]:
+    """What is said of colours, for people: the range in words, all else as its code, or `NOT_SAID`."""
+
+    def code(number: int | None) -> str:
+        return NOT_SAID if number in (None, 0, UNSPECIFIED) else str(number)
+
+    return {
+        "colour matrix": code(colour.matrix),
+        "colour range": {None: NOT_SAID, True: "full", False: "limited"}[colour.full_range],
+        "colour primaries": code(colour.primaries),
+        "colour transfer": code(colour.transfer),
+    }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -26,15 +26,13 @@ from fmanet_cli.video.read.marks import (
     declared_crop,
     declared_marks,
     declared_side_data,
+    side_data,
     with_frame_marks,
 )
 from fmanet_cli.video.read.opening import MAX_PIXELS, open_input
-from fmanet_cli.video.read.rational import to_fraction
+from fmanet_cli.video.read.rational import DEFAULT_FRAME_RATE, to_fraction
 from fmanet_cli.video.read.source_state import SourceState
 from fmanet_cli.video.read.truncation import missing_bytes
-
-DEFAULT_FRAME_RATE = Fraction(25)
-"""Frames a second of sources that do not say."""
 
 _PEEKED_FRAMES = 2
 _DECODER_THREADS = 4
@@ -88,8 +86,8 @@ class ContainerSource:
         _check_size(self.path, stream.codec_context.height, stream.codec_context.width)
         if not self._reads_pipe and (missing := missing_bytes(Path(self.path))):
             self.faults.add(f"the file is cut short: its end ({missing} bytes or more) is missing")
-        side_data = declared_side_data(self.container, stream.index)
-        self._marks = declared_marks(side_data)
+        said_beside = declared_side_data(self.container, stream.index)
+        self._marks = declared_marks(said_beside)
         check_dolby_vision(self.path, self._marks, choices.dolby_vision)
         declared = probe.declared_tags(stream)
         opened_aspect = to_fraction(stream.codec_context.sample_aspect_ratio)
@@ -103,7 +101,7 @@ class ContainerSource:
             raise VideoReadError(f"no frame of {self.path} can be decoded; the file is empty or damaged")
         first = self._peeked[0]
         self.coded_size = first.height, first.width
-        self.crop = declared_crop(side_data, *self.coded_size)
+        self.crop = declared_crop(said_beside, *self.coded_size)
         self._marks = with_frame_marks(self._marks, self._peeked)
         self.info = self._describe(self._peeked, declared, choices)
         self._is_described = True
@@ -271,7 +269,7 @@ class ContainerSource:
                         aspect = found
                         self._follow_aspect(frame)
                     self._has_frames = True
-                    if self._is_described and len(frame.side_data):
+                    if self._is_described and any(side_data(frame)):
                         self._note_late_marks(frame)
                     guess.settle(frame)
                     yield frame

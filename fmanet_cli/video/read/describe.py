@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import struct
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ from fmanet_cli.video.pixels.colour import (
 )
 from fmanet_cli.video.pixels.formats import pixel_layout
 from fmanet_cli.video.read.length import frame_rate_of, stream_end_seconds, tagged_frame_count
+from fmanet_cli.video.read.marks import side_data
 from fmanet_cli.video.read.rational import to_fraction
 
 _LIMITED_GREY_CODECS = {"h264", "hevc", "av1", "libdav1d", "vp9", "vp8"}
@@ -168,10 +170,14 @@ def _chroma_location(frame: av.VideoFrame, codec: str) -> str:
 
 def display_matrix_of(frame: av.VideoFrame) -> DisplayMatrix | None:
     """Rotation and flips of a decoded frame without its shift; None when shown as coded."""
-    data = _side_data(frame, "DISPLAYMATRIX")
+    data = _content(frame, "DISPLAYMATRIX")
     if data is None:
-        return None
-    numbers = [int(number) for number in np.frombuffer(data, "<i4")]
+        # Where `side_data` has nothing to give PyAV knows the angle all the same, though not whether it is mirrored.
+        angle = math.radians(frame.rotation)
+        cosine, sine = round(math.cos(angle) * 65536), round(math.sin(angle) * 65536)
+        numbers = [cosine, -sine, 0, sine, cosine, 0, 0, 0, 1 << 30]
+    else:
+        numbers = [int(number) for number in np.frombuffer(data, "<i4")]
     matrix = (*numbers[:6], 0, 0, numbers[8])
     return None if matrix == _IDENTITY_MATRIX else cast(DisplayMatrix, matrix)
 
@@ -181,8 +187,8 @@ def hdr_metadata_of(frames: Iterable[av.VideoFrame]) -> HdrMetadata | None:
     mastering: bytes | None = None
     light: bytes | None = None
     for frame in frames:
-        mastering = mastering or _side_data(frame, "MASTERING_DISPLAY_METADATA")
-        light = light or _side_data(frame, "CONTENT_LIGHT_LEVEL")
+        mastering = mastering or _content(frame, "MASTERING_DISPLAY_METADATA")
+        light = light or _content(frame, "CONTENT_LIGHT_LEVEL")
     if mastering is None and light is None:
         return None
     primaries, luminance, content_light = None, None, None
@@ -196,13 +202,8 @@ def hdr_metadata_of(frames: Iterable[av.VideoFrame]) -> HdrMetadata | None:
     return HdrMetadata(primaries=primaries, luminance=luminance, content_light=content_light)
 
 
-def _side_data(frame: av.VideoFrame, kind: str) -> bytes | None:
-    items = cast(Any, frame.side_data)
-    for number in range(len(items)):
-        item = items[number]
-        if item.type.name == kind:
-            return bytes(item)
-    return None
+def _content(frame: av.VideoFrame, kind: str) -> bytes | None:
+    return next((bytes(content) for name, content in side_data(frame) if name == kind), None)
 
 
 def is_interlaced(frame: av.VideoFrame, stream: av.VideoStream) -> bool:

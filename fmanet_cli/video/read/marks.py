@@ -75,7 +75,7 @@ def declared_crop(side_data: dict[str, str], height: int, width: int) -> Crop | 
 
 def with_frame_marks(marks: VideoMarks, frames: Iterable[av.VideoFrame]) -> VideoMarks:
     """`marks` and what decoded frames carry."""
-    kinds = {kind: content for frame in frames for kind, content in _side_data(frame)}
+    kinds = {kind: content for frame in frames for kind, content in side_data(frame)}
     return replace(
         marks,
         captions=marks.captions or "A53_CC" in kinds,
@@ -89,7 +89,7 @@ def with_frame_marks(marks: VideoMarks, frames: Iterable[av.VideoFrame]) -> Vide
 
 def has_captions(frame: av.VideoFrame) -> bool:
     """Whether a decoded frame carries closed captions."""
-    return any(kind == "A53_CC" for kind, _ in _side_data(frame))
+    return any(kind == "A53_CC" for kind, _ in side_data(frame))
 
 
 def check_dolby_vision(path: str, marks: VideoMarks, way: str) -> None:
@@ -113,10 +113,9 @@ def _stereo_name(content: bytes) -> str:
     return f"{name} (inverted)" if flags & 1 else name
 
 
-def _side_data(frame: av.VideoFrame) -> Iterable[tuple[str, Any]]:
-    """Kind and content of everything beside the pixels."""
-    items = cast(Any, frame.side_data)
-    for number in range(len(items)):
-        # A kind that this PyAV has no name for is passed over.
-        with contextlib.suppress(ValueError):
-            yield items[number].type.name, items[number]
+def side_data(frame: av.VideoFrame) -> Iterable[tuple[str, Any]]:
+    """Kind and content of everything beside the pixels of a decoded frame."""
+    # Of a frame with a kind that it has no name for, such as EXIF, PyAV gives nothing at all.
+    with contextlib.suppress(ValueError):
+        for item in cast(Any, frame.side_data):
+            yield item.type.name, item

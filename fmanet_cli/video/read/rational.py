@@ -7,6 +7,9 @@ from typing import Any
 
 from fmanet_cli.errors import OptionError
 
+DEFAULT_FRAME_RATE = Fraction(25)
+"""Frames a second of sources that do not say."""
+
 _MOST_FRAMES_PER_SECOND = 1000
 
 

@@ -18,10 +18,8 @@ from fmanet_cli.video.pixels.formats import pixel_layout, smallest_alpha
 from fmanet_cli.video.read.describe import DeclaredTags, colour_of
 from fmanet_cli.video.read.faults import FaultLog
 from fmanet_cli.video.read.images import decode_image
+from fmanet_cli.video.read.rational import DEFAULT_FRAME_RATE
 from fmanet_cli.video.read.source_state import SourceState
-
-DEFAULT_FRAME_RATE = Fraction(25)
-"""Frames a second of an image sequence when nothing else is requested."""
 
 _NUMBERED_SUFFIXES = IMAGE_SUFFIXES | {".exr", ".ppm", ".dpx"}
 _NUMBER = re.compile(r"%(0(\d+))?d")

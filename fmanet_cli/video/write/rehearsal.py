@@ -15,6 +15,7 @@ import av.logging
 import numpy as np
 
 from fmanet_cli.errors import OptionError
+from fmanet_cli.video.frames import colour_words
 from fmanet_cli.video.read.describe import declared_tags, stated_colour
 from fmanet_cli.video.read.rational import to_fraction
 from fmanet_cli.video.write.codecs import VideoSettings
@@ -125,21 +126,14 @@ def check_written(content: io.BytesIO, settings: VideoSettings, container: Conta
     if settings.codec.family in container.aspect_families:
         pairs["pixel shape"] = settings.sample_aspect_ratio, aspect
     if container.holds_colour_tags and settings.codec.family not in container.untagged_families:
-        colour, stated = settings.colour, stated_colour(frame, declared)
-        ranges = {None: "not said", True: "full", False: "limited"}
-        pairs["colour range"] = ranges[colour.full_range], ranges[stated.full_range]
-        for name in ("matrix", "primaries", "transfer"):
-            pairs[f"colour {name}"] = _code(getattr(colour, name)), _code(getattr(stated, name))
+        stated = colour_words(stated_colour(frame, declared))
+        pairs |= {name: (said, stated[name]) for name, said in colour_words(settings.colour).items()}
     for name, (wanted, found) in pairs.items():
         if found != wanted:
             raise OptionError(
                 f"{settings.codec.name} in {container.name} gives a {name} of {found} instead of {wanted}"
                 f"{_chosen(settings)}; choose otherwise"
             )
-
-
-def _code(number: int | None) -> str:
-    return "not said" if number in (None, 0, 2) else str(number)
 
 
 def _chosen(settings: VideoSettings) -> str:

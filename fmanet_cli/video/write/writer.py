@@ -6,8 +6,7 @@ import contextlib
 import os
 from fractions import Fraction
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Protocol
+from typing import Any
 
 import av
 import numpy as np
@@ -115,15 +114,13 @@ class VideoWriter:
             self._last_pts: int | None = None
             self._is_finished = False
             self._is_closed = False
-            self._output: _Output = self._opened_output(source, side, segments, overwrite=overwrite)
+            self._output = self._opened_output(source, side, segments, overwrite=overwrite)
             opened.pop_all()
 
     def __enter__(self) -> VideoWriter:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         try:
             if kind is None:
                 self.close()
@@ -245,7 +242,7 @@ class VideoWriter:
 
     def _opened_output(
         self, source: VideoReader | None, side: SidePackets | None, segments: SegmentFolder | None, *, overwrite: bool
-    ) -> _Output:
+    ) -> ContainerOutput | SegmentedOutput | _SequenceOutput:
         plan = self.plan
         if plan.container is None or plan.settings is None:
             return _SequenceOutput(Path(self.path), overwrite=overwrite, bit_depth=plan.bit_depth)
@@ -264,30 +261,6 @@ class VideoWriter:
             return output
         self.frames_written = segments.frame_count
         return SegmentedOutput(output, segments, plan.settings)
-
-
-class _Output(Protocol):
-    """What a writer needs of where it writes to."""
-
-    @property
-    def shift_seconds(self) -> Fraction: ...
-
-    def start(self, first_pts: int) -> None: ...
-
-    def write(
-        self, image: ImageOrPlanes, *, pts: int, duration: int, captioned: av.VideoFrame | None = None
-    ) -> None: ...
-
-    def finish(self) -> None: ...
-
-    @property
-    def partial_path(self) -> Path | None: ...
-
-    def commit(self) -> None: ...
-
-    def set_aside(self) -> Path | None: ...
-
-    def discard(self) -> None: ...
 
 
 class _SequenceOutput:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import struct
 import sys
 import threading
 from fractions import Fraction
@@ -67,6 +68,24 @@ def test_a_start_after_zero_is_kept(tmp_path: Path) -> None:
     frames, _ = frames_of(tmp_path / "late.mp4")
     assert len(frames) == 5
     assert [time - seconds(frames)[0] for time in seconds(frames)] == [time - expected[0] for time in expected]
+
+
+def test_a_camera_may_write_exif_into_every_frame(tmp_path: Path) -> None:
+    """PyAV has no name for that kind of side data, and gives none of the others then."""
+    make_clip(tmp_path / "plain.mov", codec="mjpeg", pix_fmt="yuvj420p", count=3)
+    orientation = b"Exif\0\0II*\0" + struct.pack("<IHHHIHHI", 8, 1, 0x112, 3, 1, 6, 0, 0)
+    segment = b"\xff\xe1" + struct.pack(">H", len(orientation) + 2) + orientation
+    with av.open(tmp_path / "plain.mov") as plain, av.open(tmp_path / "camera.mov", "w") as camera:
+        stream = camera.add_stream_from_template(plain.streams.video[0])
+        for packet in plain.demux(video=0):
+            if jpeg := bytes(packet):
+                told = av.Packet(jpeg[:2] + segment + jpeg[2:])
+                told.pts, told.dts, told.time_base = packet.pts, packet.dts, packet.time_base
+                told.duration, told.is_keyframe, told.stream = packet.duration, True, stream
+                camera.mux(told)
+    frames, reader = frames_of(tmp_path / "camera.mov")
+    assert len(frames) == 3
+    assert reader.info.display_matrix == (0, 65536, 0, -65536, 0, 0, 0, 0, 1 << 30)
 
 
 def test_facts_of_the_file(tmp_path: Path) -> None:
