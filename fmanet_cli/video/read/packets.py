@@ -6,7 +6,6 @@ import hashlib
 from array import array
 from dataclasses import dataclass, field
 from fractions import Fraction
-from pathlib import Path
 from typing import Any
 
 import av
@@ -14,7 +13,6 @@ import av
 from fmanet_cli.video.read.describe import codec_name
 from fmanet_cli.video.read.frame_times import lacks_presentation_times
 from fmanet_cli.video.read.length import stream_end_seconds
-from fmanet_cli.video.read.opening import open_input
 from fmanet_cli.video.read.rational import to_fraction
 from fmanet_cli.video.read.restarts import is_restart, usual_step
 
@@ -85,18 +83,11 @@ class FilePackets:
     """The first packets of sound that belong to the span, to be decoded."""
 
 
-def read_packets(path: str | Path, *, video_index: int, span: Span | None = None) -> FilePackets:
-    """Read every packet of a file once, in bounded memory but for 8 bytes of time for each.
+def packets_of(container: av.container.InputContainer, *, video_index: int, span: Span | None = None) -> FilePackets:
+    """Read every packet of an opened file once, in bounded memory but for 8 bytes of time for each.
 
     video_index: of the main video, whose payload is not hashed and which `span` leaves whole.
-    Raises VideoReadError when the file cannot be opened.
     """
-    with open_input(path) as container:
-        return packets_of(container, video_index=video_index, span=span)
-
-
-def packets_of(container: av.container.InputContainer, *, video_index: int, span: Span | None = None) -> FilePackets:
-    """As `read_packets`, of a container that is open and at its start."""
     problem = ""
     declared_end = stream_end_seconds(container.streams[video_index])
     wanted = [stream for stream in container.streams if stream.type not in ("attachment", None)]

@@ -9,10 +9,11 @@ from typing import Any
 import av
 import pytest
 
-from fmanet_cli.video.read.packets import Span, read_packets
+from fmanet_cli.video.read.packets import Span
 from fmanet_cli.video.read.reader import VideoReader
 from fmanet_cli.video.read.timeline import decoded_timeline, packet_timeline
 from support.clips import make_clip, make_gif, make_interlaced, packet_payloads
+from support.reading import packets_in
 
 CLIPS: dict[str, tuple[dict[str, Any], bool]] = {
     "constant.mp4": ({"audio": ["aac"]}, True),
@@ -39,7 +40,7 @@ def test_packets_say_what_decoding_says(tmp_path: Path, name: str) -> None:
         decoded = decoded_timeline(info)
         assert list(decoded.pts) == [frame.pts for frame in frames]
         assert decoded.last_duration == frames[-1].duration
-        told = packet_timeline(info, read_packets(path, video_index=info.stream_index))
+        told = packet_timeline(info, packets_in(path, video_index=info.stream_index))
         assert (told is not None) == is_exact
         if told is not None:
             assert list(told.pts) == list(decoded.pts)
@@ -53,7 +54,7 @@ def test_other_kinds(tmp_path: Path, make: Any, name: str) -> None:
         info, frames = reader.info, list(reader)
     decoded = decoded_timeline(info)
     assert list(decoded.pts) == [frame.pts for frame in frames]
-    told = packet_timeline(info, read_packets(tmp_path / name, video_index=0))
+    told = packet_timeline(info, packets_in(tmp_path / name, video_index=0))
     assert told is None or list(told.pts) == list(decoded.pts)
 
 
@@ -62,7 +63,7 @@ def test_digests_are_those_of_the_payloads(tmp_path: Path) -> None:
 
     path = tmp_path / "a.mkv"
     make_clip(path, audio=["aac", "flac"], subtitles=[(0.1, 0.3, "one")])
-    found = read_packets(path, video_index=0)
+    found = packets_in(path, video_index=0)
     assert found.problem == ""
     for index, payloads in enumerate([*packet_payloads(path, "audio"), *packet_payloads(path, "subtitle")], 1):
         packets = found.streams[index]
@@ -79,7 +80,7 @@ def test_aac_has_the_same_digest_with_and_without_adts_headers(tmp_path: Path) -
             if packet.size:
                 packet.stream = streams[packet.stream.index]
                 new.mux(packet)
-    digests = {read_packets(tmp_path / name, video_index=0).streams[1].digest for name in ("a.mp4", "a.ts")}
+    digests = {packets_in(tmp_path / name, video_index=0).streams[1].digest for name in ("a.mp4", "a.ts")}
     assert len(digests) == 1
 
 
@@ -89,8 +90,8 @@ def test_a_span_takes_packets_by_time_and_subtitles_that_are_shown(tmp_path: Pat
         path, count=50, audio=["flac"], subtitles=[(0.1, 0.3, "before"), (0.4, 1.2, "across"), (1.5, 1.8, "after")]
     )
     span = Span(Fraction(1), Fraction(3, 2))
-    found = read_packets(path, video_index=0, span=span).streams
-    every = read_packets(path, video_index=0).streams
+    found = packets_in(path, video_index=0, span=span).streams
+    every = packets_in(path, video_index=0).streams
     assert list(found[1].pts) == [pts for pts in every[1].pts if 1000 <= pts < 1500]
     assert (list(found[2].pts), found[2].end) == ([1000], 1200)
     assert found[0].count == every[0].count == 50
