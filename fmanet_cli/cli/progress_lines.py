@@ -63,19 +63,19 @@ def stream_batch(events: Generator[BatchEvent, None, None]) -> list[BatchResult]
     """Run a batch and say what happens: `start`, `progress` (at most ten a second) and `end` of every video."""
     results: list[BatchResult] = []
     current: BatchItem | None = None
-    pace, said = Pace(0), 0.0
+    pace, said = Pace(0, 0.0), 0.0
     try:
         for event in events:
             now = time.monotonic()
             if event.progress is not None:
                 is_last = event.progress.frames_done == event.progress.frames_expected
                 if event.item is not current:
-                    current, pace, said = event.item, Pace(event.progress.frames_done), now
+                    current, pace, said = event.item, Pace(event.progress.frames_done, now), now
                     expected = event.progress.frames_expected
                     say("start", **_names(event.item), frames_expected=expected)
                 elif now - said >= _LEAST_SECONDS_BETWEEN_LINES or is_last:
                     said = now
-                    _say_progress(event.item, event.progress, pace)
+                    _say_progress(event.item, event.progress, pace.told(event.progress, now))
             if event.result is not None:
                 results.append(event.result)
                 _say_end(event.result)
@@ -89,8 +89,8 @@ def _names(item: BatchItem) -> dict[str, Any]:
     return {"source": str(item.source), "target": str(item.target)}
 
 
-def _say_progress(item: BatchItem, progress: RestoreProgress, pace: Pace) -> None:
-    seconds, rate, left = pace.told(progress)
+def _say_progress(item: BatchItem, progress: RestoreProgress, told: tuple[float, float, float | None]) -> None:
+    seconds, rate, left = told
     say(
         "progress",
         source=str(item.source),

@@ -78,11 +78,12 @@ class Pace:
 
     first: int
     """Frames that were there when it was begun, which say nothing of it."""
-    began: float = field(default_factory=time.monotonic)
+    began: float
+    """When that was."""
 
-    def told(self, progress: RestoreProgress) -> tuple[float, float, float | None]:
+    def told(self, progress: RestoreProgress, now: float) -> tuple[float, float, float | None]:
         """Seconds since it was begun, frames a second, and the seconds that are left; None = that is not known."""
-        seconds = time.monotonic() - self.began
+        seconds = now - self.began
         rate = (progress.frames_done - self.first) / seconds if seconds > 0 else 0.0
         if not rate or progress.frames_expected is None:
             return seconds, rate, None
@@ -98,7 +99,7 @@ class Sight:
         self._count, self._whole = count, whole
         self._bar: Any = None
         self._whole_bar: Any = None
-        self._pace = Pace(0)
+        self._pace = Pace(0, 0.0)
         self._said = 0.0
 
     def progress(self, item: BatchItem, progress: RestoreProgress, *, number: int) -> None:
@@ -115,7 +116,7 @@ class Sight:
         is_seen = self._bar.disable is False or self._hidden
         if not is_seen and now - self._said >= SECONDS_BETWEEN_LINES:
             self._said = now
-            echo(self._line(item, progress), err=True)
+            echo(self._line(item, progress, now), err=True)
 
     def end(self, item: BatchItem) -> None:
         """Take away the bar of a film that has ended."""
@@ -148,8 +149,8 @@ class Sight:
             position=0 if self._whole_bar is None else 1,
             leave=self._whole_bar is None,
         )
-        self._pace = Pace(progress.frames_done)
         self._said = time.monotonic()
+        self._pace = Pace(progress.frames_done, self._said)
 
     def _show_whole(self, item: BatchItem) -> None:
         if self._whole_bar is None or self._whole is None:
@@ -163,8 +164,8 @@ class Sight:
             self._bar.close()
             self._bar = None
 
-    def _line(self, item: BatchItem, progress: RestoreProgress) -> str:
-        _, rate, own_left = self._pace.told(progress)
+    def _line(self, item: BatchItem, progress: RestoreProgress, now: float) -> str:
+        _, rate, own_left = self._pace.told(progress, now)
         of_all = "" if progress.frames_expected is None else f" of {progress.frames_expected}"
         text = f"{item.source.name}: {progress.frames_done}{of_all} frames, {rate:.2f} frames/s"
         text += "" if own_left is None else f", {clock_text(own_left)} left"
