@@ -69,8 +69,7 @@ class VideoWriter:
             side: the source opened for its other streams; it is closed with the writer. By default it is opened here.
             plan: what `plan_output` gave for these choices, which then do not count; by default it is made here.
             segments: where closed pieces of the video are kept until the end, so that a crash does not lose them.
-                Frames that are there already count as written; `write` goes on after them. Raw video is written
-                without.
+                `write` goes on after the frames that are there already. Raw video is written without.
             keep_partial: when the `with` block is interrupted, leave what is done so far as a playable file beside
                 `path`, whose name says that it is partial.
             notes: where what is lost or changed is said; by default a collector of its own.
@@ -112,8 +111,7 @@ class VideoWriter:
             self._segments = segments
             self._keep_partial = keep_partial
             self._last_pts: int | None = None
-            self._is_finished = False
-            self._is_closed = False
+            self._is_finished = self._is_closed = False
             self._output = self._opened_output(source, side, segments, overwrite=overwrite)
             opened.pop_all()
 
