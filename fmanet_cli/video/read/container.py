@@ -126,6 +126,10 @@ class ContainerSource:
         layout = pixel_layout(first.format.name)
         if (layout.has_alpha and smallest_alpha(first) < 1) or stream.metadata.get("alpha_mode") == "1":
             self.faults.notes.add("the video has transparency, which is dropped")
+        if probe.hides_mirroring(first):
+            self.faults.notes.add(
+                "EXIF turns the frames; whether it also mirrors them cannot be read: look at the result"
+            )
         flagged = any(probe.is_interlaced(frame, stream) for frame in frames)
         self._deinterlace_method = method if method in METHODS else METHODS[0] if flagged and method == "auto" else None
         self._deinterlace_every_frame = not flagged

@@ -182,6 +182,11 @@ def display_matrix_of(frame: av.VideoFrame) -> DisplayMatrix | None:
     return None if matrix == _IDENTITY_MATRIX else cast(DisplayMatrix, matrix)
 
 
+def hides_mirroring(frame: av.VideoFrame) -> bool:
+    """Whether of the frame's orientation the angle alone can be read, as where EXIF says it."""
+    return frame.rotation != 0 and _content(frame, "DISPLAYMATRIX") is None
+
+
 def hdr_metadata_of(frames: Iterable[av.VideoFrame]) -> HdrMetadata | None:
     """Static HDR metadata of the first frames; several, because FFmpeg 9 may leave an item out of the first one."""
     mastering: bytes | None = None

@@ -86,6 +86,7 @@ def test_a_camera_may_write_exif_into_every_frame(tmp_path: Path) -> None:
     frames, reader = frames_of(tmp_path / "camera.mov")
     assert len(frames) == 3
     assert reader.info.display_matrix == (0, 65536, 0, -65536, 0, 0, 0, 0, 1 << 30)
+    assert any("mirrors" in note for note in reader.warnings)
 
 
 def test_facts_of_the_file(tmp_path: Path) -> None:
