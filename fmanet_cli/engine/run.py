@@ -138,10 +138,9 @@ class RestorationRun:
             DeviceError: memory does not even suffice for the smallest tile, or the requested precision holds no result.
             WeightsError: the network gives no numbers in float32 either.
         """
-        size = None if size == self.restored_size else size
 
         def made(restored: Tensor) -> list[Tensor]:
-            return [self._restorer.as_image(restored if size is None else resized(restored, size))]
+            return [self._restorer.as_image(resized(restored, size))]
 
         return self._restored(frames, skips, made, lambda source, arrays: replace(source, image=arrays[0]))
 
@@ -154,11 +153,9 @@ class RestorationRun:
         skips: Callable[[int], bool] = no_frame,
     ) -> Generator[PlanarFrame, None, None]:
         """As `restore`, with the frames as an encoder takes them, made on the device."""
-        size = None if size == self.restored_size else size
 
         def made(restored: Tensor) -> Sequence[Tensor]:
-            restored = restored if size is None else resized(restored, size)
-            return planar_codes(self._restorer.as_rgb(restored), plane_format)
+            return planar_codes(self._restorer.as_rgb(resized(restored, size)), plane_format)
 
         def planar(source: Frame, arrays: list[np.ndarray]) -> PlanarFrame:
             luma, blue, red = arrays
@@ -369,10 +366,9 @@ class RestorationRun:
         """Begin the way of a restored frame to the host, with a flag that says whether it holds numbers only."""
         # What is no number spreads into a sum, which needs no image of flags as `isfinite` does.
         flag = restored.sum().isfinite()
-        if self._strength != 1:
-            restored = blended(restored, window.tensors[len(window.tensors) // 2], self._strength)
+        image = blended(restored, window.tensors[len(window.tensors) // 2], self._strength)
         window.precision = self.precision
-        window.arrival = self._restorer.transfer.to_host([*made(restored), flag])
+        window.arrival = self._restorer.transfer.to_host([*made(image), flag])
 
     def _shrink_tiles(self, tried: int, reason: str) -> None:
         """Take smaller tiles than those that ran out of memory, unless another window has done so already."""

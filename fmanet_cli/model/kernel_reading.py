@@ -49,13 +49,11 @@ def _join(image: Tensor, first: Tensor, second: Tensor, num_frames: int) -> Tens
     Returns:
         (B * T, C', H, W).
     """
-    by_frame = second.transpose(1, 2)
     # Sums over all K channels: they are not for 16 bits.
     with torch.autocast(image.device.type, enabled=False):
-        joined = F.conv2d(by_frame.flatten(0, 1), first.flip(-2, -1).transpose(0, 1), padding=2)
-    joined = joined.unflatten(0, by_frame.shape[:2]).flatten(1, 2)
-    result = F.conv2d(stack_neighbours(image, num_frames), joined, padding=2)
-    reader = by_frame.flatten(1, 2)
+        joined = merge_kernels(first, second)
+    result = F.conv2d(stack_neighbours(image, num_frames), joined.transpose(1, 2).flatten(1, 2), padding=2)
+    reader = second.transpose(1, 2).flatten(1, 2)
 
     # The second convolution takes zeros around the frame, the joined one what the first makes there.
     def beyond(line: Tensor, writes: Tensor, reads: Tensor, *padding: tuple[int, int]) -> Tensor:
@@ -70,3 +68,19 @@ def _join(image: Tensor, first: Tensor, second: Tensor, num_frames: int) -> Tens
     height, width = image.shape[-2:]
     border = F.pad(top, (0, 0, 0, height - 1)) + F.pad(bottom, (0, 0, height - 1, 0))
     return result - border - F.pad(left, (0, width - 1)) - F.pad(right, (width - 1, 0))
+
+
+def merge_kernels(first: Tensor, second: Tensor) -> Tensor:
+    """One kernel for two convolutions in a row, the second over frames too.
+
+    Args:
+        first: (K, C, a, b).
+        second: (C', K, t, c, d).
+
+    Returns:
+        (C', C, t, a + c - 1, b + d - 1).
+    """
+    margins = first.shape[2] - 1, first.shape[3] - 1
+    by_frame = second.transpose(1, 2)
+    merged = F.conv2d(by_frame.flatten(0, 1), first.flip(-2, -1).transpose(0, 1), padding=margins)
+    return merged.unflatten(0, by_frame.shape[:2]).transpose(1, 2)

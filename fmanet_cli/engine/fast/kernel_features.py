@@ -8,10 +8,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from fmanet_cli.engine.fast.layers import Layout, Strip, activate, conv, convolved, empty_image, split_frames, strips
 from fmanet_cli.model.fmanet import FMANet
+from fmanet_cli.model.kernel_reading import merge_kernels
 
 
 class KernelFeatures:
@@ -91,23 +91,11 @@ class KernelFeatures:
 
 
 def _merge(make: Tensor, read: Tensor) -> Tensor:
-    """One kernel for two convolutions in a row.
-
-    Args:
-        make: (K, C, a, b).
-        read: (C', K, t, c, d).
-
-    Returns:
-        (C', C, t, a + c - 1, b + d - 1).
-    """
+    """As `merge_kernels`, summed in float64."""
     if make.device.type == "mps":
         # Metal has no float64.
         make, read = make.cpu(), read.cpu()
-    steps = read.double().transpose(1, 2).flatten(0, 1)
-    margins = (read.shape[3] - 1, read.shape[4] - 1)
-    merged = F.conv2d(make.double().transpose(0, 1), steps.flip(-1, -2), padding=margins)
-    merged = merged.unflatten(1, (read.shape[0], read.shape[2]))
-    return merged.permute(1, 0, 2, 3, 4).to(read.dtype)
+    return merge_kernels(make.double(), read.double()).to(read.dtype)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
