@@ -37,6 +37,8 @@ class LossWeights:
     """Of `fourier_loss` of the restored frame."""
     block_means: float = 0.0
     """Of `block_mean_loss` of the restored frame."""
+    relative: float = 0.0
+    """Of `relative_loss` of the restored frame."""
     overshoot: float = 0.0
     """Of `overshoot_loss` of the restored frame."""
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from fmanet_cli.training.image_losses import block_mean_loss, fourier_loss, overshoot_loss
+from fmanet_cli.training.image_losses import block_mean_loss, fourier_loss, overshoot_loss, relative_loss
 from fmanet_cli.training.losses import LossWeights, degradation_loss, flow_loss, restoration_loss
 from fmanet_cli.training.windows import WindowBatch
 
@@ -113,6 +113,22 @@ def test_block_means_see_brightness_and_no_texture(batch):
     assert float(block_mean_loss(truth + 0.02, truth, batch)) == pytest.approx(0.02)
 
 
+def test_relative_loss_is_the_share_of_what_bicubic_leaves_in_each_window():
+    blurry = torch.full((3, 3, 3, 4, 4), 0.25)
+    truth = torch.full((3, 3, 3, 16, 16), 0.25)
+    truth[0] += 0.2
+    truth[1] += 0.02
+    flow, valid = torch.zeros(3, 2, 3, 4, 4), torch.ones(3, 1, 3, 4, 4)
+    batch = WindowBatch(blurry, truth, flow, valid)
+    middle = truth[:, :, 1]
+    restored = middle.clone()
+    # Half of what bicubic leaves, all of it, and 1 code value where it leaves nothing.
+    restored[0] -= 0.1
+    restored[1] -= 0.02
+    restored[2] += 1.0 / 255.0
+    assert float(relative_loss(restored, middle, batch)) == pytest.approx((0.5 + 1.0 + 1.0) / 3, rel=1e-4)
+
+
 def test_overshoot_counts_what_leaves_the_range_around_a_pixel_in_still_windows():
     truth = torch.zeros(2, 3, 16, 16)
     truth[..., 8:] = 1.0
@@ -131,7 +147,7 @@ def test_overshoot_counts_what_leaves_the_range_around_a_pixel_in_still_windows(
     assert float(overshoot_loss(image, truth, still)) == 0.0
 
 
-@pytest.mark.parametrize("name", ["fourier", "block_means", "overshoot"])
+@pytest.mark.parametrize("name", ["fourier", "block_means", "overshoot", "relative"])
 def test_terms_of_the_restored_frame_are_added_by_their_weight_and_left_out_without(batch, predictions, name):
     still = dataclasses.replace(batch, flow=torch.zeros_like(batch.flow), flow_valid=torch.ones_like(batch.flow_valid))
     plain = restoration_loss(predictions, still, LossWeights())
