@@ -59,16 +59,26 @@ class PhotoLibrary:
     def __len__(self) -> int:
         return len(self.photos)
 
-    def draw(self, size: int, scales: tuple[float, float], generator: torch.Generator) -> np.ndarray:
-        """A random (size, size, 3) float32 piece in [0, 1] around a detailed place, at a scale from `scales`."""
-        draws = torch.rand(5, generator=generator).tolist()
+    def draw(
+        self, size: int, scales: tuple[float, float], generator: torch.Generator, *, anywhere_share: float = 0.0
+    ) -> np.ndarray:
+        """A random (size, size, 3) float32 piece in [0, 1], at a scale from `scales`.
+
+        It lies around a detailed place, or with a probability of `anywhere_share` around any.
+        """
+        draws = torch.rand(6, generator=generator).tolist()
         number = int(draws[0] * len(self.photos)) if self._ends is None else bisect.bisect(self._ends, draws[0])
         number = min(number, len(self.photos) - 1)
         photo, places = self.photos[number], self._places[number]
         height, width = photo.shape[-2:]
         scale = scales[0] + (scales[1] - scales[0]) * draws[1]
         side = min(round(size / scale), height, width)
-        y, x = places[min(int(draws[2] * len(places)), len(places) - 1)].tolist()
+        if draws[5] < anywhere_share:
+            rows, columns = height // _DETAIL_BLOCK_PIXELS, width // _DETAIL_BLOCK_PIXELS
+            row, column = divmod(int(draws[2] * rows * columns), columns)
+            y, x = (_DETAIL_BLOCK_PIXELS * place + _DETAIL_BLOCK_PIXELS // 2 for place in (row, column))
+        else:
+            y, x = places[min(int(draws[2] * len(places)), len(places) - 1)].tolist()
         top = min(max(y - side // 2, 0), height - side)
         left = min(max(x - side // 2, 0), width - side)
         piece = photo[:, top : top + side, left : left + side]

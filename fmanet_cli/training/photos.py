@@ -43,8 +43,12 @@ class PhotoOptions(WindowOptions):
     """Share of the windows in which nothing moves."""
     foreground_shares: tuple[float, ...] = (0.35, 0.35, 0.2, 0.1)
     """Shares of the windows with 0, 1, 2, ... moving shapes before the background."""
-    scales: tuple[float, float] = (0.33, 0.8)
-    """Photographs are shrunk by a random factor from this range, which hides softness and halos that they have."""
+    scales: tuple[float, float] = (0.33, 1.0)
+    """Photographs are shrunk by a random factor from this range. Small ones hide softness and halos that photographs
+    have; up to 1, because sharp video is soft at its pixels too, and a network that never saw it overdoes it."""
+    anywhere_share: float = 0.2
+    """Share of the pieces taken from anywhere; the others lie around detailed places. Smooth places are most of many
+    frames, and what a network never saw there it makes worse than bicubic interpolation."""
     text_share: float = 0.12
     """Share of the windows with a text plane, where fonts are given."""
     mixture: Mixture = field(default_factory=Mixture)
@@ -59,6 +63,8 @@ class PhotoOptions(WindowOptions):
             raise ValueError(f"frames must be odd and at most {CODED_FRAMES}, got {self.frames}")
         if not all(share >= 0 and 0.0 <= low <= high <= 1.0 for share, low, high in self.exposures):
             raise ValueError(f"exposures must be shares and ranges inside 0 to 1, got {self.exposures}")
+        if not 0 <= self.anywhere_share <= 1:
+            raise ValueError(f"anywhere_share must be from 0 to 1, got {self.anywhere_share}")
         if not 0 < self.scales[0] <= self.scales[1] <= 1:
             raise ValueError(f"scales must be a range above 0 and up to 1, got {self.scales}")
 
@@ -137,7 +143,9 @@ class PhotoWindows:
         for number in range(count + 1):
             first = layers[0].path if layers else None
             path = draw_paths(1, options.motion, generator, follow=first)
-            piece = self.library.draw(options.texture_pixels, options.scales, generator)
+            piece = self.library.draw(
+                options.texture_pixels, options.scales, generator, anywhere_share=options.anywhere_share
+            )
             mask = np.ones((*piece.shape[:2], 1), np.float32)
             if number:
                 mask = draw_mask(options.texture_pixels, options.sharp_pixels, generator)

@@ -104,13 +104,23 @@ def test_exposures_come_in_their_shares_whatever_the_speed():
     assert np.mean([np.ptp(exposures) > 0 for exposures in drawn]) == pytest.approx(0.2, abs=0.06)
 
 
-def test_flat_places_are_never_shown():
+def test_flat_places_are_not_shown_unless_asked_for():
     half_flat = photo(1)
     half_flat[:, :, :150] = 128
     library = PhotoLibrary([half_flat])
     generator = torch.Generator().manual_seed(1)
     for _ in range(20):
         assert float(library.draw(80, (1.0, 1.0), generator).std(axis=(0, 1)).min()) > 0.02
+
+
+def test_a_share_of_the_pieces_lies_anywhere():
+    half_flat = photo(7, side=512)
+    half_flat[:, :, :256] = 128
+    library = PhotoLibrary([half_flat])
+    generator = torch.Generator().manual_seed(0)
+    spreads = [library.draw(64, (1.0, 1.0), generator, anywhere_share=0.5).std() for _ in range(400)]
+    # Of 16 columns of places, 7 show the flat half alone.
+    assert np.mean(np.array(spreads) == 0.0) == pytest.approx(0.5 * 7 / 16, abs=0.06)
 
 
 @pytest.mark.parametrize(
@@ -212,6 +222,7 @@ def test_a_favour_that_no_photograph_can_do_is_refused(tmp_path, favoured, messa
         ({"frames": 2}, "frames must be odd and at most 7, got 2"),
         ({"exposures": ((1.0, 0.5, 1.5),)}, "exposures must be shares and ranges inside 0 to 1"),
         ({"scales": (0.0, 1.0)}, "scales must be a range above 0"),
+        ({"anywhere_share": 1.1}, "anywhere_share must be from 0 to 1"),
         ({"window_pixels": 4}, "window_pixels must be even and at least 8, got 4"),
     ],
 )
