@@ -69,6 +69,32 @@ def ended_by_signals() -> Iterator[None]:
             signal.signal(number, signal.SIG_DFL)
 
 
+@contextlib.contextmanager
+def noting_signals(noted: list[int]) -> Iterator[None]:
+    """Within the block the first Ctrl-C, SIGTERM or SIGHUP is only added to the list; a second one is as outside."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    numbers = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    outside = {number: handler for number in numbers if callable(handler := signal.getsignal(number))}
+
+    def leave() -> None:
+        for number, handler in outside.items():
+            signal.signal(number, handler)
+
+    def note(number: int, _frame: FrameType | None) -> None:
+        leave()
+        noted.append(number)
+        os.write(2, b"\nsaving after this step; once more stops without\n")
+
+    for number in outside:
+        signal.signal(number, note)
+    try:
+        yield
+    finally:
+        leave()
+
+
 def kept_text(target: Path | None) -> str:
     """What an interrupted run has left, and how to go on."""
     from fmanet_cli.restore.journal import kept_frames

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from fmanet_cli.cli.interruption import Interruption, noting_signals
 from fmanet_cli.cli.number_types import FiniteRange
 from fmanet_cli.cli.options import device_option, given, taken
 from fmanet_cli.cli.terminal import echo, make_bar, say_above
@@ -88,7 +90,8 @@ _STAGES = {"1": (1,), "2": (2,), "both": (1, 2)}
 def command(quiet: bool, **options: Any) -> None:
     """Train a network from photographs or video.
 
-    The averaged weights are in weights.safetensors of the output folder, ready for --model.
+    The averaged weights are in weights.safetensors of the output folder, ready for --model. Ctrl-C saves the step that
+    the run is in; --resume goes on with it.
 
     \b
     Example:
@@ -99,7 +102,10 @@ def command(quiet: bool, **options: Any) -> None:
     session = _build_session(options)
     if not quiet:
         _say_what_begins(session)
-    _show(train(session), session, quiet=quiet)
+    noted: list[int] = []
+    step = _show(train(session, is_asked_to_stop=lambda: bool(noted)), session, noted, quiet=quiet)
+    if noted:
+        raise Interruption(noted[0], f"step {step} is saved in {session.run.folder}, --resume goes on")
     echo(f"weights in {session.run.folder / 'weights.safetensors'}", err=True)
 
 
@@ -189,28 +195,37 @@ def _read_numbers(texts: tuple[str, ...], option: str, what: str) -> Iterator[tu
         yield name, number
 
 
-def _show(reports: Iterator[StepReport], session: Session, *, quiet: bool) -> None:
-    """One bar for each stage; validations and left-out steps in lines of their own."""
+def _show(reports: Iterator[StepReport], session: Session, noted: list[int], *, quiet: bool) -> int:
+    """One bar for each stage; validations and left-out steps in lines of their own. Returns the last step.
+
+    From the first step on signals are only noted: the run ends by itself and saves.
+    """
     steps: dict[int, int] = {stage.number: stage.steps for stage in session.recipe.stages}
-    bar, shown = None, 0
+    bar, shown, step = None, 0, 0
+    noting = contextlib.ExitStack()
     try:
         for report in reports:
             if report.stage != shown:
-                if bar is not None:
+                if bar is None:
+                    noting.enter_context(noting_signals(noted))
+                else:
                     bar.close()
                 shown = report.stage
                 bar = make_bar(total=steps[shown], desc=f"stage {shown}", unit="step", disable=quiet or None)
             assert bar is not None
-            bar.update(report.step - bar.n)
+            step = report.step
+            bar.update(step - bar.n)
             bar.set_postfix(loss=f"{report.figures['total']:.4f}", done=f"{report.progress:.0%}", refresh=False)
             for note in report.notes:
                 say_above(bar, note)
             if report.skipped:
-                say_above(bar, f"step {report.step} left out: its gradient is not finite")
+                say_above(bar, f"step {step} left out: its gradient is not finite")
             if report.validation is not None:
                 checked = report.validation
-                text = f"step {report.step}: {checked.psnr:.2f} dB, {checked.gain:+.2f} dB against bicubic"
+                text = f"step {step}: {checked.psnr:.2f} dB, {checked.gain:+.2f} dB against bicubic"
                 say_above(bar, text)
     finally:
+        noting.close()
         if bar is not None:
             bar.close()
+    return step

@@ -7,6 +7,7 @@ import dataclasses
 import functools
 import itertools
 import os
+import signal
 from collections.abc import Iterator
 
 import torch
@@ -117,6 +118,8 @@ def spread(index: int, times: int, workers: int) -> int:
 
 def _be_nice(_: int) -> None:
     torch.set_num_threads(1)
+    # Ctrl-C reaches every process of a terminal; this one ends with the training.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     with contextlib.suppress(OSError, AttributeError):
         os.nice(_NICENESS)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import signal
 import socket
 from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
@@ -54,6 +55,8 @@ def joined(count: int, work: Callable[[_T], None], argument: _T) -> Iterator[Non
 
 
 def _join(number: int, count: int, address: str, work: Callable[[_T], None], argument: _T) -> None:
+    # Ctrl-C reaches every process of a terminal; the first one saves and ends the others.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     dist.init_process_group("gloo", init_method=address, rank=number, world_size=count, timeout=_PATIENCE)
     work(argument)
 
@@ -71,23 +74,24 @@ def replica() -> tuple[int, int]:
     return 0, 1
 
 
-def average_gradients(parameters: Sequence[Tensor], seconds: float) -> float:
-    """Replace the gradients by their mean over all processes; return the first process's `seconds` on every one.
+def average_gradients(parameters: Sequence[Tensor], told: Sequence[float]) -> list[float]:
+    """Replace the gradients by their mean over all processes; return what the first process has `told`, on every one.
 
-    The clocks have to agree, because schedules may follow them. Parameters without a gradient keep none.
+    Clocks have to agree, because schedules may follow them, and so has the end. Parameters without a gradient keep
+    none.
     """
     number, count = replica()
     if count == 1:
-        return seconds
+        return list(told)
     gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
-    clock = gradients[0].new_tensor([seconds if number == 0 else 0.0])
-    flat = torch.cat([*(gradient.reshape(-1) for gradient in gradients), clock])
+    news = gradients[0].new_tensor(told if number == 0 else [0.0] * len(told))
+    flat = torch.cat([*(gradient.reshape(-1) for gradient in gradients), news])
     dist.all_reduce(flat)
     start = 0
     for gradient in gradients:
         gradient.copy_(flat[start : start + gradient.numel()].view_as(gradient) / count)
         start += gradient.numel()
-    return float(flat[-1])
+    return flat[start:].tolist()
 
 
 def value_of_first(value: float) -> float:

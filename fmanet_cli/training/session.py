@@ -7,7 +7,7 @@ import hashlib
 import math
 import os
 import sys
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Literal
@@ -98,8 +98,13 @@ class Session:
             raise OptionError("a branch starts with the weights of its run; leave out others", remedy="init, resume")
 
 
-def train(session: Session) -> Generator[StepReport, None, None]:
-    """Run a session and yield a report after each step. Raises children of `FmanetError`."""
+def train(
+    session: Session, *, is_asked_to_stop: Callable[[], bool] = lambda: False
+) -> Generator[StepReport, None, None]:
+    """Run a session and yield a report after each step. Raises children of `FmanetError`.
+
+    `is_asked_to_stop` is called after each step; once it says yes, the run saves and ends, to be resumed.
+    """
     device = choose_device(session.device)
     if session.processes > 1 and device.type != "cpu":
         raise OptionError(f"several processes train on the CPU only, got {device}; ask for one", remedy="processes")
@@ -111,7 +116,7 @@ def train(session: Session) -> Generator[StepReport, None, None]:
     with naming_failures(folder):
         folder.mkdir(parents=True, exist_ok=True)
     with joined(session.processes, train_share, session):
-        yield from _train_logged(session, device)
+        yield from _train_logged(session, device, is_asked_to_stop)
 
 
 def train_share(session: Session) -> None:
@@ -123,8 +128,10 @@ def train_share(session: Session) -> None:
         sys.exit(1)
 
 
-def _train_logged(session: Session, device: torch.device) -> Generator[StepReport, None, None]:
-    trainer = build_trainer(session, device)
+def _train_logged(
+    session: Session, device: torch.device, is_asked_to_stop: Callable[[], bool]
+) -> Generator[StepReport, None, None]:
+    trainer = build_trainer(session, device, is_asked_to_stop)
     folder = session.run.folder
     with RunLog(folder, tensorboard=session.tensorboard) as log, contextlib.closing(trainer.run()) as reports:
         for report in reports:
@@ -135,7 +142,9 @@ def _train_logged(session: Session, device: torch.device) -> Generator[StepRepor
             yield report
 
 
-def build_trainer(session: Session, device: torch.device) -> Trainer:
+def build_trainer(
+    session: Session, device: torch.device, is_asked_to_stop: Callable[[], bool] = lambda: False
+) -> Trainer:
     """The trainer of this process, resumed if asked."""
     if device.type == "cpu" and session.processes > 1:
         torch.set_num_threads(max(1, torch.get_num_threads() // session.processes))
@@ -151,6 +160,7 @@ def build_trainer(session: Session, device: torch.device) -> Trainer:
         run,
         device=device,
         validation_windows=build_validation(session, device) if replica()[0] == 0 else (),
+        is_asked_to_stop=is_asked_to_stop,
     )
     if session.resume:
         trainer.resume()

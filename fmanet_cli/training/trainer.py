@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -61,7 +61,9 @@ class Trainer:
         *,
         device: torch.device | str = "cpu",
         validation_windows: Sequence[ValidationWindows] = (),
+        is_asked_to_stop: Callable[[], bool] = lambda: False,
     ) -> None:
+        """`is_asked_to_stop` is called after each step; once it says yes, the run saves and ends, to be resumed."""
         self.device = torch.device(device)
         self.model = model.to(self.device).train()
         self.model.fold_frames(True)
@@ -77,6 +79,8 @@ class Trainer:
         self._batch = 0
         self._seconds = 0.0
         self._paused = False
+        self._is_asked_to_stop = is_asked_to_stop
+        self._stops = False
         if options.compiled and self.device.type == "cpu":
             avoid_wrong_code()
 
@@ -203,14 +207,18 @@ class Trainer:
         checked = CheckedStep(loss_of, update.parameters) if self.options.compiled else None
 
         def share() -> None:
-            self._seconds = average_gradients(list(update.parameters.values()), self._seconds)
+            told = self._seconds, float(self._is_asked_to_stop())
+            self._seconds, stops = average_gradients(list(update.parameters.values()), told)
+            self._stops = bool(stops)
 
         step = TrainingStep(checked or partial(with_gradients, loss_of), update, share)
         return checked, RecordedStep(step) if checked and self.device.type == "cuda" else step
 
     def _is_over(self, seconds_before: float) -> bool:
         limit = self.options.pause_after
-        return limit is not None and self._seconds - seconds_before >= limit * 60.0
+        # Alone, a recorded step replays without calling `share`.
+        stops = self._stops or (replica()[1] == 1 and self._is_asked_to_stop())
+        return stops or (limit is not None and self._seconds - seconds_before >= limit * 60.0)
 
     def _steps_read_together(self) -> int:
         return STEPS_READ_TOGETHER if self.device.type == "cuda" else 1

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
@@ -18,6 +19,8 @@ from fmanet_cli.cli.main import main
 from fmanet_cli.model.fmanet import FMANet
 from fmanet_cli.restore.inputs import BatchItem
 from fmanet_cli.restore.job import RestoreJob
+from fmanet_cli.training.state import load_state
+from fmanet_cli.video.read.images import write_image
 from fmanet_cli.video.read.reader import VideoReader
 from fmanet_cli.weights.checkpoint import CheckpointMetadata, save_checkpoint
 
@@ -188,3 +191,28 @@ def test_in_a_process_of_its_own(folder: Path, number: int, code: int, seconds: 
         assert said.splitlines()[-1].startswith("interrupted")
     assert "Traceback" not in said or seconds < 1
     assert sorted(path.name for path in folder.iterdir()) == ["in", "tiny.safetensors"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("processes", [1, 2])
+def test_training_saves_the_step_it_is_in(folder: Path, processes: int) -> None:
+    (folder / "photos").mkdir()
+    noise = np.random.default_rng(0).random((220, 220, 3), np.float32)
+    write_image(folder / "photos" / "a.png", noise)
+    words = ["train", "--photos", "photos", "-o", "run", "--init", "lite", "--stage", "2", "--windows", "2"]
+    options = ["--window-size", "16", "--device", "cpu", "--precision", "fp32", "--processes", str(processes)]
+    # A group of its own, all of which gets the signal, as a terminal sends it.
+    command = [sys.executable, "-m", "fmanet_cli", *words, *options, "--mixture", "off"]
+    running = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    steps = folder / "run" / "steps.csv"
+    deadline = time.monotonic() + 240
+    while not (steps.exists() and len(steps.read_text().splitlines()) > 3) and time.monotonic() < deadline:
+        assert running.poll() is None, running.stderr.read() if running.stderr else ""
+        time.sleep(0.1)
+    os.killpg(running.pid, signal.SIGINT)
+    _, said = running.communicate(timeout=120)
+    done = int(steps.read_text().splitlines()[-1].split(",")[1])
+    assert running.returncode == 130
+    assert said.splitlines()[-1] == f"interrupted: step {done} is saved in run, --resume goes on"
+    assert "Traceback" not in said
+    assert load_state(Path("run")).position.step == done

@@ -42,7 +42,7 @@ def test_two_steps_of_lite_from_its_embedded_weights(photos, tmp_path):
 
 
 def test_the_first_line_comes_before_the_first_step(photos, tmp_path, monkeypatch):
-    def train(_: object) -> Iterator[StepReport]:
+    def train(_: object, **_further: object) -> Iterator[StepReport]:
         click.echo("the first step", err=True)
         return iter(())
 
