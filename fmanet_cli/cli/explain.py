@@ -101,7 +101,7 @@ def _cropped(frames, area):  # type: ignore[no-untyped-def]
 
 def _print(explanation: Explanation, target: Path, npz: Path | None) -> None:
     by_filtering, by_residual = explanation.shares
-    echo(f"of what the frame gains over bicubic: {by_filtering:.0%} by filtering, {by_residual:.0%} by the residual")
+    echo(f"of what the frame gains over bicubic: {by_filtering:z.0%} by filtering, {by_residual:z.0%} by the residual")
     scale = explanation.restoration_kernels.shape[2]
     for (x, y), blur in zip(explanation.points, explanation.blurs, strict=True):
         echo(f"at {x},{y}: the kernel tells a blur of {blur.length / scale:.1f} pixels at {blur.angle:.0f} degrees")

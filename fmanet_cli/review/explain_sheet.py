@@ -13,6 +13,7 @@ from fmanet_cli.review.flow_colours import colour_wheel, flow_to_rgb
 _LARGE, _MEDIUM, _SMALL, _KERNEL = 384, 312, 150, 96
 _RESIDUAL_GAIN = 4
 _POINT_COLOURS = ((230, 25, 38), (13, 140, 242), (242, 153, 13), (25, 166, 64), (150, 60, 200), (20, 20, 20))
+_RIM = (255, 255, 255)
 
 
 def explanation_sheet(explanation: Explanation, title: str) -> np.ndarray:
@@ -49,8 +50,8 @@ def _results(explanation: Explanation) -> np.ndarray:
         [
             labelled(at_width(source, _LARGE), "source, bicubic; points of the kernels"),
             labelled(at_width(explanation.restored, _LARGE), "restored = filtered + residual"),
-            labelled(at_width(explanation.filtered, _LARGE), f"filtered: {by_filtering:.0%} of the change"),
-            labelled(at_width(residual, _LARGE), f"residual x{_RESIDUAL_GAIN}: {by_residual:.0%} of the change"),
+            labelled(at_width(explanation.filtered, _LARGE), f"filtered: {by_filtering:z.0%} of the change"),
+            labelled(at_width(residual, _LARGE), f"residual x{_RESIDUAL_GAIN}: {by_residual:z.0%} of the change"),
         ]
     )
 
@@ -154,7 +155,10 @@ def _with_points(image: np.ndarray, explanation: Explanation) -> np.ndarray:
         colour = _POINT_COLOURS[number % len(_POINT_COLOURS)]
         centre = (int(x) * scale + scale // 2, int(y) * scale + scale // 2)
         corners = [tuple(place + sign * size for place in centre) for sign in (-1, 1)]
-        cv2.rectangle(marked, corners[0], corners[1], colour, max(1, size // 5))
+        # A light rim, without which dark squares are lost in dark places.
+        for tone, width in ((_RIM, 2 + max(1, size // 5)), (colour, max(1, size // 5))):
+            cv2.rectangle(marked, corners[0], corners[1], tone, width)
         text_place = (corners[1][0] + 3, centre[1] + size)
-        cv2.putText(marked, str(number + 1), text_place, cv2.FONT_HERSHEY_SIMPLEX, size / 12, colour, max(1, size // 6))
+        for tone, width in ((_RIM, 2 + max(1, size // 6)), (colour, max(1, size // 6))):
+            cv2.putText(marked, str(number + 1), text_place, cv2.FONT_HERSHEY_SIMPLEX, size / 12, tone, width)
     return marked / np.float32(255)

@@ -12,6 +12,7 @@ import torch
 from fmanet_cli.errors import DeviceError, OptionError
 from fmanet_cli.model.fmanet import FMANet, random_model
 from fmanet_cli.review import explain as explain_module
+from fmanet_cli.review import explain_sheet
 from fmanet_cli.review.blur import blur_of_kernel
 from fmanet_cli.review.explain import explain
 from fmanet_cli.review.explain_sheet import explanation_sheet
@@ -136,6 +137,15 @@ def test_sheets_of_small_images_and_one_frame(tiny_model: FMANet) -> None:
     sheet = explanation_sheet(explain(FRAMES, tiny_model, device="cpu"), "a title – with letters the font lacks")
     assert np.isfinite(sheet).all()
     assert 0 <= sheet.min() < sheet.max() <= 1
+
+
+def test_every_point_is_seen_in_the_dark(tiny_model: FMANet) -> None:
+    places = [(x, y) for y in (3, 10) for x in (2, 8, 14)]
+    found = explain(FRAMES, tiny_model, points=places, device="cpu")
+    marked = explain_sheet._with_points(np.zeros((56, 72, 3), np.float32), found)
+    for x, y in places:
+        around = marked[4 * y - 6 : 4 * y + 10, max(4 * x - 6, 0) : 4 * x + 10]
+        assert (around.min(axis=-1) > 0.9).any(), (x, y)
 
 
 def test_the_command_writes_image_and_arrays(make_clip, tmp_path: Path) -> None:
