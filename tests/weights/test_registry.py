@@ -43,7 +43,10 @@ def test_embedded_file_says_what_the_table_says() -> None:
     assert header.colour_order == "rgb"
     assert header.metadata.licence == LITE.licence
     assert header.metadata.source == LITE.source
-    assert [file.name for file in header.metadata.source_files] == ["lite-cameras.safetensors", "lite-before.safetensors"]
+    assert [file.name for file in header.metadata.source_files] == [
+        "lite-cameras.safetensors",
+        "lite-before.safetensors",
+    ]
 
 
 def test_default_is_the_best_embedded_row_whatever_else_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
