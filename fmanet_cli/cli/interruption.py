@@ -16,6 +16,8 @@ import click
 from fmanet_cli.cli.terminal import frames_text, is_or_are
 
 _BASE_EXIT_CODE = 128
+_ENDING = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+"""Signals besides Ctrl-C by which a run is ended, as far as the system has them."""
 
 
 class Interruption(KeyboardInterrupt):
@@ -46,8 +48,7 @@ def ended_by_signals() -> Iterator[None]:
         yield
         return
     interrupt = signal.getsignal(signal.SIGINT)
-    numbers = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
-    ours = [number for number in numbers if signal.getsignal(number) == signal.SIG_DFL]
+    ours = [number for number in _ENDING if signal.getsignal(number) == signal.SIG_DFL]
 
     def stop(number: int, _frame: FrameType | None) -> None:
         # Cleaning up is not disturbed again: a system that goes down sends both.
@@ -75,8 +76,7 @@ def noting_signals(noted: list[int]) -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    numbers = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
-    outside = {number: handler for number in numbers if callable(handler := signal.getsignal(number))}
+    outside = {number: handler for number in (signal.SIGINT, *_ENDING) if callable(handler := signal.getsignal(number))}
 
     def leave() -> None:
         for number, handler in outside.items():

@@ -155,10 +155,10 @@ def _with_points(image: np.ndarray, explanation: Explanation) -> np.ndarray:
         colour = _POINT_COLOURS[number % len(_POINT_COLOURS)]
         centre = (int(x) * scale + scale // 2, int(y) * scale + scale // 2)
         corners = [tuple(place + sign * size for place in centre) for sign in (-1, 1)]
-        # A light rim, without which dark squares are lost in dark places.
-        for tone, width in ((_RIM, 2 + max(1, size // 5)), (colour, max(1, size // 5))):
-            cv2.rectangle(marked, corners[0], corners[1], tone, width)
         text_place = (corners[1][0] + 3, centre[1] + size)
-        for tone, width in ((_RIM, 2 + max(1, size // 6)), (colour, max(1, size // 6))):
-            cv2.putText(marked, str(number + 1), text_place, cv2.FONT_HERSHEY_SIMPLEX, size / 12, tone, width)
+        # A light rim, without which dark squares are lost in dark places.
+        for tone, rim in ((_RIM, 2), (colour, 0)):
+            cv2.rectangle(marked, corners[0], corners[1], tone, max(1, size // 5) + rim)
+            text = str(number + 1), text_place, cv2.FONT_HERSHEY_SIMPLEX, size / 12
+            cv2.putText(marked, *text, tone, max(1, size // 6) + rim)
     return marked / np.float32(255)
