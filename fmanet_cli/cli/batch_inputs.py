@@ -138,9 +138,9 @@ def _items(
 def _converted(fields: dict[str, str], options: dict[str, Any]) -> dict[str, Any]:
     """Fields of a line as the command line would give them."""
     context = click.get_current_context()
-    known = {
-        name: param for param in context.command.params if param.name in _of_writing(options) for name in _names(param)
-    }
+    params = [param for param in context.command.params if param.name in _of_writing(options)]
+    # A column `source` names files, so --source goes by its longer name here.
+    known = {name: param for param in params for name in _names(param) if name not in (_SOURCE, _OUTPUT)}
     values: dict[str, Any] = {}
     for name, text in fields.items():
         param = known.get(name)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -12,7 +12,7 @@ import click
 from click.core import ParameterSource
 
 from fmanet_cli.cli.number_types import FiniteRange
-from fmanet_cli.cli.options import device_option, precision_option
+from fmanet_cli.cli.options import device_option, precision_option, source_option
 from fmanet_cli.cli.report_file import ReportFile, csv_with, json_with
 from fmanet_cli.cli.run_report import weights_file
 from fmanet_cli.cli.terminal import make_bar
@@ -20,12 +20,14 @@ from fmanet_cli.cli.terminal import make_bar
 if TYPE_CHECKING:
     from fmanet_cli.dataset.clips import MatchedClip
     from fmanet_cli.engine.restorer import Restorer
+    from fmanet_cli.engine.source_look import SourceLook
     from fmanet_cli.evaluation.extras import Extras
     from fmanet_cli.evaluation.scores import ScoredFrame
+    from fmanet_cli.video.frames import Frame
 
 _EXISTING = click.Path(exists=True, path_type=Path)
 _REPORT = click.Path(path_type=Path)
-_RESTORING_OPTIONS = ("model", "device", "precision", "tile", "compare_tiles", "frames")
+_RESTORING_OPTIONS = ("model", "device", "precision", "source_look", "tile", "compare_tiles", "frames")
 _PRESET_OWN = ("exposure", "stride", "still", "seed")
 _DEGRADING_OPTIONS = ("preset", "size", "exposure", "stride", "still", "photos", "seed")
 _PRESETS = ("clean", "camera", "phone", "social", "old-film", "unsharp-0.4", "unsharp-0.8", "moving-sharp")
@@ -38,6 +40,27 @@ class _Job:
     scores: Iterable[ScoredFrame]
     count: int | None
     settings: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Shown:
+    """A restorer that is shown every clip in one way."""
+
+    restorer: Restorer
+    look: SourceLook
+
+    def restore(self, frames: Iterable[Frame]) -> Iterator[Frame]:
+        """Restored frames of one clip."""
+        return self.restorer.restore(frames, source_look=self.look)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Restorers:
+    """What restores the clips, the same in tiles where that is compared, and the choices for the report."""
+
+    whole: _Shown
+    tiled: _Shown | None
+    settings: dict[str, Any]
 
 
 @click.command("evaluate")
@@ -56,6 +79,7 @@ class _Job:
 @click.option("--model", metavar="NAME|FILE", help="Weights to restore with.  [default: the best installed]")
 @device_option
 @precision_option
+@source_option
 @click.option(
     "-t", "--tile", default="auto", show_default=True, metavar="auto|0|N", help="Tile side; 0 = whole frames."
 )
@@ -163,9 +187,13 @@ def _refuse_bad_combinations(given: SimpleNamespace) -> None:
 
 def _refuse_given(names: Sequence[str], reason: str) -> None:
     context = click.get_current_context()
-    typed = [name for name in names if context.get_parameter_source(name) is ParameterSource.COMMANDLINE]
+    typed = [
+        next(name for name in option.opts if name.startswith("--"))
+        for option in context.command.params
+        if option.name in names and context.get_parameter_source(option.name) is ParameterSource.COMMANDLINE
+    ]
     if typed:
-        raise click.UsageError(f"{reason}: leave out {', '.join('--' + name.replace('_', '-') for name in typed)}")
+        raise click.UsageError(f"{reason}: leave out {', '.join(typed)}")
 
 
 def _plan(given: SimpleNamespace) -> _Job:
@@ -196,9 +224,11 @@ def _degrade_job(given: SimpleNamespace, extras: Extras) -> _Job:
         seed=given.seed,
     )
     clips = find_sharp_clips(given.clips, photographs=given.photos)
-    restorer, tiled = _restorers(given)
-    scores = degrade_and_compare(clips, restorer, degradation=degradation, tiled_restorer=tiled, extras=extras)
-    settings = _settings(given, restorer) | {"degradation": dataclasses.asdict(degradation)}
+    restorers = _restorers(given)
+    scores = degrade_and_compare(
+        clips, restorers.whole, degradation=degradation, tiled_restorer=restorers.tiled, extras=extras
+    )
+    settings = restorers.settings | {"degradation": dataclasses.asdict(degradation)}
     return _Job(scores, _total(expected_count(clip, degradation) for clip in clips), settings)
 
 
@@ -209,19 +239,19 @@ def _preset_job(given: SimpleNamespace, preset: str, extras: Extras) -> _Job:
     from fmanet_cli.evaluation.evaluate import SETTLING_FRAMES, record_and_compare
 
     clips = find_sharp_clips(given.clips, photographs=given.photos)
-    restorer, tiled = _restorers(given)
+    restorers = _restorers(given)
     frames, size = given.frames or PRESET_FRAMES, given.size or PRESET_PIXELS
     scores = record_and_compare(
         clips,
-        restorer,
+        restorers.whole,
         preset=preset,
         frame_limit=frames,
         size_limit=size,
-        tiled_restorer=tiled,
+        tiled_restorer=restorers.tiled,
         extras=extras,
     )
     scored = max(1, frames - SETTLING_FRAMES) * len(find_preset(preset).exposures)
-    settings = _settings(given, restorer) | {"preset": preset, "frames": frames, "size": size}
+    settings = restorers.settings | {"preset": preset, "frames": frames, "size": size}
     return _Job(scores, scored * len(clips), settings)
 
 
@@ -230,11 +260,11 @@ def _restore_job(given: SimpleNamespace, extras: Extras) -> _Job:
     from fmanet_cli.evaluation.reds4 import find_reds4
 
     clips = find_reds4(given.reds4) if given.reds4 else _matched(given.input, given.truth)
-    restorer, tiled = _restorers(given)
+    restorers = _restorers(given)
     scores = restore_and_compare(
         clips,
-        restorer,
-        tiled_restorer=tiled,
+        restorers.whole,
+        tiled_restorer=restorers.tiled,
         frame_limit=given.frames,
         skip_ends=given.reds4 is not None,
         extras=extras,
@@ -242,7 +272,7 @@ def _restore_job(given: SimpleNamespace, extras: Extras) -> _Job:
     counts = [pair.truth.known_count for pair in clips]
     if given.reds4 or given.frames:
         counts = [count and (count - 2 if given.reds4 else min(count, given.frames or count)) for count in counts]
-    return _Job(scores, _total(counts), _settings(given, restorer) | {"frame_limit": given.frames})
+    return _Job(scores, _total(counts), restorers.settings | {"frame_limit": given.frames})
 
 
 def _matched(sides: Sequence[Path], truths: Sequence[Path], inputs: Sequence[Path] = ()) -> list[MatchedClip]:
@@ -255,36 +285,33 @@ def _matched(sides: Sequence[Path], truths: Sequence[Path], inputs: Sequence[Pat
     return name_apart(matched)
 
 
-def _restorers(given: SimpleNamespace) -> tuple[Restorer, Restorer | None]:
+def _restorers(given: SimpleNamespace) -> _Restorers:
     from fmanet_cli.engine.restorer import Restorer
+    from fmanet_cli.evaluation.evaluate import COMPARED_OVERLAP_PIXELS, COMPARED_TILE_PIXELS
     from fmanet_cli.weights.checkpoint import load_model
     from fmanet_cli.weights.registry import best_installed
 
-    model = load_model(given.model or best_installed())
-    restorer = Restorer(model, device=given.device, precision=given.precision, tile=given.tile)
-    if not given.compare_tiles:
-        return restorer, None
-    from fmanet_cli.evaluation.evaluate import COMPARED_OVERLAP_PIXELS, COMPARED_TILE_PIXELS
-
-    tiled = Restorer(
-        model,
-        device=given.device,
-        precision=given.precision,
-        tile=COMPARED_TILE_PIXELS,
-        tile_overlap=COMPARED_OVERLAP_PIXELS,
-    )
-    return restorer, tiled
-
-
-def _settings(given: SimpleNamespace, restorer: Restorer) -> dict[str, Any]:
-    from fmanet_cli.weights.registry import best_installed
-
-    return {
-        "model": given.model or best_installed(),
-        "device": str(restorer.device),
-        "precision": str(restorer.precision),
+    name = given.model or best_installed()
+    model = load_model(name)
+    whole = Restorer(model, device=given.device, precision=given.precision, tile=given.tile)
+    tiled = None
+    if given.compare_tiles:
+        tiled = Restorer(
+            model,
+            device=given.device,
+            precision=given.precision,
+            tile=COMPARED_TILE_PIXELS,
+            tile_overlap=COMPARED_OVERLAP_PIXELS,
+        )
+    settings = {
+        "model": name,
+        "device": str(whole.device),
+        "precision": str(whole.precision),
         "tile": given.tile,
+        "source_look": given.source_look,
     }
+    look = given.source_look
+    return _Restorers(_Shown(whole, look), None if tiled is None else _Shown(tiled, look), settings)
 
 
 def _extras(given: SimpleNamespace) -> Extras:

@@ -42,6 +42,16 @@ strength_option = click.option(
     help="Share of what the network restores; the rest is the source, enlarged.",
 )
 
+SOURCE_LOOKS = ("plain", "camera")
+source_option = click.option(
+    "--source",
+    "--source-look",
+    "source_look",
+    type=click.Choice(SOURCE_LOOKS),
+    default="plain",
+    help="camera = softened a little first, for video that a camera has sharpened.",
+)
+
 
 def engine_options(command: Command) -> Command:
     """--model, --device, --precision, --compile, --tile and --tile-overlap."""
@@ -89,6 +99,7 @@ def writing_options(command: Command) -> Command:
         click.option("-s", "--scale", type=click.Choice(["4", "2", "1"]), default="4", help="1 = deblur only."),
         click.option("--size", metavar="WxH|1080p", help="Output size instead of --scale; 1080p = the shorter side."),
         strength_option,
+        source_option,
         click.option(
             "--audio", type=click.Choice(["copy", "aac", "none"]), default="copy", help="What becomes of sound."
         ),

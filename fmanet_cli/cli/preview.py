@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,13 +11,14 @@ import click
 from click.core import ParameterSource
 
 from fmanet_cli.cli.number_types import SECONDS
-from fmanet_cli.cli.options import device_option, precision_option, strength_option
+from fmanet_cli.cli.options import SOURCE_LOOKS, device_option, precision_option, strength_option
 from fmanet_cli.cli.terminal import echo, make_bar
 from fmanet_cli.cli.terminal_image import draw
 from fmanet_cli.errors import OptionError
 from fmanet_cli.files import sibling
 
 if TYPE_CHECKING:
+    from fmanet_cli.engine.source_look import SourceLook
     from fmanet_cli.review.survey import Moment
 
 
@@ -31,6 +33,15 @@ if TYPE_CHECKING:
 @device_option
 @precision_option
 @strength_option
+@click.option(
+    "--source",
+    "--source-look",
+    "source_looks",
+    type=click.Choice(SOURCE_LOOKS),
+    multiple=True,
+    default=("plain",),
+    help="camera = softened a little first, for video that a camera has sharpened. Repeatable.",
+)
 @click.option("--open", "opens", is_flag=True, help="Show the image in the usual program.")
 @click.option("-y", "--overwrite", is_flag=True, help="Replace an existing file.")
 def command(
@@ -42,6 +53,7 @@ def command(
     device: str,
     precision: str,
     strength: float,
+    source_looks: tuple[SourceLook, ...],
     opens: bool,
     overwrite: bool,
 ) -> None:
@@ -54,6 +66,7 @@ def command(
     Examples:
       fmanet preview holiday.mp4
       fmanet preview holiday.mp4 --at 12.5 --at 1:30 -n lite -n reds
+      fmanet preview phone.mp4 --source plain --source camera
     """
     if times and click.get_current_context().get_parameter_source("count") != ParameterSource.DEFAULT:
         raise OptionError("--at says which moments, so --count has no meaning; leave out one")
@@ -84,18 +97,32 @@ def command(
         info = reader.info
     height, width = shown_size(info)
     title = f"{video.name}, {width}x{height}, restored on {restorers[0].device} in {restorers[0].precision}"
-    shown = [name if strength == 1 else f"{name} at strength {strength:g}" for name in names]
-    with make_bar(total=len(moments) * len(names), desc=video.name, unit="frame", disable=None, leave=False) as bar:
-        rows = preview_rows(moments, windows, restorers, strength=strength, matrix=info.display_matrix, done=bar.update)
+    looks = list(dict.fromkeys(source_looks))
+    shown = [_heading(name, strength, look) for name, look in itertools.product(names, looks)]
+    with make_bar(total=len(moments) * len(shown), desc=video.name, unit="frame", disable=None, leave=False) as bar:
+        rows = preview_rows(
+            moments,
+            windows,
+            restorers,
+            strength=strength,
+            source_looks=looks,
+            matrix=info.display_matrix,
+            done=bar.update,
+        )
         write_image(target, preview_sheet(rows, shown, title))
     draw(target)
     for moment in moments:
         echo(moment_text(moment))
-    frames = len(moments) * len(names)
+    frames = len(moments) * len(shown)
     echo(f"{frames} frame{'s' * (frames > 1)} restored, {time.perf_counter() - began:.1f} s in all")
     echo(str(target))
     if opens:
         click.launch(str(target))
+
+
+def _heading(name: str, strength: float, look: SourceLook) -> str:
+    weaker = "" if strength == 1 else f" at strength {strength:g}"
+    return name + weaker + ("" if look == "plain" else f", source {look}")
 
 
 def _moments(video: Path, times: tuple[float, ...], count: int) -> list[Moment]:

@@ -91,6 +91,7 @@ def print_summary(report: RestoreReport, *, parts: int = 0) -> None:
         + (f", {report.frames_per_second:.2f} frames/s" if report.frames > report.frames_resumed else ""),
         "model": report.model,
         **({} if report.strength == 1 else {"strength": f"{report.strength:g}, the rest is the enlarged source"}),
+        **({} if report.source_look == "plain" else {"source": f"{report.source_look}, softened before the network"}),
         "device": f"{report.device}, {report.precision}, {report.tiling}",
         **({} if report.verification is None else {"verified": _verified_text(report.verification)}),
     }

@@ -18,13 +18,15 @@ class DeviceFrame:
     Several threads may need that; one of them makes it.
     """
 
-    def __init__(self, number: int, image: np.ndarray, tensor: Tensor) -> None:
+    def __init__(self, number: int, image: np.ndarray, tensor: Tensor, seen: Tensor) -> None:
         self.number = number
         """Of the frame; of the first where several show the same."""
         self.image = image
         """(H, W, 3), as it was read."""
         self.tensor = tensor
         """(3, H, W) on the device, in the network's colour order."""
+        self.seen = seen
+        """What the network is given of it; `tensor` itself where nothing comes before the network."""
         self._lock = threading.Lock()
         self._made_by: WindowRunner | None = None
         self._state: Any = None
@@ -34,7 +36,7 @@ class DeviceFrame:
         with self._lock:
             if self._made_by is not runner:
                 self._state = None
-                self._state = runner.frame_state(self.tensor)
+                self._state = runner.frame_state(self.seen)
                 self._made_by = runner
             return self._state
 
@@ -48,7 +50,7 @@ class DeviceFrame:
         """Make what frames lack in one pass; a frame may be named several times."""
         missing = list(dict.fromkeys(frame for frame in frames if frame._made_by is not runner))
         if missing:
-            states = runner.frame_states([frame.tensor for frame in missing])
+            states = runner.frame_states([frame.seen for frame in missing])
             for frame, state in zip(missing, states, strict=True):
                 with frame._lock:
                     frame._state, frame._made_by = state, runner

@@ -28,6 +28,7 @@ from fmanet_cli.engine.planes import planar_codes
 from fmanet_cli.engine.run import RestorationRun, no_frame
 from fmanet_cli.engine.runner import ReferenceRunner, WindowRunner
 from fmanet_cli.engine.self_check import SelfCheck, Trial, fallback_warnings
+from fmanet_cli.engine.source_look import SourceLook
 from fmanet_cli.engine.tiling import DEFAULT_OVERLAP, Tiling
 from fmanet_cli.engine.transfer import transfer_for
 from fmanet_cli.errors import OptionError
@@ -118,6 +119,7 @@ class Restorer:
         *,
         tiling: Tiling | None = None,
         strength: float = 1.0,
+        source_look: SourceLook = "plain",
         notes: Notes | None = None,
     ) -> RestorationRun:
         """A run for one film of frames of this size.
@@ -127,20 +129,28 @@ class Restorer:
             width: of its frames, in pixels.
             tiling: how an earlier part of the film was restored; None = decided by the memory that is free now.
             strength: share of the network's result in each frame, in [0, 1]; the rest is the enlarged source.
+            source_look: `camera` = frames that a camera has sharpened, which the network sees softened.
             notes: where it is said what was changed on the way; None = a collector of its own.
 
         Raises:
-            OptionError: the strength lies outside [0, 1].
+            OptionError: the strength lies outside [0, 1], or the look of the source is unknown.
         """
-        return RestorationRun(self, height, width, tiling=tiling, strength=strength, notes=notes)
+        return RestorationRun(
+            self, height, width, tiling=tiling, strength=strength, source_look=source_look, notes=notes
+        )
 
     def restore(
-        self, frames: Iterable[Frame], *, skips: Callable[[int], bool] = no_frame
+        self,
+        frames: Iterable[Frame],
+        *,
+        source_look: SourceLook = "plain",
+        skips: Callable[[int], bool] = no_frame,
     ) -> Generator[Frame, None, None]:
         """Restore the frames of one film, all of the size of the first one.
 
         Args:
             frames: (H, W, 3) float32 RGB in [0, 1] each, gamma-coded, in order; read a few frames ahead.
+            source_look: as for `start`.
             skips: whether the frame of a number, from 0, is a neighbour only and not wanted itself.
 
         Yields:
@@ -152,7 +162,7 @@ class Restorer:
         """
         size, stream = _sized(frames)
         if size is not None:
-            yield from self.start(*size).restore(stream, skips=skips)
+            yield from self.start(*size, source_look=source_look).restore(stream, skips=skips)
 
     def restore_planar(
         self, frames: Iterable[Frame], plane_format: PlaneFormat, *, skips: Callable[[int], bool] = no_frame

@@ -32,6 +32,7 @@ from fmanet_cli.engine.schedule import (
     windows_at_once,
     windows_in_a_pass,
 )
+from fmanet_cli.engine.source_look import SourceLook, as_seen, check_source_look
 from fmanet_cli.engine.strength import blended, check_strength
 from fmanet_cli.engine.tiling import MIN_TILE, TileBlender, Tiling, plan_tiles
 from fmanet_cli.engine.transfer import Arrival
@@ -75,16 +76,20 @@ class RestorationRun:
         *,
         tiling: Tiling | None = None,
         strength: float = 1.0,
+        source_look: SourceLook = "plain",
         notes: Notes | None = None,
     ) -> None:
         """`tiling`: how an earlier part of the film was restored; None = decided by the memory that is free now.
 
         `strength`: share of the network's result in each frame, the rest is the enlarged source; in [0, 1].
 
+        `source_look`: `camera` = frames that a camera has sharpened, which the network sees softened.
+
         `notes`: where it is said what was changed on the way; None = a collector of its own.
         """
         check_strength(strength)
-        self._strength = strength
+        check_source_look(source_look)
+        self._strength, self._source_look = strength, source_look
         self._restorer, self._height, self._width = restorer, height, width
         self._notes = Notes() if notes is None else notes
         self._notes.add(*restorer.warnings)
@@ -197,7 +202,8 @@ class RestorationRun:
             nonlocal newest
             if newest is None or not shows_the_same(frame.image, newest.image):
                 tensor = self._with_less_memory(lambda _: self._restorer.upload(frame.image))
-                newest = DeviceFrame(number, frame.image, tensor)
+                seen = self._with_less_memory(lambda _: as_seen(tensor, self._source_look))
+                newest = DeviceFrame(number, frame.image, tensor, seen)
             return frame, newest
 
         radius, shown = self._restorer.model.config.centre, [-1]
@@ -356,8 +362,8 @@ class RestorationRun:
         for tile in plan_tiles(height, width, tile=tile_size, overlap=overlap):
             area = (..., slice(tile.top, tile.top + tile.height), slice(tile.left, tile.left + tile.width))
             # A window at an end has a frame twice.
-            states = {id(tensor): runner.frame_state(tensor[area].contiguous()) for tensor in set(window.tensors)}
-            blender.add(tile, runner.window([states[id(tensor)] for tensor in window.tensors]))
+            states = {id(tensor): runner.frame_state(tensor[area].contiguous()) for tensor in set(window.seen)}
+            blender.add(tile, runner.window([states[id(tensor)] for tensor in window.seen]))
             # They would stay while those of the next tile are made.
             del states
         return blender.result()
@@ -366,7 +372,8 @@ class RestorationRun:
         """Begin the way of a restored frame to the host, with a flag that says whether it holds numbers only."""
         # What is no number spreads into a sum, which needs no image of flags as `isfinite` does.
         flag = restored.sum().isfinite()
-        image = blended(restored, window.tensors[len(window.tensors) // 2], self._strength)
+        assert window.source is not None
+        image = blended(restored, window.source, self._strength)
         window.precision = self.precision
         window.arrival = self._restorer.transfer.to_host([*made(image), flag])
 
@@ -425,8 +432,10 @@ class _Window:
         """Of that."""
         self.frames = frames
         """Of the window, in order, until it is computed; empty where it shows what the window before shows."""
-        self.tensors = [frame.tensor for frame in frames]
+        self.seen = [frame.seen for frame in frames]
         """Of the same frames: without their states, which are needed by the next windows only."""
+        self.source = frames[len(frames) // 2].tensor if frames else None
+        """The one that is restored, on the device as it was read; None where it shows what the window before shows."""
         self.precision: Precision = "fp32"
         """What it was computed in."""
         self.arrival: Arrival | None = None

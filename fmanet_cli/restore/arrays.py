@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from fmanet_cli.engine.restorer import Restorer
+from fmanet_cli.engine.source_look import SourceLook
 from fmanet_cli.errors import OptionError
 from fmanet_cli.model.fmanet import FMANet
 from fmanet_cli.shots.detector import ShotMarker
@@ -32,6 +33,7 @@ def restore_frames(
     precision: str = "auto",
     scene_detect: str = "off",
     strength: float = 1.0,
+    source_look: SourceLook = "plain",
 ) -> Frames:
     """Restore the frames of one array, each with its true neighbours.
 
@@ -43,13 +45,15 @@ def restore_frames(
         precision: `auto`, `fp32`, `fp16` or `bf16`: what it computes in.
         scene_detect: `off` takes the frames as one shot; `auto` finds cuts; or the path of a list of them.
         strength: share of what the network restores in each frame, in [0, 1]; the rest is the enlarged source.
+        source_look: `camera` = frames that a camera has sharpened, which the network sees softened.
 
     Returns:
         (T, 4H, 4W, 3) of the same library, dtype and device, in [0, 255] or [0, 1]: one frame for each, the first and
         the last too. `frames` is not changed.
 
     Raises:
-        OptionError: the array has another layout or dtype, or holds values outside its range, or the strength does.
+        OptionError: the array has another layout or dtype, or holds values outside its range, or the strength does,
+            or the look of the source is unknown.
         DeviceError: the device or precision is not available, or memory does not suffice.
     """
     _check(frames)
@@ -61,7 +65,7 @@ def restore_frames(
         restorer = Restorer(model, device=device, precision=precision)
     count, height, width, _ = frames.shape
     shape = (count, height * restorer.scale, width * restorer.scale, 3)
-    run = restorer.start(height, width, strength=strength)
+    run = restorer.start(height, width, strength=strength, source_look=source_look)
     restored = run.restore(ShotMarker(scene_detect).mark(_as_frames(frames)))
     if isinstance(frames, np.ndarray):
         target = np.empty(shape, frames.dtype)

@@ -237,7 +237,7 @@ def _measure(
                     break
         else:
             with (
-                contextlib.closing(_restored(restorer, frames, plan, settings.strength)) as restored,
+                contextlib.closing(_restored(restorer, frames, plan, settings)) as restored,
                 BackgroundConsumer(meter.write, depth=QUEUE_FRAMES) as encoder,
             ):
                 for finished in restored:
@@ -253,9 +253,10 @@ def _measure(
 
 
 def _restored(
-    restorer: Restorer, frames: Iterator[Frame], plan: OutputPlan, strength: float
+    restorer: Restorer, frames: Iterator[Frame], plan: OutputPlan, settings: RestoreSettings
 ) -> Generator[Frame | PlanarFrame, None, None]:
-    run = restorer.start(plan.like.height, plan.like.width, strength=strength)
+    size = plan.like.height, plan.like.width
+    run = restorer.start(*size, strength=settings.strength, source_look=settings.source_look)
     return restored_frames(run, frames, plan.plane_format, (plan.height, plan.width), skips=no_frame)
 
 

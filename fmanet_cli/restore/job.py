@@ -95,6 +95,7 @@ class RestoreJob:
                 reader.info.width,
                 tiling=journal.tiling if journal is not None else None,
                 strength=settings.strength,
+                source_look=settings.source_look,
                 notes=self._notes,
             )
             log.debug("%s: %s", self.source, restoration.tiling)
@@ -157,6 +158,7 @@ class RestoreJob:
             plan=writer.plan,
             tiling=restoration.tiling,
             strength=self._settings.strength,
+            source_look=self._settings.source_look,
         )
         radius = self._restorer.model.config.centre
         tasks = span_tasks(frames, film, journal.segments, radius=radius, chosen=chosen)
@@ -256,6 +258,7 @@ class RestoreJob:
             precision=restoration.precision,
             tiling=restoration.tiling,
             strength=self._settings.strength,
+            source_look=self._settings.source_look,
             warnings=tuple(dict.fromkeys(warnings)),
             verification=self.verification,
         )

@@ -52,6 +52,8 @@ class RestoreReport:
     """How frames were cut at the end of the run."""
     strength: float = 1.0
     """Share of the network's result in each frame."""
+    source_look: str = "plain"
+    """`camera` = the network saw the frames softened."""
     warnings: tuple[str, ...]
     """What was lost, guessed or changed on the way."""
     verification: VerificationResult | None = None

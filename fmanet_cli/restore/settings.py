@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from fmanet_cli.engine.source_look import SourceLook, check_source_look
 from fmanet_cli.engine.strength import check_strength
 from fmanet_cli.errors import OptionError
 from fmanet_cli.files import read_text
@@ -45,6 +46,8 @@ class RestoreSettings:
     strength: float = 1.0
     """Share of the network's result in each frame, in [0, 1]; the rest is the source enlarged by bicubic
     interpolation."""
+    source_look: SourceLook = "plain"
+    """`camera` = a camera has sharpened the frames, so the network sees them softened."""
     audio: str = "copy"
     """`copy`, `aac` or `none`."""
     strict: bool = False
@@ -127,6 +130,7 @@ class RestoreSettings:
             raise OptionError(f"scale must be 4, 2 or 1, got {self.scale}")
         check_size(self.size)
         check_strength(self.strength)
+        check_source_look(self.source_look)
         if self.frame_rate is not None:
             parse_frame_rate(self.frame_rate)
         if self.container is not None:

@@ -12,6 +12,7 @@ import torch
 
 from fmanet_cli.engine.device_errors import device_errors
 from fmanet_cli.engine.restorer import Restorer
+from fmanet_cli.engine.source_look import SourceLook
 from fmanet_cli.engine.tiling import Tiling
 from fmanet_cli.model.fmanet import FMANet
 from fmanet_cli.restore.pipeline import BackgroundConsumer, Prefetched
@@ -40,6 +41,8 @@ class FilmTask:
     """How frames are computed."""
     strength: float = 1.0
     """Share of the network's result in each frame."""
+    source_look: SourceLook = "plain"
+    """`camera` = the network sees the frames softened."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,7 +137,9 @@ class SpanWorker:
         """
         film = task.film
         reader = self._opened(film)
-        run = self._restorer.start(*film.source_size, tiling=film.tiling, strength=film.strength)
+        run = self._restorer.start(
+            *film.source_size, tiling=film.tiling, strength=film.strength, source_look=film.source_look
+        )
         plan, size = film.plan, (film.plan.height, film.plan.width)
 
         def skips(number: int) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -10,6 +11,7 @@ import torch
 
 from fmanet_cli.drawing import at_width, below, beside, framed, labelled, text_lines
 from fmanet_cli.engine.restorer import Restorer
+from fmanet_cli.engine.source_look import SourceLook
 from fmanet_cli.engine.strength import enlarged
 from fmanet_cli.review.crops import marked, most_changed_area
 from fmanet_cli.review.survey import Moment
@@ -32,7 +34,7 @@ class PreviewRow:
     before: np.ndarray
     """(4H, 4W, 3) in [0, 1]: the source, enlarged by bicubic interpolation and turned as players show it."""
     after: tuple[np.ndarray, ...]
-    """The same as each network restores it, with the frame's true neighbours."""
+    """The same as each network restores it from each look of the source, with the frame's true neighbours."""
 
 
 def preview_rows(
@@ -41,6 +43,7 @@ def preview_rows(
     restorers: Sequence[Restorer],
     *,
     strength: float = 1.0,
+    source_looks: Sequence[SourceLook] = ("plain",),
     matrix: DisplayMatrix | None = None,
     done: Callable[[], None] = lambda: None,
 ) -> Iterator[PreviewRow]:
@@ -51,10 +54,15 @@ def preview_rows(
         windows: frames of one size and an odd number each, as many as the networks take (see `moments.window_at`).
         restorers: the networks, ready to run.
         strength: share of what the networks restore in a frame, in [0, 1].
+        source_looks: how each network sees the frames, one result for each; `camera` = softened.
         matrix: how players turn the film; the rows are turned so, too.
         done: called after each restored frame.
     """
-    streams = [_restored(windows, restorer, strength) for restorer in restorers]
+    length = len(windows[0])
+    streams = []
+    for restorer, look in itertools.product(restorers, source_looks):
+        run = restorer.start(*windows[0][0].size, strength=strength, source_look=look)
+        streams.append(run.restore(_in_a_row(windows), skips=lambda number: number % length != length // 2))
     for moment, window in zip(moments, windows, strict=True):
         source = torch.from_numpy(window[len(window) // 2].image).permute(2, 0, 1)
         plain = enlarged(source, restorers[0].scale).clamp(0, 1).permute(1, 2, 0).numpy()
@@ -86,8 +94,6 @@ def moment_text(moment: Moment) -> str:
     return f"{moment.seconds:.2f} s: {moment.reason}{edges}"
 
 
-def _restored(windows: Sequence[tuple[Frame, ...]], restorer: Restorer, strength: float) -> Iterator[Frame]:
-    length = len(windows[0])
-    frames = (replace(frame, starts_shot=place == 0) for window in windows for place, frame in enumerate(window))
-    run = restorer.start(*windows[0][0].size, strength=strength)
-    return run.restore(frames, skips=lambda number: number % length != length // 2)
+def _in_a_row(windows: Sequence[tuple[Frame, ...]]) -> Iterator[Frame]:
+    """Frames of all windows, each of which is a shot."""
+    return (replace(frame, starts_shot=place == 0) for window in windows for place, frame in enumerate(window))

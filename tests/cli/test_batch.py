@@ -102,15 +102,16 @@ def test_tables_cut_no_name_in_a_narrow_terminal(folder: Path, monkeypatch: pyte
 
 def test_a_table_of_jobs_with_options_of_their_own(folder: Path) -> None:
     (folder / "jobs.csv").write_text(
-        "source, scale, crf, start, end, output, encoder-option\n"
-        "in/a.mp4, 1, 30, , 0:00.03, small/one.mkv, tune=grain x264-params=ref=1\n"
-        "in/deep/b.mp4,,,,,,\n"
+        "source, scale, crf, start, end, output, source-look, encoder-option\n"
+        "in/a.mp4, 1, 30, , 0:00.03, small/one.mkv, camera, tune=grain x264-params=ref=1\n"
+        "in/deep/b.mp4,,,,,,,\n"
     )
     result = batch("--jobs-file", "jobs.csv", "-o", "out", "--crf", "20", "--report", "report.json")
     assert result.exit_code == 0, result.output
     assert outputs(folder / "out") == ["b.mp4", "small/one.mkv"]
     files = json.loads((folder / "report.json").read_text())["files"]
     assert [(file["state"], file["run"]["target_size"]) for file in files] == [("done", [16, 16]), ("done", [64, 64])]
+    assert [file["run"]["source_look"] for file in files] == ["camera", "plain"]
     records = [json.loads(path.read_text()) for path in (folder / "out/.fmanet").rglob("*.json")]
     encoders = [record["choices"]["options"]["encoder"] for record in records]
     assert sorted((encoder["crf"], encoder["extra"].get("tune")) for encoder in encoders) == [(20, None), (30, "grain")]

@@ -114,6 +114,18 @@ def test_tiles_are_compared_when_asked(tmp_path, scene, monkeypatch):
     assert 20 < float(decibels) < 200, "a frame of 70x50 is not the same in tiles of 32"
 
 
+def test_a_source_that_looks_sharpened_is_scored_softened(tmp_path, scene):
+    sharp, gains = write_frames(tmp_path / "sharp", [scene]), {}
+    for look in ("plain", "camera"):
+        words = ("--degrade", sharp, "--still", "--frames", 1, "--source", look, "--compare-tiles")
+        assert run(*words, "--json", tmp_path / "r.json").exit_code == 0
+        report = json.loads((tmp_path / "r.json").read_text())
+        assert report["settings"]["source_look"] == look
+        gains[look] = report["gain"]
+        (tmp_path / "r.json").unlink()
+    assert gains["camera"] < gains["plain"] - 0.1, "what nobody has sharpened loses"
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -124,6 +136,7 @@ def test_tiles_are_compared_when_asked(tmp_path, scene, monkeypatch):
         (["--degrade", GOLDEN, "--reds4", GOLDEN], "give RESTORED --truth"),
         ([GOLDEN, GOLDEN, "--truth", GOLDEN], "give --truth once for each clip"),
         ([GOLDEN, "--truth", GOLDEN, "--model", "lite"], "RESTORED is compared as it is: leave out --model"),
+        ([GOLDEN, "--truth", GOLDEN, "--source", "camera"], "RESTORED is compared as it is: leave out --source"),
         (
             ["--input", GOLDEN, "--truth", GOLDEN, "--still", "--exposure", "0.8"],
             "only --degrade makes frames: leave out --exposure, --still",

@@ -28,7 +28,7 @@ MakeClip = Callable[..., Path]
 @pytest.fixture
 def reported(make_clip: MakeClip, tmp_path: Path, weights: Path) -> dict[str, Any]:
     words = ("-o", tmp_path / "out.mp4", "--model", weights, "--precision", "fp32", "--crf", 21, "-e", "tune=film")
-    more = ("--scale", 2, "--strength", 0.75, "--report", tmp_path / "run.json")
+    more = ("--scale", 2, "--strength", 0.75, "--source", "camera", "--report", tmp_path / "run.json")
     result = fmanet("restore", make_clip(count=3), *words, *more)
     assert result.exit_code == 0, result.output
     return json.loads((tmp_path / "run.json").read_text())
@@ -63,6 +63,7 @@ def test_a_report_tells_everything_of_a_run(reported: dict[str, Any], tmp_path: 
     assert reported["engine"]["precision"] == "fp32"
     assert (reported["options"]["crf"], reported["options"]["scale"]) == (21, "2")
     assert reported["options"]["strength"] == file["run"]["strength"] == 0.75
+    assert reported["options"]["source_look"] == file["run"]["source_look"] == "camera"
     assert "overwrite" not in reported["options"]
     assert file["run"]["verification"]["ok"] is True
     assert {"what": "frames", "source": "3", "output": "3", "verdict": "same"} in file["run"]["verification"]["rows"]

@@ -261,7 +261,7 @@ class Answering:
 
 def test_a_state_is_made_again_only_after_failure_or_forgetting_or_for_another_runner() -> None:
     me, you = Answering(ValueError("not yet"), "first", "second"), Answering("third")
-    frame = DeviceFrame(0, np.zeros((1, 1, 3), np.float32), torch.zeros(3, 1, 1))
+    frame = DeviceFrame(0, np.zeros((1, 1, 3), np.float32), torch.zeros(3, 1, 1), torch.zeros(3, 1, 1))
     with pytest.raises(ValueError, match="not yet"):
         frame.state(me)
     assert [frame.state(me), frame.state(me)] == ["first", "first"]

@@ -57,6 +57,7 @@ def test_a_share_of_the_networks_frame(tiny_model: FMANet) -> None:
     full, none, half = (restore_frames(frames, restorer, strength=strength) for strength in (1, 0, 0.5))
     assert np.abs(half - (full + none) / 2).max() < 1e-5
     assert np.abs(full - none).max() > 0.02
+    assert np.abs(restore_frames(frames, restorer, source_look="camera") - full).max() > 0.01
 
 
 def test_cuts_keep_frames_apart(tiny_model: FMANet, tmp_path) -> None:

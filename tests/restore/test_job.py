@@ -239,6 +239,7 @@ def test_text_is_no_video(tmp_path: Path, tiny_model: FMANet) -> None:
         ({"scale": 3}, "scale must be 4, 2 or 1, got 3"),
         ({"size": "large"}, "size must be WIDTHxHEIGHT .* got 'large'"),
         ({"strength": 1.5}, "strength must be from 0 .* got 1.5"),
+        ({"source_look": "film"}, "plain or camera, got 'film'"),
     ],
 )
 def test_impossible_settings_are_refused(options: dict[str, object], text: str) -> None:

@@ -231,6 +231,8 @@ def test_another_run_than_the_interrupted_one_is_refused(clip: Path, tmp_path: P
     other = Restorer(random_model(restorer.model.config, seed=4), device="cpu", precision="fp32")
     with pytest.raises(ResumeError, match=r"options\.strength was 1\.0 and is 0\.5"):
         finish(clip, target, restorer, strength=0.5)
+    with pytest.raises(ResumeError, match=r"options\.source_look was plain and is camera"):
+        finish(clip, target, restorer, source_look="camera")
     with pytest.raises(ResumeError, match=r"weights\.sha256 was \w+ and is \w+"):
         finish(clip, target, other)
     with pytest.raises(ResumeError, match=r"engine\.tiling\.mode was auto and is tiles"):

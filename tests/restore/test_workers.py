@@ -73,9 +73,10 @@ def noted_starts(start: Callable[[], AnyWorker]) -> tuple[list[AnyWorker], Calla
 
 
 def test_two_processes_make_the_file_of_one(clip: Path, tmp_path: Path, tiny_model: FMANet, setup: WorkerSetup) -> None:
-    restore(clip, tmp_path / "whole.mp4", tiny_model, strength=0.5)
+    choices = {"strength": 0.5, "source_look": "camera"}
+    restore(clip, tmp_path / "whole.mp4", tiny_model, **choices)
     starters = [functools.partial(ProcessWorker, setup)] * 2
-    job = restore(clip, tmp_path / "shared.mp4", tiny_model, starters, strength=0.5)
+    job = restore(clip, tmp_path / "shared.mp4", tiny_model, starters, **choices)
     assert job.report is not None
     assert job.report.frames == FRAMES
     assert job.report.verification is not None

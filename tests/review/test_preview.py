@@ -86,12 +86,15 @@ def test_a_moment_is_restored_as_in_a_run(film: Path, tiny_model: FMANet) -> Non
         frames = list(reader)
     moments = [Moment(number / 10, "asked") for number in (0, 4, CUT - 1)]
     windows = [window_at(film, moment.seconds, 1) for moment in moments]
-    rows = list(preview_rows(moments, windows, [restorer, restorer], strength=0.5))
-    run = restorer.start(48, 64, strength=0.5)
-    expected = [frame.image for frame in run.restore(frames[:CUT])]
+    looks = ("plain", "camera")
+    rows = list(preview_rows(moments, windows, [restorer, restorer], strength=0.5, source_looks=looks))
+    runs = [restorer.start(48, 64, strength=0.5, source_look=look) for look in looks]
+    expected = [[frame.image for frame in run.restore(frames[:CUT])] for run in runs]
     for row, number in zip(rows, (0, 4, CUT - 1), strict=True):
-        assert np.abs(row.after[0] - expected[number]).max() < 1e-5
-        assert np.array_equal(row.after[0], row.after[1])
+        for shown, images in zip(row.after[:2], expected, strict=True):
+            assert np.abs(shown - images[number]).max() < 1e-5
+        assert np.abs(row.after[0] - row.after[1]).max() > 0.005
+        assert all(map(np.array_equal, row.after[:2], row.after[2:]))
         assert row.before.shape == row.after[0].shape == (192, 256, 3)
 
 
@@ -119,7 +122,20 @@ def test_the_area_of_the_largest_change() -> None:
 
 def test_the_command_writes_a_sheet(film: Path, tmp_path: Path, weights: Path) -> None:
     target = tmp_path / "sheet.png"
-    words = ("--count", 2, "-n", weights, "-n", "lite", "--precision", "fp32", "-o", target)
+    words = (
+        "--count",
+        2,
+        "-n",
+        weights,
+        "--source",
+        "plain",
+        "--source",
+        "camera",
+        "--precision",
+        "fp32",
+        "-o",
+        target,
+    )
     result = fmanet("preview", film, *words)
     assert result.exit_code == 0, result.output
     assert result.stdout.splitlines()[-1] == str(target)
