@@ -180,7 +180,8 @@ class Trainer:
                 yield from reports
                 raise
             checked = self._validate(stage) if validates else ()
-            if saves and not broken.last_was_broken:
+            # A step that was left out has changed nothing, so where the run ends with one its weights are as good.
+            if saves and (not broken.last_was_broken or (last and self._is_sound())):
                 name, seed = self.recipe.name, self.options.seed
                 self._save(RunPosition(name, seed, stage.number, step, self._batch, self._seconds), update)
             notes = compute.take_notes() if compute else ()
@@ -219,6 +220,9 @@ class Trainer:
         # Alone, a recorded step replays without calling `share`.
         stops = self._stops or (replica()[1] == 1 and self._is_asked_to_stop())
         return stops or (limit is not None and self._seconds - seconds_before >= limit * 60.0)
+
+    def _is_sound(self) -> bool:
+        return all(bool(value.isfinite().all()) for value in self.model.state_dict().values())
 
     def _steps_read_together(self) -> int:
         return STEPS_READ_TOGETHER if self.device.type == "cuda" else 1

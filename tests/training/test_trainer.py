@@ -22,7 +22,9 @@ from fmanet_cli.weights.checkpoint import load_model
 from tests.training.conftest import TINY, SimpleWindows, tiny_recipe
 
 
-def trainer(folder: Path, *, source=None, recipe=None, validation=(), **options) -> Trainer:
+def trainer(
+    folder: Path, *, source=None, recipe=None, validation=(), is_asked_to_stop=lambda: False, **options
+) -> Trainer:
     run = RunOptions(**{"folder": folder, "half_precision": False, "prefetched_batches": 0, "save_every": 4, **options})
     return Trainer(
         random_model(TINY, seed=1),
@@ -30,6 +32,7 @@ def trainer(folder: Path, *, source=None, recipe=None, validation=(), **options)
         recipe or tiny_recipe(),
         run,
         validation_windows=validation,
+        is_asked_to_stop=is_asked_to_stop,
     )
 
 
@@ -127,6 +130,20 @@ def test_gradients_broken_in_some_steps_only_end_a_run_with_their_names(tmp_path
         reports.extend(trainer(tmp_path, source=BrokenWithoutRebuilding(), recipe=recipe, stages=(2,)).run())
     # The flow's error reaches Net^D alone.
     assert "restoration_network" not in str(raised.value)
+
+
+def test_a_run_that_ends_with_a_broken_step_is_saved(tmp_path):
+    list(trainer(tmp_path, source=BrokenAfter(5, 5), stages=(2,)).run())
+    assert trainer(tmp_path).resume().step == 6
+
+
+def test_a_run_told_to_stop_at_a_broken_step_is_saved(tmp_path):
+    reports: list[StepReport] = []
+    run = trainer(tmp_path, source=BrokenAfter(2, 2), stages=(2,), is_asked_to_stop=lambda: len(reports) == 2)
+    for report in run.run():
+        reports += [report]
+    assert [report.skipped for report in reports] == [False, False, True]
+    assert trainer(tmp_path).resume().step == 3
 
 
 def test_a_single_broken_step_is_left_out(tmp_path):
