@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -31,6 +30,36 @@ _RESTORING_OPTIONS = ("model", "device", "precision", "source_look", "tile", "co
 _PRESET_OWN = ("exposure", "stride", "still", "seed")
 _DEGRADING_OPTIONS = ("preset", "size", "exposure", "stride", "still", "photos", "seed")
 _PRESETS = ("clean", "camera", "phone", "social", "old-film", "unsharp-0.4", "unsharp-0.8", "moving-sharp")
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class _Given:
+    """The command's arguments and options."""
+
+    clips: tuple[Path, ...]
+    truth: tuple[Path, ...]
+    input: tuple[Path, ...]
+    degrade: bool
+    preset: str | None
+    reds4: Path | None
+    model: str | None
+    device: str
+    precision: str
+    source_look: SourceLook
+    tile: str
+    frames: int | None
+    size: int | None
+    exposure: float
+    stride: int
+    still: bool
+    photos: bool
+    seed: int
+    compare_tiles: bool
+    lpips: bool
+    vmaf: bool
+    ocr: bool
+    json: Path | None
+    csv: Path | None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -133,7 +162,7 @@ def command(**options: Any) -> None:
     from fmanet_cli.evaluation.reds4 import PUBLISHED
     from fmanet_cli.evaluation.report import Evaluation, to_json_text
 
-    given = SimpleNamespace(**options)
+    given = _Given(**options)
     _refuse_bad_combinations(given)
     files = _report_files(given)
     job = _plan(given)
@@ -149,7 +178,7 @@ def command(**options: Any) -> None:
         file.write(to_json_text(evaluation) if kind == "json" else evaluation.to_csv())
 
 
-def _report_files(given: SimpleNamespace) -> dict[str, ReportFile]:
+def _report_files(given: _Given) -> dict[str, ReportFile]:
     """Where the figures go, by their form."""
     used: dict[str, list[Path | None]] = {
         "clip": [*given.clips, *given.truth, *given.input],
@@ -164,7 +193,7 @@ def _report_files(given: SimpleNamespace) -> dict[str, ReportFile]:
     return files
 
 
-def _refuse_bad_combinations(given: SimpleNamespace) -> None:
+def _refuse_bad_combinations(given: _Given) -> None:
     if given.degrade + bool(given.reds4) + bool(given.truth) != 1 or (given.clips and given.reds4):
         raise click.UsageError("give RESTORED --truth, --input --truth, --degrade SHARP... or --reds4 DIR")
     if given.degrade and not given.clips:
@@ -196,7 +225,7 @@ def _refuse_given(names: Sequence[str], reason: str) -> None:
         raise click.UsageError(f"{reason}: leave out {', '.join(typed)}")
 
 
-def _plan(given: SimpleNamespace) -> _Job:
+def _plan(given: _Given) -> _Job:
     from fmanet_cli.evaluation.evaluate import compare_clips
 
     extras = _extras(given)
@@ -208,7 +237,7 @@ def _plan(given: SimpleNamespace) -> _Job:
     return _restore_job(given, extras)
 
 
-def _degrade_job(given: SimpleNamespace, extras: Extras) -> _Job:
+def _degrade_job(given: _Given, extras: Extras) -> _Job:
     from fmanet_cli.dataset.clips import find_sharp_clips
     from fmanet_cli.dataset.degrade import Degradation, expected_count
     from fmanet_cli.evaluation.evaluate import degrade_and_compare
@@ -232,7 +261,7 @@ def _degrade_job(given: SimpleNamespace, extras: Extras) -> _Job:
     return _Job(scores, _total(expected_count(clip, degradation) for clip in clips), settings)
 
 
-def _preset_job(given: SimpleNamespace, preset: str, extras: Extras) -> _Job:
+def _preset_job(given: _Given, preset: str, extras: Extras) -> _Job:
     from fmanet_cli.dataset.clips import find_sharp_clips
     from fmanet_cli.dataset.degrade import PRESET_FRAMES, PRESET_PIXELS
     from fmanet_cli.dataset.imaging.presets import find_preset
@@ -255,7 +284,7 @@ def _preset_job(given: SimpleNamespace, preset: str, extras: Extras) -> _Job:
     return _Job(scores, scored * len(clips), settings)
 
 
-def _restore_job(given: SimpleNamespace, extras: Extras) -> _Job:
+def _restore_job(given: _Given, extras: Extras) -> _Job:
     from fmanet_cli.evaluation.evaluate import restore_and_compare
     from fmanet_cli.evaluation.reds4 import find_reds4
 
@@ -285,7 +314,7 @@ def _matched(sides: Sequence[Path], truths: Sequence[Path], inputs: Sequence[Pat
     return name_apart(matched)
 
 
-def _restorers(given: SimpleNamespace) -> _Restorers:
+def _restorers(given: _Given) -> _Restorers:
     from fmanet_cli.engine.restorer import Restorer
     from fmanet_cli.evaluation.evaluate import COMPARED_OVERLAP_PIXELS, COMPARED_TILE_PIXELS
     from fmanet_cli.weights.checkpoint import load_model
@@ -314,7 +343,7 @@ def _restorers(given: SimpleNamespace) -> _Restorers:
     return _Restorers(_Shown(whole, look), None if tiled is None else _Shown(tiled, look), settings)
 
 
-def _extras(given: SimpleNamespace) -> Extras:
+def _extras(given: _Given) -> Extras:
     from fmanet_cli.evaluation.extras import Extras
     from fmanet_cli.evaluation.perceptual import PerceptualDistance
     from fmanet_cli.evaluation.text import TextReader
