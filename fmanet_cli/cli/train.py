@@ -43,6 +43,13 @@ _STAGES = {"1": (1,), "2": (2,), "both": (1, 2)}
     metavar="NAMES=SHARE",
     help="Share of what is shown from photographs of these names, such as portrait-*=0.07; repeatable.",
 )
+@click.option(
+    "--photo-scales",
+    nargs=2,
+    type=FiniteRange(0, 1, min_open=True),
+    metavar="FROM TO",
+    help="Sizes that photographs are shrunk to, such as 0.65 1: the larger, the softer.  [default: 0.33 1]",
+)
 @click.option("-o", "--output", type=_FOLDER, required=True, help="Folder for weights, state, logs and images.")
 @click.option("--validate", type=click.Path(path_type=Path), help="Folder or zip of photographs to validate on.")
 @click.option("--init", metavar="NAME|FILE", help="Weights to start from; base widens lite's.  [default: random]")
@@ -147,6 +154,7 @@ def _build_session(options: dict[str, Any]) -> Session:
         validation_folder=options["validate"],
         mixture=Mixture() if options["mixture"] is None else read_mixture(options["mixture"]),
         fonts_folder=options["fonts"],
+        photo_scales=options["photo_scales"],
         favoured=tuple(_read_numbers(options["favoured"], "--favour", "share")),
         **taken(options, "init", "resume", "branch", "device", "processes", "tensorboard", "picture_every"),
     )

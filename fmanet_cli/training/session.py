@@ -65,6 +65,8 @@ class Session:
     """Folder of fonts for text planes among photographs; None leaves text out."""
     favoured: tuple[tuple[str, float], ...] = ()
     """Patterns of photographs' names, and the share of the pieces shown that comes from each."""
+    photo_scales: tuple[float, float] | None = None
+    """Range from which the factor is drawn by which a photograph is shrunk; None = that of `PhotoOptions`."""
     init: str | None = None
     """Name or file of the weights to start from; None starts from random ones."""
     resume: bool = False
@@ -89,6 +91,15 @@ class Session:
             raise OptionError("text planes go before photographs only; leave out the fonts")
         if self.favoured and self.source_kind != "photos":
             raise OptionError("only photographs can be favoured; leave out their names", remedy="favour")
+        if self.photo_scales is not None and self.source_kind != "photos":
+            raise OptionError(
+                "only photographs are shown at other sizes; leave out their scales", remedy="photo_scales"
+            )
+        if self.photo_scales is not None and not 0 < self.photo_scales[0] <= self.photo_scales[1] <= 1:
+            raise OptionError(
+                f"the scales of photographs must be a range above 0 and up to 1, got {self.photo_scales}",
+                remedy="photo_scales",
+            )
         shares = [share for _, share in self.favoured]
         if not all(share > 0 for share in shares) or math.fsum(shares) > 1:
             raise OptionError(f"favoured shares must be above 0 and at most 1 together, got {shares}", remedy="favour")
@@ -182,6 +193,8 @@ def build_source(session: Session) -> WindowSource:
         source = VideoWindows(load_spans(folder, smallest_side=clips.cut_pixels, seed=seed), clips, seed=seed)
     else:
         photos = PhotoOptions(**asdict(shape), mixture=session.mixture)
+        if session.photo_scales is not None:
+            photos = replace(photos, scales=session.photo_scales)
         library = load_photos(folder, smallest_side=photos.texture_pixels, favoured=dict(session.favoured))
         texts = None if session.fonts_folder is None else TextPlanes(session.fonts_folder)
         source = PhotoWindows(library, photos, seed=seed, texts=texts)

@@ -14,8 +14,9 @@ import torch
 
 from fmanet_cli.errors import FileWriteError, OptionError, TrainingError
 from fmanet_cli.model.fmanet import random_model
+from fmanet_cli.training.photo_library import PhotoLibrary
 from fmanet_cli.training.run_options import RunOptions
-from fmanet_cli.training.session import Session, train
+from fmanet_cli.training.session import Session, build_source, train
 from fmanet_cli.video.read.images import read_image, write_image
 from fmanet_cli.weights.checkpoint import CheckpointMetadata, load_model, save_checkpoint
 from tests.training.conftest import TINY, tiny_recipe
@@ -100,6 +101,26 @@ def test_a_favour_is_checked_before_anything_is_read(photos, tmp_path):
     ):
         with pytest.raises(OptionError, match=message):
             session(photos, tmp_path / "run", favoured=shares, source_kind=kind)
+
+
+@pytest.mark.parametrize("scales", [(0.0, 1.0), (0.8, 0.5), (0.5, 1.5), (float("nan"), 1.0)])
+def test_scales_of_photographs_are_a_range_up_to_full_size(photos, tmp_path, scales):
+    with pytest.raises(OptionError, match="a range above 0 and up to 1, got"):
+        session(photos, tmp_path / "run", photo_scales=scales)
+
+
+def test_photographs_are_shown_at_the_scales_asked_for(photos, tmp_path, monkeypatch):
+    seen, draw = set(), PhotoLibrary.draw
+
+    def noting(self: PhotoLibrary, size: int, scales: tuple[float, float], *args, **options):
+        seen.add(scales)
+        return draw(self, size, scales, *args, **options)
+
+    monkeypatch.setattr(PhotoLibrary, "draw", noting)
+    build_source(session(photos, tmp_path / "run", photo_scales=(0.9, 1.0))).batch(0)
+    assert seen == {(0.9, 1.0)}
+    with pytest.raises(OptionError, match="only photographs are shown at other sizes"):
+        session(photos, tmp_path / "run", photo_scales=(0.9, 1.0), source_kind="video")
 
 
 def test_two_processes_train_as_one_with_the_whole_batch_would(photos, tmp_path):
