@@ -227,7 +227,7 @@ def _show(reports: Iterator[StepReport], session: Session, noted: list[int], *, 
             for note in report.notes:
                 say_above(bar, note)
             if report.skipped:
-                say_above(bar, f"step {step} left out: its gradient is not finite")
+                say_above(bar, f"step {step} left out: {report.why_skipped}")
             if report.validation is not None:
                 checked = report.validation
                 text = f"step {step}: {checked.psnr:.2f} dB, {checked.gain:+.2f} dB against bicubic"

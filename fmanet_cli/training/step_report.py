@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -30,6 +31,15 @@ class StepReport:
     """Results of the averaged weights, in the order of the recipe's `ema_decays`, in the steps that validate."""
     notes: tuple[str, ...] = ()
     """What should be told, one line each."""
+
+    @property
+    def why_skipped(self) -> str:
+        """Why the step was left out; empty where it was not."""
+        if not self.skipped:
+            return ""
+        if not math.isfinite(self.gradient_norm):
+            return "its gradient is not finite"
+        return f"its gradient, {self.gradient_norm:.3g} long, is far longer than usual"
 
     @property
     def validation(self) -> ValidationResult | None:

@@ -150,6 +150,9 @@ def test_a_single_broken_step_is_left_out(tmp_path):
     run = trainer(tmp_path, source=BrokenAfter(2, 2), stages=(2,))
     reports = list(run.run())
     assert [report.step for report in reports if report.skipped] == [3]
+    assert [report.why_skipped for report in reports[1:4]] == ["", "its gradient is not finite", ""]
+    longer = dataclasses.replace(reports[2], gradient_norm=2.5)
+    assert longer.why_skipped == "its gradient, 2.5 long, is far longer than usual"
     assert all(bool(value.isfinite().all()) for value in run.model.parameters())
 
 
