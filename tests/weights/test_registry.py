@@ -44,7 +44,7 @@ def test_embedded_file_says_what_the_table_says() -> None:
     assert header.metadata.licence == LITE.licence
     assert header.metadata.source == LITE.source
     assert [file.name for file in header.metadata.source_files] == [
-        "lite-cameras.safetensors",
+        "lite-in-training.safetensors",
         "lite-before.safetensors",
     ]
 
