@@ -14,8 +14,8 @@ SourceLook = Literal["plain", "camera"]
 """`camera`: frames are softened first, so that the network does not sharpen once more what is sharp already."""
 
 SOFTENING_SIGMA = 0.45
-"""Of `camera`: standard deviation of the Gaussian in pixels. Wider ones cost video that nobody has sharpened more than
-others gain: the embedded weights lose 0.6 dB of 1.5 there at 0.45, and nearly all at 0.55 (2026-11-27)."""
+"""Of `camera`: standard deviation of the Gaussian in pixels. Wider ones cost video that nobody has sharpened more
+than others gain: the embedded weights of 2026-11-26 lost 0.6 dB of 1.5 there at 0.45, and nearly all at 0.55."""
 
 
 def check_source_look(look: str) -> None:
