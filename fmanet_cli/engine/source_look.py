@@ -15,7 +15,7 @@ SourceLook = Literal["plain", "camera"]
 
 SOFTENING_SIGMA = 0.45
 """Of `camera`: standard deviation of the Gaussian in pixels. Wider ones cost video that nobody has sharpened more
-than others gain: the embedded weights of 2026-11-26 lost 0.6 dB of 1.5 there at 0.45, and nearly all at 0.55."""
+than others gain: those before part 9 (weights/README) lost 0.6 dB of 1.5 there at 0.45, and nearly all at 0.55."""
 
 
 def check_source_look(look: str) -> None:
