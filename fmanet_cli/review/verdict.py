@@ -1,7 +1,8 @@
 """Whether restoring a film will help, in one sentence, from what its frames say.
 
-The bounds were measured with `lite` on 2026-11-27: nine photographs, filmed by a moving camera with 38 kinds and
-amounts of motion blur, defocus, noise, x264 and sharpening, at a quarter of their size; gain in PSNR over bicubic.
+The bounds were measured on 2026-11-27 with the `lite` before part 8 (weights/README): nine photographs, filmed by a
+moving camera with 38 kinds and amounts of motion blur, defocus, noise, x264 and sharpening, at a quarter of their size;
+gain in PSNR over bicubic.
 What the frames gained that fall under each kind, in dB:
 
     kind           frames   median   10th and 90th percentile
