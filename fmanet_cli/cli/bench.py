@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import click
-from click.core import ParameterSource
 
-from fmanet_cli.cli.options import compile_option, device_option, precision_option
+from fmanet_cli.cli.options import compile_option, device_option, precision_option, typed_options
 from fmanet_cli.cli.report_file import ReportFile, json_with
 from fmanet_cli.cli.run_report import weights_file
 from fmanet_cli.cli.terminal import echo, make_bar
@@ -79,13 +78,7 @@ def command(
 
 def _first_contact(folder: Path, device: str) -> None:
     """Every step says a line when it is over; what they found is no matter of the exit code."""
-    context = click.get_current_context()
-    typed = [
-        max(param.opts, key=len)
-        for param in context.command.params
-        if param.name not in ("folder", "device")
-        and context.get_parameter_source(str(param.name)) is ParameterSource.COMMANDLINE
-    ]
+    typed = [spelling for name, spelling in typed_options().items() if name not in ("folder", "device")]
     if typed:
         raise click.UsageError(f"--first-contact chooses all but the device: leave out {', '.join(typed)}")
     from fmanet_cli.bench.first_contact.run import FirstContact

@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-from click.core import ParameterSource
 
 from fmanet_cli.cli.number_types import FiniteRange
-from fmanet_cli.cli.options import device_option, precision_option, source_option
+from fmanet_cli.cli.options import device_option, precision_option, source_option, typed_options
 from fmanet_cli.cli.report_file import ReportFile, csv_with, json_with
 from fmanet_cli.cli.run_report import weights_file
 from fmanet_cli.cli.terminal import make_bar
@@ -215,12 +214,7 @@ def _refuse_bad_combinations(given: _Given) -> None:
 
 
 def _refuse_given(names: Sequence[str], reason: str) -> None:
-    context = click.get_current_context()
-    typed = [
-        next(name for name in option.opts if name.startswith("--"))
-        for option in context.command.params
-        if option.name in names and context.get_parameter_source(option.name) is ParameterSource.COMMANDLINE
-    ]
+    typed = [spelling for name, spelling in typed_options().items() if name in names]
     if typed:
         raise click.UsageError(f"{reason}: leave out {', '.join(typed)}")
 

@@ -7,6 +7,7 @@ from dataclasses import fields
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+from click.core import ParameterSource
 
 from fmanet_cli.cli.number_types import FINITE, SECONDS, FiniteRange
 from fmanet_cli.errors import OptionError
@@ -42,15 +43,21 @@ strength_option = click.option(
     help="Share of what the network restores; the rest is the source, enlarged.",
 )
 
-SOURCE_LOOKS = ("plain", "camera")
+_SOURCE_LOOKS = ("plain", "camera")
+_OF_SOURCE = ("--source", "--source-look")
+_SOURCE_HELP = "camera = softened a little first, for video that a camera has sharpened."
 source_option = click.option(
-    "--source",
-    "--source-look",
-    "source_look",
-    type=click.Choice(SOURCE_LOOKS),
-    default="plain",
-    help="camera = softened a little first, for video that a camera has sharpened.",
+    *_OF_SOURCE, "source_look", type=click.Choice(_SOURCE_LOOKS), default="plain", help=_SOURCE_HELP
 )
+sources_option = click.option(
+    *_OF_SOURCE,
+    "source_looks",
+    type=click.Choice(_SOURCE_LOOKS),
+    multiple=True,
+    default=("plain",),
+    help=f"{_SOURCE_HELP} Repeatable.",
+)
+"""The same for commands that show several looks beside each other."""
 
 
 def engine_options(command: Command) -> Command:
@@ -209,6 +216,17 @@ def taken(options: dict[str, Any], *names: str) -> dict[str, Any]:
 def given(options: Mapping[Key, Any]) -> dict[Key, Any]:
     """Those that were given: None leaves a default to whoever is called."""
     return {name: value for name, value in options.items() if value is not None}
+
+
+def typed_options() -> dict[str, str]:
+    """Names of the options that stand on the command line, and how each is spelt in full."""
+    context = click.get_current_context()
+    return {
+        str(param.name): next(spelling for spelling in param.opts if spelling.startswith("--"))
+        for param in context.command.params
+        if isinstance(param, click.Option)
+        and context.get_parameter_source(str(param.name)) is ParameterSource.COMMANDLINE
+    }
 
 
 def decorated(command: Command, *options: Callable[[Command], Command]) -> Command:

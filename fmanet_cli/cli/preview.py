@@ -11,7 +11,7 @@ import click
 from click.core import ParameterSource
 
 from fmanet_cli.cli.number_types import SECONDS
-from fmanet_cli.cli.options import SOURCE_LOOKS, device_option, precision_option, strength_option
+from fmanet_cli.cli.options import device_option, precision_option, sources_option, strength_option
 from fmanet_cli.cli.terminal import echo, make_bar
 from fmanet_cli.cli.terminal_image import draw
 from fmanet_cli.errors import OptionError
@@ -33,15 +33,7 @@ if TYPE_CHECKING:
 @device_option
 @precision_option
 @strength_option
-@click.option(
-    "--source",
-    "--source-look",
-    "source_looks",
-    type=click.Choice(SOURCE_LOOKS),
-    multiple=True,
-    default=("plain",),
-    help="camera = softened a little first, for video that a camera has sharpened. Repeatable.",
-)
+@sources_option
 @click.option("--open", "opens", is_flag=True, help="Show the image in the usual program.")
 @click.option("-y", "--overwrite", is_flag=True, help="Replace an existing file.")
 def command(

@@ -11,6 +11,7 @@ from fmanet_cli.dataset.imaging.chain import ImagedClip, ImagingLevels, image_cl
 from fmanet_cli.dataset.imaging.light import LightCurve, raise_highlights, to_code, to_light
 from fmanet_cli.dataset.imaging.mixture import Mixture
 from fmanet_cli.dataset.imaging.recordings import choose_index
+from fmanet_cli.errors import OptionError
 from fmanet_cli.training.motion import MotionRange, Motions, draw_paths
 from fmanet_cli.training.photo_library import PhotoLibrary
 from fmanet_cli.training.scenes import Layer, Scene, draw_mask
@@ -29,6 +30,12 @@ from fmanet_cli.training.windows import (
 _CODED_MARGIN_PIXELS = 8
 _PLAIN_MARGIN_PIXELS = 4
 _HIGHLIGHT_EXPOSURE = 0.1
+
+
+def check_photo_scales(scales: tuple[float, float]) -> None:
+    """Raise OptionError unless photographs can be shrunk by factors from this range."""
+    if not 0 < scales[0] <= scales[1] <= 1:
+        raise OptionError(f"photo scales must be a range above 0 and up to 1, got {scales}", remedy="photo_scales")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +72,7 @@ class PhotoOptions(WindowOptions):
             raise ValueError(f"exposures must be shares and ranges inside 0 to 1, got {self.exposures}")
         if not 0 <= self.anywhere_share <= 1:
             raise ValueError(f"anywhere_share must be from 0 to 1, got {self.anywhere_share}")
-        if not 0 < self.scales[0] <= self.scales[1] <= 1:
-            raise ValueError(f"scales must be a range above 0 and up to 1, got {self.scales}")
+        check_photo_scales(self.scales)
 
     @property
     def texture_pixels(self) -> int:

@@ -23,7 +23,7 @@ from fmanet_cli.model.fmanet import FMANet, random_model
 from fmanet_cli.training.kept_windows import kept_windows
 from fmanet_cli.training.logs import RunLog, check_tensorboard
 from fmanet_cli.training.photo_library import load_photos, photo_files
-from fmanet_cli.training.photos import PhotoOptions, PhotoWindows
+from fmanet_cli.training.photos import PhotoOptions, PhotoWindows, check_photo_scales
 from fmanet_cli.training.prefetch import Reused
 from fmanet_cli.training.recipes import Recipe
 from fmanet_cli.training.reds import RedsOptions, RedsWindows
@@ -91,15 +91,10 @@ class Session:
             raise OptionError("text planes go before photographs only; leave out the fonts")
         if self.favoured and self.source_kind != "photos":
             raise OptionError("only photographs can be favoured; leave out their names", remedy="favour")
-        if self.photo_scales is not None and self.source_kind != "photos":
-            raise OptionError(
-                "only photographs are shown at other sizes; leave out their scales", remedy="photo_scales"
-            )
-        if self.photo_scales is not None and not 0 < self.photo_scales[0] <= self.photo_scales[1] <= 1:
-            raise OptionError(
-                f"the scales of photographs must be a range above 0 and up to 1, got {self.photo_scales}",
-                remedy="photo_scales",
-            )
+        if self.photo_scales is not None:
+            if self.source_kind != "photos":
+                raise OptionError("only photographs are shown at other sizes; leave out scales", remedy="photo_scales")
+            check_photo_scales(self.photo_scales)
         shares = [share for _, share in self.favoured]
         if not all(share > 0 for share in shares) or math.fsum(shares) > 1:
             raise OptionError(f"favoured shares must be above 0 and at most 1 together, got {shares}", remedy="favour")

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 import cv2
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
+from fmanet_cli.cli.options import _SOURCE_LOOKS
 from fmanet_cli.engine.restorer import Restorer
-from fmanet_cli.engine.source_look import SOFTENING_SIGMA, as_seen
+from fmanet_cli.engine.source_look import SOFTENING_SIGMA, SourceLook, as_seen
 from fmanet_cli.errors import OptionError
 from fmanet_cli.model.fmanet import FMANet
 from fmanet_cli.video.frames import Frame
@@ -64,6 +67,10 @@ def test_the_network_sees_softened_frames_and_the_rest_is_the_source(tiny_model:
 def test_a_frame_of_one_pixel_can_be_softened() -> None:
     image: Tensor = torch.rand(3, 1, 1)
     assert torch.allclose(as_seen(image, "camera"), image)
+
+
+def test_the_command_line_offers_every_look() -> None:
+    assert get_args(SourceLook) == _SOURCE_LOOKS
 
 
 def test_another_look_is_refused(tiny_model: FMANet) -> None:
