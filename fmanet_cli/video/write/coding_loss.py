@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from functools import lru_cache
@@ -18,6 +19,8 @@ from fmanet_cli.video.pixels.formats import frame_to_rgb, rgb_to_frame
 _LIMITED = ("yuv420p", Colour(matrix=6, full_range=False))
 _FULL = ("yuvj420p", Colour(matrix=6, full_range=True, chroma_location="centre"))
 _RATE = 30
+_SAME_EACH_TIME = {"x264-params": "asm=sse4.2"} if platform.machine().lower() in ("x86_64", "amd64") else {}
+"""For libx264: where it looks ahead its AVX-512 code reads what was never written, so equal frames come out unequal."""
 
 
 @lru_cache
@@ -48,7 +51,7 @@ def code_frames(frames: Sequence[np.ndarray], *, codec: str, options: Mapping[st
     encoder.height, encoder.width, encoder.pix_fmt = height, width, pixel_format
     encoder.time_base, encoder.framerate = Fraction(1, _RATE), Fraction(_RATE)
     encoder.thread_count = 1
-    encoder.options = dict(options)
+    encoder.options = {**(_SAME_EACH_TIME if codec == "libx264" else {}), **options}
     images = [rgb_to_frame(frame, pixel_format, colour) for frame in frames]
     try:
         decoded = _decode(encoder, _encode(encoder, images))
