@@ -28,7 +28,12 @@ _STAGES = {"1": (1,), "2": (2,), "both": (1, 2)}
 @click.command("train")
 @click.option("--recipe", "recipe_name", default="lite", show_default=True, help="lite, base or paper.")
 @click.option("--photos", type=click.Path(path_type=Path), help="Folder or zip of photographs, set in motion.")
-@click.option("--videos", type=_FOLDER, help="Folder of sharp clips.")
+@click.option("--videos", type=_FOLDER, help="Folder of sharp clips, alone or shown among photographs.")
+@click.option(
+    "--video-share",
+    type=FiniteRange(0, 1, min_open=True, max_open=True),
+    help="Share of the windows from --videos beside --photos.  [default: 0.2]",
+)
 @click.option("--reds", type=_FOLDER, help="REDS in the authors' folder layout, with their flows.")
 @click.option(
     "--mixture",
@@ -137,8 +142,13 @@ def _build_session(options: dict[str, Any]) -> Session:
         "video": options["videos"],
         "reds": options["reds"],
     }
-    if len(chosen := given(sources)) != 1:
-        raise click.UsageError("give exactly one of --photos, --videos and --reds")
+    chosen, clips = given(sources), {}
+    if chosen.keys() == {"photos", "video"}:
+        clips = given({"clips_folder": chosen.pop("video"), "clips_share": options["video_share"]})
+    elif options["video_share"] is not None:
+        raise click.UsageError("--video-share needs both --photos and --videos")
+    if len(chosen) != 1:
+        raise click.UsageError("give one of --photos, --videos and --reds, or --photos and --videos")
     [(kind, folder)] = chosen.items()
     run = RunOptions(
         folder=options["output"],
@@ -151,6 +161,7 @@ def _build_session(options: dict[str, Any]) -> Session:
         run=run,
         source_kind=kind,
         source_folder=folder,
+        **clips,
         validation_folder=options["validate"],
         mixture=Mixture() if options["mixture"] is None else read_mixture(options["mixture"]),
         fonts_folder=options["fonts"],

@@ -22,6 +22,7 @@ from fmanet_cli.files import naming_failures
 from fmanet_cli.model.fmanet import FMANet, random_model
 from fmanet_cli.training.kept_windows import kept_windows
 from fmanet_cli.training.logs import RunLog, check_tensorboard
+from fmanet_cli.training.mixed_windows import MixedWindows
 from fmanet_cli.training.photo_library import load_photos, photo_files
 from fmanet_cli.training.photos import PhotoOptions, PhotoWindows, check_photo_scales
 from fmanet_cli.training.prefetch import Reused
@@ -57,6 +58,10 @@ class Session:
     source_kind: SourceKind
     source_folder: Path
     """Folder of photographs, of clips, or of REDS."""
+    clips_folder: Path | None = None
+    """Folder of clips shown among photographs; None leaves them out."""
+    clips_share: float = 0.2
+    """Share of the windows that comes from these clips, above 0 and below 1."""
     validation_folder: Path | None = None
     """Folder of photographs that are never trained on; None leaves validation out."""
     mixture: Mixture = field(default_factory=Mixture)
@@ -89,6 +94,12 @@ class Session:
             )
         if self.fonts_folder is not None and self.source_kind != "photos":
             raise OptionError("text planes go before photographs only; leave out the fonts")
+        if self.clips_folder is not None and self.source_kind != "photos":
+            raise OptionError("clips are shown among photographs only; leave out the other source")
+        if not 0.0 < self.clips_share < 1.0:
+            raise OptionError(
+                f"the share of clips must be above 0 and below 1, got {self.clips_share}", remedy="clips_share"
+            )
         if self.favoured and self.source_kind != "photos":
             raise OptionError("only photographs can be favoured; leave out their names", remedy="favour")
         if self.photo_scales is not None:
@@ -184,21 +195,32 @@ def build_source(session: Session) -> WindowSource:
         return RedsWindows(folder, RedsOptions(**asdict(shape)), seed=seed)
     source: WindowSource
     if session.source_kind == "video":
-        clips = VideoOptions(**asdict(shape), mixture=session.mixture)
-        source = VideoWindows(load_spans(folder, smallest_side=clips.cut_pixels, seed=seed), clips, seed=seed)
+        source = _clip_windows(session, folder, shape)
     else:
-        photos = PhotoOptions(**asdict(shape), mixture=session.mixture)
-        if session.photo_scales is not None:
-            photos = replace(photos, scales=session.photo_scales)
-        library = load_photos(folder, smallest_side=photos.texture_pixels, favoured=dict(session.favoured))
-        texts = None if session.fonts_folder is None else TextPlanes(session.fonts_folder)
-        source = PhotoWindows(library, photos, seed=seed, texts=texts)
+        source = _photo_windows(session, shape)
+        if session.clips_folder is not None:
+            clips = _clip_windows(session, session.clips_folder, shape)
+            source = MixedWindows(source, clips, share=session.clips_share, seed=seed)
     uses = math.gcd(recipe.window_uses, count)
     if uses > 1:
         makers = session.run.loaders * session.processes
         spacing = makers * math.ceil(max(2, _WINDOWS_BETWEEN_USES // count) / makers)
         return Reused(source, times=uses, spacing=spacing, seed=seed)
     return source
+
+
+def _photo_windows(session: Session, shape: WindowOptions) -> PhotoWindows:
+    photos = PhotoOptions(**asdict(shape), mixture=session.mixture)
+    if session.photo_scales is not None:
+        photos = replace(photos, scales=session.photo_scales)
+    library = load_photos(session.source_folder, smallest_side=photos.texture_pixels, favoured=dict(session.favoured))
+    texts = None if session.fonts_folder is None else TextPlanes(session.fonts_folder)
+    return PhotoWindows(library, photos, seed=session.run.seed, texts=texts)
+
+
+def _clip_windows(session: Session, folder: Path, shape: WindowOptions) -> VideoWindows:
+    clips, seed = VideoOptions(**asdict(shape), mixture=session.mixture), session.run.seed
+    return VideoWindows(load_spans(folder, smallest_side=clips.cut_pixels, seed=seed), clips, seed=seed)
 
 
 def build_validation(session: Session, device: torch.device) -> list[ValidationWindows]:

@@ -65,11 +65,33 @@ def test_no_photographs_is_one_line(tmp_path):
     assert errors[0].startswith("error: no photographs in ")
 
 
-def test_exactly_one_source_is_asked_for(photos, tmp_path):
-    for sources in ((), ("--photos", photos, "--videos", photos)):
+def test_sources_that_do_not_go_together_are_refused(photos, tmp_path):
+    for sources in ((), ("--photos", photos, "--reds", photos), ("--videos", photos, "--reds", photos)):
         result = run(*sources, "-o", tmp_path / "run")
         assert result.exit_code == 2
-        assert "give exactly one of --photos, --videos and --reds" in result.output
+        assert "give one of --photos, --videos and --reds, or --photos and --videos" in result.output
+
+
+def test_a_share_of_clips_needs_photographs_beside_them(photos, tmp_path):
+    result = run("--videos", photos, "--video-share", "0.1", "-o", tmp_path / "run")
+    assert result.exit_code == 2
+    assert "--video-share needs both --photos and --videos" in result.output
+    for share in ("0", "1"):
+        result = run("--photos", photos, "--videos", photos, "--video-share", share, "-o", tmp_path / "run")
+        assert result.exit_code == 2
+        assert "--video-share" in result.output
+
+
+def test_photographs_and_clips_are_one_run(photos, tmp_path, monkeypatch):
+    seen = []
+    monkeypatch.setattr("fmanet_cli.training.session.train", lambda session, **_: seen.append(session) or iter(()))
+    both = ("--photos", photos, "--videos", tmp_path)
+    assert run(*both, "-o", tmp_path / "run").exit_code == 0
+    assert run(*both, "--video-share", "0.3", "-o", tmp_path / "run").exit_code == 0
+    assert [(one.source_folder, one.clips_folder, one.clips_share) for one in seen] == [
+        (photos, tmp_path, 0.2),
+        (photos, tmp_path, 0.3),
+    ]
 
 
 def test_an_unknown_recipe_is_refused(photos, tmp_path):

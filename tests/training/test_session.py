@@ -20,6 +20,7 @@ from fmanet_cli.training.session import Session, build_source, train
 from fmanet_cli.video.read.images import read_image, write_image
 from fmanet_cli.weights.checkpoint import CheckpointMetadata, load_model, save_checkpoint
 from tests.training.conftest import TINY, tiny_recipe
+from tests.training.test_video import moving_span
 
 
 @pytest.fixture
@@ -121,6 +122,29 @@ def test_photographs_are_shown_at_the_scales_asked_for(photos, tmp_path, monkeyp
     assert seen == {(0.9, 1.0)}
     with pytest.raises(OptionError, match="only photographs are shown at other sizes"):
         session(photos, tmp_path / "run", photo_scales=(0.9, 1.0), source_kind="video")
+
+
+def test_clips_are_shown_among_photographs(photos, tmp_path, monkeypatch):
+    monkeypatch.setattr("fmanet_cli.training.session.load_spans", lambda *_, **__: [moving_span()])
+    mixed = session(photos, tmp_path / "run", clips_folder=tmp_path, clips_share=0.4)
+    alone = session(photos, tmp_path / "run")
+    clips = session(photos, tmp_path / "run", source_kind="video")
+    shown, from_photos, from_clips = (build_source(one) for one in (mixed, alone, clips))
+    kinds = []
+    for index in range(20):
+        batch = shown.batch(index).blurry
+        of_photos, of_clips = (torch.equal(batch, source.batch(index).blurry) for source in (from_photos, from_clips))
+        assert of_photos != of_clips
+        kinds.append(of_clips)
+    assert 2 < sum(kinds) < 14
+
+
+def test_clips_go_with_photographs_only(photos, tmp_path):
+    with pytest.raises(OptionError, match="clips are shown among photographs only"):
+        session(photos, tmp_path / "run", source_kind="reds", clips_folder=tmp_path)
+    for share in (0.0, 1.0, float("nan")):
+        with pytest.raises(OptionError, match="share of clips must be above 0 and below 1"):
+            session(photos, tmp_path / "run", clips_folder=tmp_path, clips_share=share)
 
 
 def test_two_processes_train_as_one_with_the_whole_batch_would(photos, tmp_path):
