@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
 
 from fmanet_cli.cli import plan as plan_command
+from fmanet_cli.review import verdict
 from fmanet_cli.review.meters import ImageMeters
 from fmanet_cli.review.verdict import FilmMeters, film_meters, judge
 from support.command_line import fmanet
@@ -36,8 +38,8 @@ def meters(blur: float, across: float, noise: float = 1, blockiness: float = 0, 
     ],
 )
 def test_what_helps_and_what_does_not(found: FilmMeters | None, kind: str, helps: str) -> None:
-    verdict = judge(found, 180, 320)
-    assert (verdict.kind, verdict.helps) == (kind, helps)
+    said = judge(found, 180, 320)
+    assert (said.kind, said.helps) == (kind, helps)
     assert judge(found, 1080, 1920).kind == "large"
 
 
@@ -115,3 +117,30 @@ def test_a_long_run_begins_with_its_plan(
     assert result.exit_code == 0, result.output
     assert ("6 in 1 shot, 48x36 to 192x144; about 0:0" in result.stderr) == is_long
     assert ("fmanet preview shows it" in result.stderr) == is_long
+
+
+def test_promised_gains_are_the_measured_medians() -> None:
+    rows = re.findall(r"^    ([a-z ]+?) +\d+ +(-?\d+\.\d\d) ", verdict.__doc__ or "", flags=re.MULTILINE)
+    medians = {kind: float(median) for kind, median in rows}
+    promised = {
+        kind: float(found[1])
+        for kind, one in verdict._BY_KIND.items()
+        if (found := re.search(r"([\d.]+) dB over bicubic", one.sentence))
+    }
+    assert len(promised) >= 6
+    assert {kind: abs(medians[kind] - gain) <= 0.051 for kind, gain in promised.items()} == dict.fromkeys(
+        promised, True
+    )
+
+
+def test_the_gains_can_be_measured_again(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    from support import gain_by_kind
+
+    two = gain_by_kind.ways()[0], gain_by_kind.ways()[11]
+    monkeypatch.setattr(gain_by_kind, "ways", lambda: list(two))
+    monkeypatch.setattr(gain_by_kind, "LONGEST_SIDE", 160)
+    gain_by_kind.main("lite", str(Path(__file__).parents[2] / "examples/before-after.png"))
+    head, *lines = capsys.readouterr().out.splitlines()
+    assert head.split()[:3] == ["kind", "frames", "median"]
+    assert sum(int(line[16:22]) for line in lines) == 2
+    assert all(-5 < float(line[22:31]) < 15 for line in lines)
