@@ -42,6 +42,11 @@ _STAGES = {"1": (1,), "2": (2,), "both": (1, 2)}
 )
 @click.option("--fonts", type=_FOLDER, help="Folder of fonts: text before a part of the photographs.")
 @click.option(
+    "--text-share",
+    type=FiniteRange(0, 1, min_open=True),
+    help="Share of the windows from photographs that show text in --fonts.  [default: 0.12]",
+)
+@click.option(
     "--favour",
     "favoured",
     multiple=True,
@@ -144,7 +149,7 @@ def _build_session(options: dict[str, Any]) -> Session:
     }
     chosen, clips = given(sources), {}
     if chosen.keys() == {"photos", "video"}:
-        clips = given({"clips_folder": chosen.pop("video"), "clips_share": options["video_share"]})
+        clips = given({"video_folder": chosen.pop("video"), "video_share": options["video_share"]})
     elif options["video_share"] is not None:
         raise click.UsageError("--video-share needs both --photos and --videos")
     if len(chosen) != 1:
@@ -165,6 +170,7 @@ def _build_session(options: dict[str, Any]) -> Session:
         validation_folder=options["validate"],
         mixture=Mixture() if options["mixture"] is None else read_mixture(options["mixture"]),
         fonts_folder=options["fonts"],
+        text_share=options["text_share"],
         photo_scales=options["photo_scales"],
         favoured=tuple(_read_numbers(options["favoured"], "--favour", "share")),
         **taken(options, "init", "resume", "branch", "device", "processes", "tensorboard", "picture_every"),

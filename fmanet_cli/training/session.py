@@ -58,9 +58,9 @@ class Session:
     source_kind: SourceKind
     source_folder: Path
     """Folder of photographs, of clips, or of REDS."""
-    clips_folder: Path | None = None
+    video_folder: Path | None = None
     """Folder of clips shown among photographs; None leaves them out."""
-    clips_share: float = 0.2
+    video_share: float = 0.2
     """Share of the windows that comes from these clips, above 0 and below 1."""
     validation_folder: Path | None = None
     """Folder of photographs that are never trained on; None leaves validation out."""
@@ -68,6 +68,8 @@ class Session:
     """What cameras and codecs do to windows from photographs and clips."""
     fonts_folder: Path | None = None
     """Folder of fonts for text planes among photographs; None leaves text out."""
+    text_share: float | None = None
+    """Share of the windows from photographs that get a text plane; None = that of `PhotoOptions`."""
     favoured: tuple[tuple[str, float], ...] = ()
     """Patterns of photographs' names, and the share of the pieces shown that comes from each."""
     photo_scales: tuple[float, float] | None = None
@@ -92,20 +94,15 @@ class Session:
             raise OptionError(
                 f"the batch of {self.recipe.batch_windows} windows cannot be shared by {self.processes} processes"
             )
-        if self.fonts_folder is not None and self.source_kind != "photos":
-            raise OptionError("text planes go before photographs only; leave out the fonts")
-        if self.clips_folder is not None and self.source_kind != "photos":
-            raise OptionError("clips are shown among photographs only; leave out the other source")
-        if not 0.0 < self.clips_share < 1.0:
-            raise OptionError(
-                f"the share of clips must be above 0 and below 1, got {self.clips_share}", remedy="clips_share"
-            )
-        if self.favoured and self.source_kind != "photos":
-            raise OptionError("only photographs can be favoured; leave out their names", remedy="favour")
+        if self.source_kind != "photos":
+            self._refuse_what_needs_photographs()
         if self.photo_scales is not None:
-            if self.source_kind != "photos":
-                raise OptionError("only photographs are shown at other sizes; leave out scales", remedy="photo_scales")
             check_photo_scales(self.photo_scales)
+        if not 0.0 < self.video_share < 1.0:
+            raise OptionError(
+                f"the share of clips must be above 0 and below 1, got {self.video_share}", remedy="video_share"
+            )
+        self._check_text()
         shares = [share for _, share in self.favoured]
         if not all(share > 0 for share in shares) or math.fsum(shares) > 1:
             raise OptionError(f"favoured shares must be above 0 and at most 1 together, got {shares}", remedy="favour")
@@ -113,6 +110,26 @@ class Session:
             raise OptionError("a resumed run goes on with its own weights; leave out the others", remedy="init, resume")
         if self.branch is not None and (self.resume or self.init is not None):
             raise OptionError("a branch starts with the weights of its run; leave out others", remedy="init, resume")
+
+    def _refuse_what_needs_photographs(self) -> None:
+        if self.fonts_folder is not None:
+            raise OptionError("text planes go before photographs only; leave out the fonts")
+        if self.video_folder is not None:
+            raise OptionError("clips are shown among photographs only; leave out the other source")
+        if self.favoured:
+            raise OptionError("only photographs can be favoured; leave out their names", remedy="favour")
+        if self.photo_scales is not None:
+            raise OptionError("only photographs are shown at other sizes; leave out scales", remedy="photo_scales")
+
+    def _check_text(self) -> None:
+        if self.text_share is None:
+            return
+        if self.fonts_folder is None:
+            raise OptionError("a share of text needs fonts; give their folder", remedy="fonts")
+        if not 0.0 < self.text_share <= 1.0:
+            raise OptionError(
+                f"the share of text must be above 0 and up to 1, got {self.text_share}", remedy="text_share"
+            )
 
 
 def train(
@@ -198,9 +215,9 @@ def build_source(session: Session) -> WindowSource:
         source = _clip_windows(session, folder, shape)
     else:
         source = _photo_windows(session, shape)
-        if session.clips_folder is not None:
-            clips = _clip_windows(session, session.clips_folder, shape)
-            source = MixedWindows(source, clips, share=session.clips_share, seed=seed)
+        if session.video_folder is not None:
+            clips = _clip_windows(session, session.video_folder, shape)
+            source = MixedWindows(source, clips, share=session.video_share, seed=seed)
     uses = math.gcd(recipe.window_uses, count)
     if uses > 1:
         makers = session.run.loaders * session.processes
@@ -213,6 +230,8 @@ def _photo_windows(session: Session, shape: WindowOptions) -> PhotoWindows:
     photos = PhotoOptions(**asdict(shape), mixture=session.mixture)
     if session.photo_scales is not None:
         photos = replace(photos, scales=session.photo_scales)
+    if session.text_share is not None:
+        photos = replace(photos, text_share=session.text_share)
     library = load_photos(session.source_folder, smallest_side=photos.texture_pixels, favoured=dict(session.favoured))
     texts = None if session.fonts_folder is None else TextPlanes(session.fonts_folder)
     return PhotoWindows(library, photos, seed=session.run.seed, texts=texts)

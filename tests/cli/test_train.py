@@ -88,7 +88,7 @@ def test_photographs_and_clips_are_one_run(photos, tmp_path, monkeypatch):
     both = ("--photos", photos, "--videos", tmp_path)
     assert run(*both, "-o", tmp_path / "run").exit_code == 0
     assert run(*both, "--video-share", "0.3", "-o", tmp_path / "run").exit_code == 0
-    assert [(one.source_folder, one.clips_folder, one.clips_share) for one in seen] == [
+    assert [(one.source_folder, one.video_folder, one.video_share) for one in seen] == [
         (photos, tmp_path, 0.2),
         (photos, tmp_path, 0.3),
     ]

@@ -126,7 +126,7 @@ def test_photographs_are_shown_at_the_scales_asked_for(photos, tmp_path, monkeyp
 
 def test_clips_are_shown_among_photographs(photos, tmp_path, monkeypatch):
     monkeypatch.setattr("fmanet_cli.training.session.load_spans", lambda *_, **__: [moving_span()])
-    mixed = session(photos, tmp_path / "run", clips_folder=tmp_path, clips_share=0.4)
+    mixed = session(photos, tmp_path / "run", video_folder=tmp_path, video_share=0.4)
     alone = session(photos, tmp_path / "run")
     clips = session(photos, tmp_path / "run", source_kind="video")
     shown, from_photos, from_clips = (build_source(one) for one in (mixed, alone, clips))
@@ -139,12 +139,28 @@ def test_clips_are_shown_among_photographs(photos, tmp_path, monkeypatch):
     assert 2 < sum(kinds) < 14
 
 
+def test_as_many_windows_show_text_as_asked_for(photos, tmp_path, monkeypatch):
+    class Texts:
+        def __init__(self, folder: Path) -> None:
+            assert folder == tmp_path
+
+    monkeypatch.setattr("fmanet_cli.training.session.TextPlanes", Texts)
+    shares = [None, 0.4]
+    sources = [build_source(session(photos, tmp_path / "run", fonts_folder=tmp_path, text_share=s)) for s in shares]
+    assert [source.options.text_share for source in sources] == [0.12, 0.4]
+    with pytest.raises(OptionError, match="a share of text needs fonts"):
+        session(photos, tmp_path / "run", text_share=0.4)
+    for share in (0.0, 1.1, float("nan")):
+        with pytest.raises(OptionError, match="the share of text must be above 0 and up to 1"):
+            session(photos, tmp_path / "run", fonts_folder=tmp_path, text_share=share)
+
+
 def test_clips_go_with_photographs_only(photos, tmp_path):
     with pytest.raises(OptionError, match="clips are shown among photographs only"):
-        session(photos, tmp_path / "run", source_kind="reds", clips_folder=tmp_path)
+        session(photos, tmp_path / "run", source_kind="reds", video_folder=tmp_path)
     for share in (0.0, 1.0, float("nan")):
         with pytest.raises(OptionError, match="share of clips must be above 0 and below 1"):
-            session(photos, tmp_path / "run", clips_folder=tmp_path, clips_share=share)
+            session(photos, tmp_path / "run", video_folder=tmp_path, video_share=share)
 
 
 def test_two_processes_train_as_one_with_the_whole_batch_would(photos, tmp_path):
