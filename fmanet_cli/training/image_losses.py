@@ -16,7 +16,7 @@ ALLOWED_OVERSHOOT = 2.0 / 255.0
 
 _RANGE_PIXELS = 5
 _LEAST_ERROR = 1.0 / 255.0
-"""Windows that bicubic interpolation restores better than this count as if it left this much."""
+"""Windows that are restored better than this count as if this much were left."""
 _STILL_PIXELS = 0.05
 """Windows whose visible flow stays below this, in low-resolution pixels, count as still."""
 
@@ -47,10 +47,23 @@ def relative_loss(image: Tensor, truth: Tensor, batch: WindowBatch) -> Tensor:
     Gains are measured in dB over bicubic, window by window. Without this, smooth windows, which bicubic restores well
     and a network easily harms, weigh next to nothing beside busy ones.
     """
-    middle = batch.blurry.shape[2] // 2
-    bicubic = enlarge_batch(batch.blurry[:, :, middle].float()).clamp(0.0, 1.0)
-    left = (bicubic - truth).abs().flatten(1).mean(1).clamp(min=_LEAST_ERROR)
+    left = (_bicubic(batch) - truth).abs().flatten(1).mean(1).clamp(min=_LEAST_ERROR)
     return ((image - truth).abs().flatten(1).mean(1) / left).mean()
+
+
+def psnr_loss(image: Tensor, truth: Tensor, batch: WindowBatch) -> Tensor:
+    """Bicubic interpolation's PSNR less the image's, in dB; the mean over windows.
+
+    What an absolute difference leaves uncertain becomes the median of what it could be, and what a square leaves, the
+    mean. Where values are skewed, as the blue of dark compressed frames, the median has another colour.
+    """
+    errors = [(side - truth).square().flatten(1).mean(1) + _LEAST_ERROR**2 for side in (image, _bicubic(batch))]
+    return 10.0 * (errors[0] / errors[1]).log10().mean()
+
+
+def _bicubic(batch: WindowBatch) -> Tensor:
+    """The middle blurry frames, enlarged: (B, 3, 4H, 4W)."""
+    return enlarge_batch(batch.blurry[:, :, batch.blurry.shape[2] // 2].float()).clamp(0.0, 1.0)
 
 
 def overshoot_loss(image: Tensor, truth: Tensor, batch: WindowBatch) -> Tensor:
@@ -72,6 +85,7 @@ IMAGE_TERMS: dict[str, Callable[[Tensor, Tensor, WindowBatch], Tensor]] = {
     "fourier": fourier_loss,
     "block_means": block_mean_loss,
     "relative": relative_loss,
+    "psnr": psnr_loss,
     "overshoot": overshoot_loss,
 }
 """By the names of their weights."""

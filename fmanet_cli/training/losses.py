@@ -39,6 +39,8 @@ class LossWeights:
     """Of `block_mean_loss` of the restored frame."""
     relative: float = 0.0
     """Of `relative_loss` of the restored frame."""
+    psnr: float = 0.0
+    """Of `psnr_loss` of the restored frame."""
     overshoot: float = 0.0
     """Of `overshoot_loss` of the restored frame."""
 

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from dataclasses import dataclass
 
 import pytest
 import torch
 from torch import Tensor
 
-from fmanet_cli.training.image_losses import block_mean_loss, fourier_loss, overshoot_loss, relative_loss
+from fmanet_cli.training.image_losses import (
+    block_mean_loss,
+    fourier_loss,
+    overshoot_loss,
+    psnr_loss,
+    relative_loss,
+)
 from fmanet_cli.training.losses import LossWeights, degradation_loss, flow_loss, restoration_loss
 from fmanet_cli.training.windows import WindowBatch
 
@@ -129,6 +136,35 @@ def test_relative_loss_is_the_share_of_what_bicubic_leaves_in_each_window():
     assert float(relative_loss(restored, middle, batch)) == pytest.approx((0.5 + 1.0 + 1.0) / 3, rel=1e-4)
 
 
+def test_psnr_loss_is_the_gain_over_bicubic_with_the_other_sign():
+    blurry, truth = torch.full((2, 3, 3, 4, 4), 0.25), torch.full((2, 3, 3, 16, 16), 0.45)
+    truth[1] = 0.25
+    batch = WindowBatch(blurry, truth, torch.zeros(2, 2, 3, 4, 4), torch.ones(2, 1, 3, 4, 4))
+    middle = truth[:, :, 1]
+    # Half the difference is 6 dB better; where nothing is to be gained one code value costs 3 dB.
+    image = middle + torch.tensor([-0.1, 1.0 / 255.0]).view(2, 1, 1, 1)
+    least = 1.0 / 255.0
+    expected = [10.0 * math.log10((0.1**2 + least**2) / (0.2**2 + least**2)), 10.0 * math.log10(2.0)]
+    assert float(psnr_loss(image, middle, batch)) == pytest.approx(sum(expected) / 2, rel=1e-4)
+
+
+def test_squares_seek_the_mean_of_what_is_uncertain_and_absolute_differences_the_median():
+    truth = torch.zeros(1, 3, 16, 16)
+    truth[..., ::4] = 0.4
+    valid = torch.ones(1, 1, 3, 4, 4)
+    batch = WindowBatch(
+        torch.full((1, 3, 3, 4, 4), 0.5), truth[:, :, None].repeat(1, 1, 3, 1, 1), valid[:, [0, 0]], valid
+    )
+    for loss, best in ((psnr_loss, 0.1), (relative_loss, 0.0)):
+        level = torch.full((), 0.2, requires_grad=True)
+        optimizer = torch.optim.SGD([level], lr=2e-3 if loss is psnr_loss else 1e-3)
+        for _ in range(600):
+            optimizer.zero_grad()
+            loss(level.expand_as(truth), truth, batch).backward()
+            optimizer.step()
+        assert level.item() == pytest.approx(best, abs=0.01)
+
+
 def test_overshoot_counts_what_leaves_the_range_around_a_pixel_in_still_windows():
     truth = torch.zeros(2, 3, 16, 16)
     truth[..., 8:] = 1.0
@@ -147,12 +183,12 @@ def test_overshoot_counts_what_leaves_the_range_around_a_pixel_in_still_windows(
     assert float(overshoot_loss(image, truth, still)) == 0.0
 
 
-@pytest.mark.parametrize("name", ["fourier", "block_means", "overshoot", "relative"])
+@pytest.mark.parametrize("name", ["fourier", "block_means", "overshoot", "relative", "psnr"])
 def test_terms_of_the_restored_frame_are_added_by_their_weight_and_left_out_without(batch, predictions, name):
     still = dataclasses.replace(batch, flow=torch.zeros_like(batch.flow), flow_valid=torch.ones_like(batch.flow_valid))
     plain = restoration_loss(predictions, still, LossWeights())
     weighted = restoration_loss(predictions, still, LossWeights(**{name: 2.0}))
     assert name not in plain.figures()
     added = float(weighted.figures()[name])
-    assert added > 0.0
+    assert added != 0.0
     assert float(weighted.total) == pytest.approx(float(plain.total) + 2.0 * added)
