@@ -28,6 +28,7 @@ _REPORT = click.Path(path_type=Path)
 _RESTORING_OPTIONS = ("model", "device", "precision", "source_look", "tile", "compare_tiles", "frames")
 _PRESET_OWN = ("exposure", "stride", "still", "seed")
 _DEGRADING_OPTIONS = ("preset", "size", "exposure", "stride", "still", "photos", "seed")
+_EVERY_PRESET = "all"
 _PRESETS = ("clean", "camera", "phone", "social", "old-film", "unsharp-0.4", "unsharp-0.8", "moving-sharp")
 
 
@@ -39,7 +40,7 @@ class _Given:
     truth: tuple[Path, ...]
     input: tuple[Path, ...]
     degrade: bool
-    preset: str | None
+    preset: tuple[str, ...]
     reds4: Path | None
     model: str | None
     device: str
@@ -98,8 +99,9 @@ class _Restorers:
 @click.option("--degrade", is_flag=True, help="Blur and shrink the sharp clips first, then restore and compare.")
 @click.option(
     "--preset",
-    type=click.Choice(_PRESETS),
-    help="With --degrade: record the clips as this kind of camera would, still, moving and blurred.",
+    multiple=True,
+    type=click.Choice((*_PRESETS, _EVERY_PRESET)),
+    help="With --degrade: record the clips as this kind of camera would, still, moving and blurred; repeatable.",
 )
 @click.option(
     "--reds4", type=_EXISTING, metavar="DIR", help="The paper's protocol on four clips of the REDS folder DIR."
@@ -155,6 +157,7 @@ def command(**options: Any) -> None:
     Examples: fmanet evaluate restored.mp4 --truth sharp.mp4 --json report.json
               fmanet evaluate --input blurry/ --truth sharp/ --model lite
               fmanet evaluate --degrade videos/ photos/ --model lite --frames 12
+              fmanet evaluate --degrade photos/ --photos --preset all
               fmanet evaluate --reds4 REDS/ --model reds
     """
     from fmanet_cli.cli.evaluation_table import print_evaluation
@@ -237,7 +240,7 @@ def _degrade_job(given: _Given, extras: Extras) -> _Job:
     from fmanet_cli.evaluation.evaluate import degrade_and_compare
 
     if given.preset:
-        return _preset_job(given, given.preset, extras)
+        return _preset_job(given, extras)
     degradation = Degradation(
         exposure=given.exposure,
         stride=given.stride,
@@ -255,7 +258,7 @@ def _degrade_job(given: _Given, extras: Extras) -> _Job:
     return _Job(scores, _total(expected_count(clip, degradation) for clip in clips), settings)
 
 
-def _preset_job(given: _Given, preset: str, extras: Extras) -> _Job:
+def _preset_job(given: _Given, extras: Extras) -> _Job:
     from fmanet_cli.dataset.clips import find_sharp_clips
     from fmanet_cli.dataset.degrade import PRESET_FRAMES, PRESET_PIXELS
     from fmanet_cli.dataset.imaging.presets import find_preset
@@ -263,18 +266,20 @@ def _preset_job(given: _Given, preset: str, extras: Extras) -> _Job:
 
     clips = find_sharp_clips(given.clips, photographs=given.photos)
     restorers = _restorers(given)
+    presets = _PRESETS if _EVERY_PRESET in given.preset else tuple(dict.fromkeys(given.preset))
     frames, size = given.frames or PRESET_FRAMES, given.size or PRESET_PIXELS
     scores = record_and_compare(
         clips,
         restorers.whole,
-        preset=preset,
+        presets=presets,
         frame_limit=frames,
         size_limit=size,
         tiled_restorer=restorers.tiled,
         extras=extras,
     )
-    scored = max(1, frames - SETTLING_FRAMES) * len(find_preset(preset).exposures)
-    settings = restorers.settings | {"preset": preset, "frames": frames, "size": size}
+    conditions = sum(len(find_preset(preset).exposures) for preset in presets)
+    scored = max(1, frames - SETTLING_FRAMES) * conditions
+    settings = restorers.settings | {"presets": list(presets), "frames": frames, "size": size}
     return _Job(scores, scored * len(clips), settings)
 
 

@@ -27,7 +27,8 @@ def print_evaluation(
     console = make_console(err=to_stderr, piped_width=_LEAST_WIDTH)
     has_lpips = any(frame.restored.lpips is not None for frame in evaluation.frames)
     console.print(f"PSNR in dB/SSIM/tOF in pixels{'/LPIPS' if has_lpips else ''}, means over frames")
-    console.print(_table(evaluation, published))
+    if len({frame.preset for frame in evaluation.frames}) == 1:
+        console.print(_table(evaluation, published))
     further = _further_table(evaluation)
     if further is not None:
         console.print(further)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Protocol, TypeVar
@@ -123,22 +123,23 @@ def record_and_compare(
     clips: Iterable[Clip],
     restorer: FrameRestorer,
     *,
-    preset: str,
+    presets: Sequence[str],
     frame_limit: int = PRESET_FRAMES,
     size_limit: int = PRESET_PIXELS,
     tiled_restorer: FrameRestorer | None = None,
     extras: Extras = NO_EXTRAS,
 ) -> Iterator[ScoredFrame]:
-    """Yield the scores of sharp clips after recording them by a preset and restoring them, condition by condition.
+    """Yield the scores of sharp clips after recording them by each preset and restoring them, condition by condition.
 
     The first frames, in which codecs and networks settle, are left out of the scores.
     """
-    for clip in clips:
+    for preset, clip in itertools.product(presets, clips):
         for recorded in record_clip(clip, preset, frame_limit=frame_limit, size_limit=size_limit):
             frames = restore_frames(recorded.frames, restorer, tiled_restorer=tiled_restorer)
             settled = itertools.islice(frames, min(SETTLING_FRAMES, len(recorded.frames) - 1), None)
-            for scored in score_frames(f"{clip.name}, {recorded.condition}", settled, extras=extras):
-                yield replace(scored, condition=recorded.condition, input_digest=recorded.digest)
+            words = (clip.name, preset, recorded.condition) if len(presets) > 1 else (clip.name, recorded.condition)
+            for scored in score_frames(", ".join(words), settled, extras=extras):
+                yield replace(scored, preset=preset, condition=recorded.condition, input_digest=recorded.digest)
 
 
 def restore_frames(

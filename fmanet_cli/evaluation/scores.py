@@ -28,6 +28,8 @@ class ScoredFrame:
     """The same of the bicubic enlargement."""
     tile_psnr: float | None = None
     """PSNR in dB between the frame restored as asked and restored in tiles; None where it was not asked for."""
+    preset: str = ""
+    """Kind of camera that recorded the clip; empty for others."""
     condition: str = ""
     """Motion and exposure of a recorded clip in words; empty for others."""
     input_digest: str = ""

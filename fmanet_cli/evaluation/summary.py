@@ -88,10 +88,18 @@ def summarise(frames: Sequence[ScoredFrame]) -> Summary:
 
 
 def summaries(frames: Sequence[ScoredFrame]) -> dict[str, Summary]:
-    """Return the summary of each condition of recorded clips, and of all frames under `all`."""
-    conditions = list(dict.fromkeys(frame.condition for frame in frames if frame.condition))
-    parts = {name: summarise([frame for frame in frames if frame.condition == name]) for name in conditions}
-    return {"all": summarise(frames)} | parts
+    """Return the summary of all frames under `all` and of each condition of recorded clips under its name.
+
+    Of several presets each comes before its conditions, as `camera` before `camera, still`.
+    """
+    parts: dict[str, list[ScoredFrame]] = {"all": list(frames)}
+    several = len({frame.preset for frame in frames}) > 1
+    for frame in frames:
+        if several:
+            parts.setdefault(frame.preset, []).append(frame)
+        if frame.condition:
+            parts.setdefault(f"{frame.preset}, {frame.condition}" if several else frame.condition, []).append(frame)
+    return {name: summarise(part) for name, part in parts.items()}
 
 
 def known_mean(values: Iterable[float | None]) -> float | None:

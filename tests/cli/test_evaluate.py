@@ -166,6 +166,19 @@ def test_the_folder_of_a_report_is_checked_before_the_work(capsys):
     assert capsys.readouterr().err == f"error: the folder for {report} does not exist: make it first\n"
 
 
+def test_every_preset_is_one_table(tmp_path, scene):
+    (tmp_path / "photos").mkdir()
+    write_image(tmp_path / "photos" / "house.png", scene.astype(np.float32) / 255)
+    result = run(
+        "--degrade", tmp_path / "photos", "--photos", "--preset", "all", "--model", "random:lite", "--frames", 2,
+        "--size", 64, "--precision", "fp32", "--json", tmp_path / "r.json",
+    )  # fmt: skip
+    assert result.exit_code == 0
+    names = list(json.loads((tmp_path / "r.json").read_text())["summary"])
+    assert [name for name in names[1:] if ", " not in name] == list(PRESETS)
+    assert len(names) == 1 + len(PRESETS) + sum(len(preset.exposures) for preset in PRESETS.values())
+
+
 def test_a_preset_records_clips_and_tells_the_harm(tmp_path, scene):
     (tmp_path / "photos").mkdir()
     write_image(tmp_path / "photos" / "house.png", scene.astype(np.float32) / 255)
@@ -177,8 +190,18 @@ def test_a_preset_records_clips_and_tells_the_harm(tmp_path, scene):
     assert result.exit_code == 0
     assert "harm %" in result.stdout
     report = json.loads((tmp_path / "r.json").read_text())
-    assert report["settings"]["preset"] == "unsharp-0.8"
+    assert report["settings"]["presets"] == ["unsharp-0.8"]
     assert set(report["summary"]) == {"all", "still"}
+    both = ("--preset", "unsharp-0.4", "--preset", "unsharp-0.8", "--preset", "unsharp-0.4")
+    result = run(
+        "--degrade", tmp_path / "photos", "--photos", *both, "--model", "random:lite", "--frames", 4, "--size", 64,
+        "--precision", "fp32", "--json", tmp_path / "both.json",
+    )  # fmt: skip
+    assert result.exit_code == 0
+    of_both = json.loads((tmp_path / "both.json").read_text())
+    assert of_both["settings"]["presets"] == ["unsharp-0.4", "unsharp-0.8"]
+    assert of_both["summary"]["unsharp-0.8"] == report["summary"]["all"]
+    assert "unsharp-0.8, still" in result.stdout and "house" not in result.stdout
     refused = run(*arguments, "--still")
     assert refused.exit_code == 2 and "--preset brings its own" in refused.output
     assert sorted(PRESETS) == sorted(_PRESETS)

@@ -11,7 +11,7 @@ from fmanet_cli.evaluation.evaluate import record_and_compare
 from fmanet_cli.evaluation.metrics import FrameScores
 from fmanet_cli.evaluation.report import Evaluation, to_json_text
 from fmanet_cli.evaluation.scores import ScoredFrame
-from fmanet_cli.evaluation.summary import summarise
+from fmanet_cli.evaluation.summary import summaries, summarise
 
 
 def scored(gain: float, *, shift: float = 0.0, condition: str = "") -> ScoredFrame:
@@ -43,7 +43,7 @@ def test_shifts_are_means_of_signed_values():
 
 def test_recorded_clips_are_scored_by_condition_after_they_settle(write_frames, scene, restorer):
     clips = find_sharp_clips([write_frames("photo", [scene])])
-    scores = tuple(record_and_compare(clips, restorer, preset="camera", frame_limit=6, size_limit=96))
+    scores = tuple(record_and_compare(clips, restorer, presets=["camera"], frame_limit=6, size_limit=96))
     report = json.loads(to_json_text(Evaluation(scores)))
     assert list(report["summary"]) == ["all", "still", "exposure 0.05", "exposure 0.5"]
     assert [part["frames"] for part in report["summary"].values()] == [9, 3, 3, 3]
@@ -52,3 +52,16 @@ def test_recorded_clips_are_scored_by_condition_after_they_settle(write_frames, 
     still = report["summary"]["still"]
     assert still["luma_shift"] - still["bicubic_luma_shift"] == pytest.approx(2, abs=0.05)
     assert still["flicker"] == pytest.approx(still["bicubic_flicker"], abs=0.1)
+
+
+def test_several_presets_are_told_apart(write_frames, scene, restorer):
+    clips = find_sharp_clips([write_frames("one", [scene]), write_frames("two", [scene])])
+    presets = ("moving-sharp", "unsharp-0.4")
+    scores = tuple(record_and_compare(clips, restorer, presets=presets, frame_limit=4, size_limit=96))
+    report = Evaluation(scores).to_json()
+    moving, still = "moving-sharp, exposure 0", "unsharp-0.4, still"
+    assert list(report["summary"]) == ["all", "moving-sharp", moving, "unsharp-0.4", still]
+    assert [part["frames"] for part in report["summary"].values()] == [4, 2, 2, 2, 2]
+    assert list(report["clips"]) == [f"{clip}, {condition}" for condition in (moving, still) for clip in ("one", "two")]
+    alone = summaries([frame for frame in scores if frame.preset == "unsharp-0.4"])
+    assert report["summary"]["unsharp-0.4"] == alone["all"].to_json()
