@@ -134,7 +134,8 @@ def _say_what_begins(session: Session) -> None:
     )
     windows = f"{recipe.batch_windows} windows of {recipe.window_pixels}x{recipe.window_pixels} pixels a step"
     limit = "" if run.minutes is None else f", at most {run.minutes:g} minutes"
-    echo(f"training {recipe.name}: {stages}, {windows}{limit}; reading {session.source_folder} first", err=True)
+    folders = " and ".join(str(folder) for folder in (session.source_folder, session.video_folder) if folder)
+    echo(f"training {recipe.name}: {stages}, {windows}{limit}; reading {folders} first", err=True)
 
 
 def _build_session(options: dict[str, Any]) -> Session:

@@ -86,7 +86,9 @@ def test_photographs_and_clips_are_one_run(photos, tmp_path, monkeypatch):
     seen = []
     monkeypatch.setattr("fmanet_cli.training.session.train", lambda session, **_: seen.append(session) or iter(()))
     both = ("--photos", photos, "--videos", tmp_path)
-    assert run(*both, "-o", tmp_path / "run").exit_code == 0
+    begun = run(*both, "-o", tmp_path / "run")
+    assert begun.exit_code == 0
+    assert f"reading {photos} and {tmp_path} first" in begun.stderr
     assert run(*both, "--video-share", "0.3", "-o", tmp_path / "run").exit_code == 0
     assert [(one.source_folder, one.video_folder, one.video_share) for one in seen] == [
         (photos, tmp_path, 0.2),
