@@ -54,8 +54,7 @@ def relative_loss(image: Tensor, truth: Tensor, batch: WindowBatch) -> Tensor:
 def psnr_loss(image: Tensor, truth: Tensor, batch: WindowBatch) -> Tensor:
     """Bicubic interpolation's PSNR less the image's, in dB; the mean over windows.
 
-    What an absolute difference leaves uncertain becomes the median of what it could be, and what a square leaves, the
-    mean. Where values are skewed, as the blue of dark compressed frames, the median has another colour.
+    What results are judged by. Squares seek the mean of what is uncertain, absolute differences the median.
     """
     errors = [(side - truth).square().flatten(1).mean(1) + _LEAST_ERROR**2 for side in (image, _bicubic(batch))]
     return 10.0 * (errors[0] / errors[1]).log10().mean()
