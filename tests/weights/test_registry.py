@@ -45,6 +45,7 @@ def test_embedded_file_says_what_the_table_says() -> None:
     assert header.metadata.source == LITE.source
     assert [file.name for file in header.metadata.source_files] == [
         "lite-in-training.safetensors",
+        "before-the-last-run.safetensors",
         "lite-before.safetensors",
     ]
 
