@@ -39,16 +39,16 @@ def ways() -> list[Way]:
     """38 kinds and amounts of blur, defocus, noise, compression and sharpening, alone and together."""
     plain, slow = ImagingLevels(), (2.0, 0.5)
     found: list[Way] = [(2.0, 0.0, plain), (16.0, 0.0, plain)]
-    found += [(speed, exposure, plain) for speed in (4.0, 12.0, 28.0) for exposure in (0.4, 0.7, 1.0)]
+    found += [(speed, exposure, plain) for speed in (4.0, 16.0, 44.0) for exposure in (0.4, 0.7, 1.0)]
     found += [(*slow, ImagingLevels(optics=Optics(sigma=sigma))) for sigma in (2.0, 4.0, 6.0, 9.0, 12.0)]
     found += [(*slow, ImagingLevels(noise=SensorNoise(shot=shot))) for shot in (3e-4, 1e-3, 3e-3, 1e-2)]
-    found += [(*slow, ImagingLevels(first_codec=Coding(quality=crf))) for crf in (18, 23, 28, 33, 38, 43)]
+    found += [(*slow, ImagingLevels(first_codec=Coding(quality=crf))) for crf in (18, 26, 30, 34, 38, 43)]
     found += [(*slow, ImagingLevels(kernel="area", unsharp=Unsharp(amount=amount))) for amount in (0.4, 0.8, 1.2)]
     sharpened, noisy = Unsharp(amount=0.8), SensorNoise(shot=1e-3)
-    found += [(*slow, ImagingLevels(unsharp=sharpened, first_codec=Coding(quality=crf))) for crf in (23, 28, 33)]
+    found += [(*slow, ImagingLevels(unsharp=sharpened, first_codec=Coding(quality=crf))) for crf in (26, 30, 34)]
     found += [(*slow, ImagingLevels(noise=noisy, first_codec=Coding(quality=crf))) for crf in (23, 28)]
-    found += [(12.0, 0.8, ImagingLevels(first_codec=Coding(quality=crf))) for crf in (23, 28, 33)]
-    found += [(12.0, 0.8, ImagingLevels(noise=noisy))]
+    found += [(16.0, 0.8, ImagingLevels(first_codec=Coding(quality=crf))) for crf in (26, 30, 34)]
+    found += [(16.0, 0.8, ImagingLevels(noise=noisy))]
     return found
 
 
