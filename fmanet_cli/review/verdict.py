@@ -1,19 +1,20 @@
 """Whether restoring a film will help, in one sentence, from what its frames say.
 
 The bounds were measured on 2026-11-27 with the `lite` before part 8 (weights/README): nine photographs, filmed by a
-moving camera with 38 kinds and amounts of motion blur, defocus, noise, x264 and sharpening, at a quarter of their size;
-gain in PSNR over bicubic.
-What the frames gained that fall under each kind, in dB:
+moving camera with 38 kinds and amounts of motion blur, defocus, noise, x264 and sharpening, at a quarter of their size.
+What the frames that fall under each kind gain in PSNR over bicubic was measured anew on 2026-11-28, with the `lite` of
+part 10, by `python tests/support/gain_by_kind.py lite` and nine of val/photos (all but detectron-34501842524 and
+opensfm-berlin-03; AMD EPYC with AVX-512), in dB:
 
     kind           frames   median   10th and 90th percentile
-    sharp             115     1.29     0.36   2.63
-    soft               16     1.12     0.28   2.35
-    noise              33     0.86     0.05   1.99
-    motion             92     0.82     0.12   1.90
-    blocks              9     0.43     0.20   0.68
-    long motion        12     0.42     0.11   0.79
-    focus              55     0.02    -0.05   1.70   (motion along a diagonal is sometimes taken for it)
-    heavy blocks       10    -0.03    -0.11   0.09
+    noise              17     1.78     1.21   3.67
+    sharp             155     1.20     0.38   2.58
+    soft               44     0.84     0.26   2.54
+    motion             49     0.74     0.30   1.66
+    long motion         6     0.67     0.38   0.98
+    focus              55     0.30     0.00   1.58   (motion along a diagonal is sometimes taken for it)
+    blocks              7     0.19    -0.02   0.68
+    heavy blocks        9     0.07    -0.07   0.48
 """
 
 from __future__ import annotations
@@ -78,14 +79,22 @@ class Verdict:
 
 _VERDICTS = (
     Verdict("large", "little", "already large: 4x is more than a screen shows; --scale 1 takes blur away alone"),
-    Verdict("heavy blocks", "little", "heavily compressed: nothing to gain (0.0 dB over bicubic); find a better copy"),
-    Verdict("focus", "little", "soft in all directions, as out of focus: next to nothing to gain; try a sharpener"),
-    Verdict("long motion", "some", "blurred over many pixels: less blur, but some stays (0.4 dB over bicubic)"),
-    Verdict("blocks", "some", "compressed: helps a little (0.4 dB over bicubic); a better copy gains more"),
-    Verdict("noise", "some", "noisy: helps (0.9 dB over bicubic), more after a denoiser"),
-    Verdict("motion", "yes", "motion blur: this is what it is for (0.8 dB over bicubic)"),
-    Verdict("soft", "yes", "a little soft: it helps (1.1 dB over bicubic)"),
-    Verdict("sharp", "yes", "small, and sharp for its size: more detail (1.3 dB over bicubic), no blur to remove"),
+    Verdict(
+        "heavy blocks",
+        "little",
+        "heavily compressed: next to nothing to gain (0.1 dB over bicubic); find a better copy",
+    ),
+    Verdict(
+        "focus",
+        "little",
+        "soft in all directions, as out of focus: little to gain (0.3 dB over bicubic); try a sharpener",
+    ),
+    Verdict("long motion", "some", "blurred over many pixels: less blur, but some stays (0.7 dB over bicubic)"),
+    Verdict("blocks", "some", "compressed: helps a little (0.2 dB over bicubic); a better copy gains more"),
+    Verdict("noise", "some", "noisy: helps (1.8 dB over bicubic), more after a denoiser"),
+    Verdict("motion", "yes", "motion blur: this is what it is for (0.7 dB over bicubic)"),
+    Verdict("soft", "yes", "a little soft: it helps (0.8 dB over bicubic)"),
+    Verdict("sharp", "yes", "small, and sharp for its size: more detail (1.2 dB over bicubic), no blur to remove"),
     Verdict("unknown", "unknown", "too small or too dark to tell"),
 )
 _BY_KIND = {verdict.kind: verdict for verdict in _VERDICTS}

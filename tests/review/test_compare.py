@@ -209,7 +209,8 @@ def test_a_film_that_is_turned_is_compared_as_players_show_it(films: tuple[Path,
                 writer.write(replace(frame, image=np.ascontiguousarray(np.rot90(frame.image))))
     with VideoReader(turned) as reader:
         assert (reader.info.display_matrix, reader.info.width) == (QUARTER_TURN, HEIGHT)
-    assert all(change.difference > 30 for change in FilmPair(turned, upright, upright).changes())
+    # About 31 dB, but x264 does not decide the same each time on every processor.
+    assert all(change.difference > 25 for change in FilmPair(turned, upright, upright).changes())
     assert fmanet("compare", turned, turned, "-o", tmp_path / "p.html").exit_code == 0
     assert f"aspect-ratio: {WIDTH} / {HEIGHT}" in (tmp_path / "p.html").read_text()
     assert fmanet("compare", turned, upright, "-o", tmp_path / "t.mp4").exit_code == 0
