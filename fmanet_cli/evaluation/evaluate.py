@@ -137,9 +137,9 @@ def record_and_compare(
         for recorded in record_clip(clip, preset, frame_limit=frame_limit, size_limit=size_limit):
             frames = restore_frames(recorded.frames, restorer, tiled_restorer=tiled_restorer)
             settled = itertools.islice(frames, min(SETTLING_FRAMES, len(recorded.frames) - 1), None)
-            words = (clip.name, preset, recorded.condition) if len(presets) > 1 else (clip.name, recorded.condition)
-            for scored in score_frames(", ".join(words), settled, extras=extras):
-                yield replace(scored, preset=preset, condition=recorded.condition, input_digest=recorded.digest)
+            condition = recorded.condition if len(presets) == 1 else f"{preset}, {recorded.condition}"
+            for scored in score_frames(f"{clip.name}, {condition}", settled, extras=extras):
+                yield replace(scored, preset=preset, condition=condition, input_digest=recorded.digest)
 
 
 def restore_frames(

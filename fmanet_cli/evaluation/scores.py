@@ -31,6 +31,6 @@ class ScoredFrame:
     preset: str = ""
     """Kind of camera that recorded the clip; empty for others."""
     condition: str = ""
-    """Motion and exposure of a recorded clip in words; empty for others."""
+    """Motion and exposure of a recorded clip in words, after the preset where there are several; empty for others."""
     input_digest: str = ""
     """SHA-256 of the low-resolution frames of a recorded clip; empty for others."""

@@ -98,7 +98,7 @@ def summaries(frames: Sequence[ScoredFrame]) -> dict[str, Summary]:
         if several:
             parts.setdefault(frame.preset, []).append(frame)
         if frame.condition:
-            parts.setdefault(f"{frame.preset}, {frame.condition}" if several else frame.condition, []).append(frame)
+            parts.setdefault(frame.condition, []).append(frame)
     return {name: summarise(part) for name, part in parts.items()}
 
 

@@ -46,7 +46,7 @@ CLEAR_BLUR, CLEARLY_STRETCHED = 3.0, 1.8
 """The same of blur that nothing but motion makes."""
 
 NOISY = 7.0
-"""`noise` in 8-bit steps from which half of the gain is lost."""
+"""`noise` in 8-bit steps from which the `lite` before part 8 lost half of its gain."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,7 @@ from fmanet_cli.video.frames import Frame, VideoInfo
 from fmanet_cli.video.pixels.colour import Colour
 from fmanet_cli.video.read.images import read_image
 from fmanet_cli.video.read.reader import VideoReader
+from fmanet_cli.video.write.codecs import EncoderOptions
 from fmanet_cli.video.write.writer import VideoWriter
 from support.command_line import fmanet
 
@@ -204,13 +205,13 @@ def test_a_film_that_is_turned_is_compared_as_players_show_it(films: tuple[Path,
     upright, turned = write(tmp_path / "upright.mp4", 1, blur=0), tmp_path / "turned.mp4"
     with VideoReader(upright) as reader:
         like = replace(reader.info, width=HEIGHT, height=WIDTH, display_matrix=QUARTER_TURN)
-        with VideoWriter(turned, like=like, scale=1) as writer:
+        # Fine enough that what x264 decides, not the same each time on every processor, does not show.
+        with VideoWriter(turned, like=like, scale=1, encoder=EncoderOptions(crf=10)) as writer:
             for frame in reader:
                 writer.write(replace(frame, image=np.ascontiguousarray(np.rot90(frame.image))))
     with VideoReader(turned) as reader:
         assert (reader.info.display_matrix, reader.info.width) == (QUARTER_TURN, HEIGHT)
-    # About 31 dB, but x264 does not decide the same each time on every processor.
-    assert all(change.difference > 25 for change in FilmPair(turned, upright, upright).changes())
+    assert all(change.difference > 30 for change in FilmPair(turned, upright, upright).changes())
     assert fmanet("compare", turned, turned, "-o", tmp_path / "p.html").exit_code == 0
     assert f"aspect-ratio: {WIDTH} / {HEIGHT}" in (tmp_path / "p.html").read_text()
     assert fmanet("compare", turned, upright, "-o", tmp_path / "t.mp4").exit_code == 0
